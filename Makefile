@@ -1,0 +1,53 @@
+# make demo   environment, the whole pipeline on counts made up here, the page
+# make test   environment, browser, every test
+# make check  environment, ruff, ty, layers, documentation with warnings as errors
+# make bench  timings, side by side
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := runs/demo
+
+# uv does not read pip's settings; where pip is told of a folder of wheels, tell uv as well.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+endif
+
+.PHONY: demo test check bench docs browser clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/made_up_counts.py --out $(DEMO)/counts
+	$(BIN)/langneurons identify $(DEMO)/counts --out $(DEMO)/neurons
+	$(BIN)/langneurons report $(DEMO)
+
+test: $(READY) browser
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ty check src examples bench
+	$(BIN)/pytest tests/test_layers.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+
+docs: $(READY)
+	$(BIN)/mkdocs serve
+
+bench: $(READY)
+	$(BIN)/python bench/identify.py
+
+# The browser tests need a Chromium; Debian has one. Without it they are skipped and say so.
+browser:
+	@command -v chromium-headless-shell chromium google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell >/dev/null; \
+	} || echo "no Chromium on this machine: the browser tests will be skipped"
+
+clean:
+	rm -rf $(VENV) site $(DEMO)

@@ -1,0 +1,307 @@
+"""Artifacts: a stage's folder, and the only code that reads or writes one.
+
+A folder is its files and `manifest.json`. Files are written into a hidden folder beside the final one; the manifest,
+with the digest of every file, comes last; then the folder is renamed into place. So under its final name a folder is
+whole or absent, whatever happens in between. Reading checks the digests.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langneurons.errors import FormatError, InputError, MismatchError, OutputError
+
+if TYPE_CHECKING:
+    import pyarrow
+    from numpy.typing import NDArray
+
+FORMAT = 1
+"""Version of the manifest."""
+
+MANIFEST = "manifest.json"
+_PACKAGES = ("langneurons", "numpy", "torch", "pyarrow", "safetensors")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage folder.
+
+    Attributes:
+        folder: where it is.
+        manifest: what it says of itself: `format`, `kind` (what it holds: counts, neurons, ...), `command`, `config`,
+            `inputs` (name -> digest), `files` (name -> digest), `facts` (what the stage had to say of its input),
+            `packages`, `python`, `platform`, `created`.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """One digest of all its files: what a later stage remembers of its input."""
+        return _sha256(json.dumps(self.manifest["files"], sort_keys=True).encode())
+
+    def tensors(self, name: str) -> "tuple[dict[str, NDArray], dict[str, Any]]":
+        """Tensors and metadata of a safetensors file."""
+        from safetensors import safe_open
+
+        path = self._checked(name)
+        with safe_open(path, framework="numpy") as file:
+            meta = json.loads((file.metadata() or {}).get("langneurons", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+
+    def table(self, name: str) -> "pyarrow.Table":
+        """A Parquet table."""
+        from pyarrow import parquet
+
+        return parquet.read_table(self._checked(name))
+
+    def _checked(self, name: str) -> Path:
+        path, expected = self.folder / name, self.manifest["files"].get(name)
+        if expected is None:
+            raise InputError(f"{self.folder} holds {self.manifest['kind']}, not {name}")
+        if not path.is_file() or file_digest(path) != expected:
+            raise FormatError(f"{path} is missing or not as it was written; make {self.folder} anew")
+        return path
+
+
+class Draft:
+    """A stage folder being written; see `writing`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write into this folder, which is not yet under its final name."""
+        self.folder = folder
+        self.facts: dict[str, Any] = {}
+
+    def tensors(self, name: str, tensors: "Mapping[str, NDArray]", meta: Mapping[str, object]) -> None:
+        """Add a safetensors file."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+
+        try:
+            save_file(dict(tensors), self.folder / name, metadata={"langneurons": json.dumps(meta)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    def table(self, name: str, table: "pyarrow.Table") -> None:
+        """Add a Parquet table."""
+        from pyarrow import parquet
+
+        parquet.write_table(table, self.folder / name, compression="zstd")
+
+    def bytes(self, name: str, content: bytes) -> None:
+        """Add a file with this content."""
+        (self.folder / name).write_bytes(content)
+
+
+def read(folder: Path, *kinds: str) -> Artifact:
+    """The finished stage folder at `folder`, which must hold one of these kinds of thing.
+
+    Raises:
+        InputError: when there is no such folder, it is unfinished, or it holds something else.
+    """
+    path = folder / MANIFEST
+    wanted = " or ".join(kinds)
+    if not path.is_file():
+        what = "has no manifest.json, so it is no finished result" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} {what}; {wanted} from langneurons are needed here")
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        kind, form = manifest["kind"], manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path} is no manifest of langneurons ({error}); make {folder} anew") from None
+    if form != FORMAT:
+        raise FormatError(f"{path} has format {form}; this version of langneurons reads format {FORMAT}")
+    if kinds and kind not in kinds:
+        raise InputError(f"{folder} holds {kind}; {wanted} are needed here")
+    return Artifact(folder, manifest)
+
+
+def find(run: Path, *kinds: str) -> list[Artifact]:
+    """Every finished stage folder of these kinds directly in the folder `run`, by name.
+
+    Raises:
+        InputError: when `run` is no folder.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run} is not a folder; give the folder that holds the results, counts and neurons")
+    found = [read(path.parent) for path in sorted(run.glob(f"*/{MANIFEST}"))]
+    return [artifact for artifact in found if artifact.manifest["kind"] in kinds]
+
+
+def current(
+    folder: Path, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str], *, force: bool = False
+) -> Artifact | None:
+    """The result at `folder` if it is the one these settings and inputs give; None if nothing is there.
+
+    Raises:
+        MismatchError: when a result of other settings or inputs is there, naming what differs, unless `force`.
+        OutputError: when something else is there.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if not (folder / MANIFEST).is_file():
+        raise OutputError(f"{folder} exists and is no result of langneurons; choose another place with --out")
+    there = read(folder)
+    asked = {"kind": kind, "config": dict(config), "inputs": dict(inputs)}
+    differences = _differences({key: there.manifest[key] for key in asked}, json.loads(json.dumps(asked)))
+    if not differences:
+        return there
+    if force:
+        return None
+    raise MismatchError(
+        f"{folder} holds a result of other settings: {'; '.join(differences)}. "
+        "Choose another --out, or replace it with --force"
+    )
+
+
+@contextmanager
+def writing(
+    folder: Path, kind: str, command: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Generator[Draft, None, None]:
+    """Write a stage folder: add files to the draft; it appears under its name when the block ends without an error.
+
+    Args:
+        folder: its final name. A result that stands there is replaced; see `current` for who may.
+        kind: what it holds.
+        command: the command that makes it.
+        config: the settings that determine the content.
+        inputs: digests of what it is made from, by name.
+
+    Raises:
+        OutputError: when it cannot be written; nothing half-written stays.
+    """
+    with _failures(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        draft = Draft(folder.parent / _draft_name(folder.name, os.getpid()))
+        draft.folder.mkdir()
+    try:
+        with _failures(folder):
+            yield draft
+            files = {path.name: file_digest(path) for path in sorted(draft.folder.iterdir())}
+            manifest = {
+                "format": FORMAT,
+                "kind": kind,
+                "command": command,
+                "config": dict(config),
+                "inputs": dict(inputs),
+                "files": files,
+                "facts": draft.facts,
+                "packages": {name: _version(name) for name in _PACKAGES},
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            }
+            _write_synced(draft.folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+            _put_in_place(draft.folder, folder)
+    finally:
+        shutil.rmtree(draft.folder, ignore_errors=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file, whole or not at all.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    with _failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.parent / _draft_name(path.name, os.getpid())
+        try:
+            _write_synced(draft, content)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _failures(target: Path) -> Generator[None, None, None]:
+    """Turn an error of the file system into one that says what could not be written."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise OutputError(f"cannot write {target}: {reason}; free space or choose another place with --out") from error
+
+
+def _draft_name(final: str, pid: int | str) -> str:
+    return f".{final}.writing-{platform.node()}-{pid}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs of this machine left behind while writing this folder."""
+    for left in folder.parent.glob(_draft_name(folder.name, "*")):
+        pid = left.name.removesuffix("-old").rpartition("-")[2]
+        if not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        old = draft.with_name(f"{draft.name}-old")
+        folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old)
+    else:
+        draft.rename(folder)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(asked, dict):
+        keys = dict.fromkeys((*there, *asked))
+        return [d for key in keys for d in _differences(there.get(key), asked.get(key), key)]
+    if there == asked:
+        return []
+    return [f"{name} {_brief(there)} there, {_brief(asked)} now"]
+
+
+def _brief(value: Any) -> str:
+    text = "auto" if value is None else str(value)
+    return text if len(text) <= 24 else text[:12] + "…"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

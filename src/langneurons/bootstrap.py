@@ -1,0 +1,122 @@
+"""Bootstrap: how far tau, lambda, class counts and each neuron's class would move with other questions.
+
+Counts are kept per block of questions, so a resampling is a weighted sum: G blocks drawn G times with replacement, the
+same draw for every language (questions are parallel), and everything from tau on is worked out anew. Intervals are
+percentiles of the replicates. One block cannot be resampled: then there are no intervals.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langneurons.config import IdentifyConfig
+from langneurons.counts import Counts
+from langneurons.errors import InputError
+from langneurons.identify import Found, Widths, find
+from langneurons.neurons import KINDS, Neurons, Uncertainty, kind_of
+
+LEVEL = 0.95
+"""Share of the replicates inside an interval."""
+
+
+def bootstrap(
+    counts: Counts,
+    neurons: Neurons,
+    config: IdentifyConfig,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Neurons:
+    """The same neurons with `uncertainty` and `keeps` filled in; unchanged when there is one block or no resampling.
+
+    Args:
+        counts: what the neurons were identified from, with G blocks.
+        neurons: what `identify` gave for them.
+        config: the same settings; `bootstrap` says how many resamplings, `seed` which.
+        on_step: called with (done, all) after each resampling.
+
+    Raises:
+        InputError: when no resampling allows a lambda.
+    """
+    if counts.blocks < 2 or not config.bootstrap:
+        return neurons
+    draws = np.random.default_rng(config.seed).multinomial(
+        counts.blocks, np.full(counts.blocks, 1 / counts.blocks), config.bootstrap
+    )
+    listed = _flat(neurons, counts.widths)
+
+    def one(weights: NDArray[np.int64]) -> tuple[dict[str, float], NDArray[np.bool_]] | None:
+        active, tokens = counts.pooled(weights)
+        try:
+            counts.require_tokens(tokens)
+            found = find(np.divide(active, tokens[:, None], out=active), counts.widths, config)
+        except InputError:
+            return None
+        return _statistics(active, found, counts), _kept(active, found, neurons, listed)
+
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, result in enumerate(pool.map(one, draws), start=1):
+            results.append(result)
+            if on_step:
+                on_step(done, len(draws))
+    good = [result for result in results if result is not None]
+    if not good:
+        raise InputError(
+            f"none of {len(draws)} resamplings of the {counts.blocks} blocks allows a lambda or has tokens in every "
+            "language; use a lower --rate, more responses, or --bootstrap 0"
+        )
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    intervals = {}
+    for name in good[0][0]:
+        low, high = np.quantile([statistics[name] for statistics, _ in good], tails)
+        intervals[name] = (float(low), float(high))
+    keeps = np.mean([kept for _, kept in good], axis=0)
+    return replace(
+        neurons,
+        keeps=np.where(neurons.selected, keeps, np.nan),
+        uncertainty=Uncertainty(counts.blocks, len(draws), LEVEL, len(draws) - len(good), intervals),
+    )
+
+
+def _flat(neurons: Neurons, widths: Widths) -> NDArray[np.int64]:
+    """Position of every listed neuron among all M neurons, [n]; the inverse of `identify.positions`."""
+    starts = np.concatenate([[0], np.cumsum([np.prod(width) for width in widths])])
+    inner = np.array([width[-1] for width in widths])[neurons.layer]
+    return starts[neurons.layer] + np.maximum(neurons.expert, 0) * inner + neurons.neuron
+
+
+def _statistics(probability: NDArray[np.float64], found: Found, counts: Counts) -> dict[str, float]:
+    """Every number that gets an interval, for one resampling."""
+    languages, widths = counts.languages, counts.widths
+    n, tau, chosen = found.scores.n_languages, found.scores.tau, found.selected
+    kinds = kind_of(n[chosen], len(languages))
+    values = {"tau": tau}
+    if found.lam is not None:
+        values["lambda"] = found.lam.value
+    ends = np.cumsum([np.prod(width) for width in widths])
+    for kind in KINDS:
+        where = np.flatnonzero(n == len(languages)) if kind == "general" else chosen[kinds == kind]
+        values[kind] = float(len(where))
+        layer = np.searchsorted(ends, where, side="right")
+        for i, count in enumerate(np.bincount(layer, minlength=len(widths))):
+            values[f"{kind}@{i}"] = float(count)
+        if kind in ("specific", "related"):
+            for code, row in zip(languages, probability, strict=True):
+                values[f"{kind}/{code}"] = float((row[where] > tau).sum())
+    return values
+
+
+def _kept(
+    probability: NDArray[np.float64], found: Found, neurons: Neurons, listed: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each listed neuron is selected and of its kind again; a specific one also of its language."""
+    n = found.scores.n_languages[listed]
+    kinds = kind_of(n, len(neurons.languages))
+    selected = np.zeros(len(found.score), dtype=bool)
+    selected[found.selected] = True
+    same = (kinds == neurons.kind) & (selected[listed] | (kinds == "general"))
+    member = (probability[:, listed] > found.scores.tau).T
+    return same & ((neurons.kind != "specific") | (member == neurons.member).all(axis=1))

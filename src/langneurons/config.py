@@ -1,0 +1,48 @@
+"""What each stage can be told: one frozen dataclass per stage, checked when built."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from langneurons.errors import InputError
+
+
+@dataclass(frozen=True)
+class IdentifyConfig:
+    """Settings of `identify`. Defaults are the paper's; see docs/identify.md for what each changes.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    method: Literal["ternary", "lape"] = "ternary"
+    """`ternary`: the paper's score and classes. `lape`: lowest entropy, of neurons highly active somewhere."""
+    rate: float = 0.01
+    """Share of all neurons to select, in (0, 1)."""
+    tau_quantile: float = 0.95
+    """tau is this quantile of all activation probabilities, in (0, 1)."""
+    lam: float | Literal["auto"] = "auto"
+    """lambda in released units; auto: the largest at which no general neuron is selected."""
+    lam_limit: float = 0.2
+    """Largest lambda to consider (the released code's bracket); used as it is when nothing binds below it."""
+    prefilter: bool = False
+    """Drop neurons highly active in no language before selecting (LAPE always does)."""
+    bootstrap: int = 200
+    """Resamplings of the blocks behind every interval; 0 for none."""
+    seed: int = 0
+    """Seed of the resampling."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("rate", self.rate), ("tau-quantile", self.tau_quantile)):
+            if not 0 < value < 1:
+                raise InputError(f"{name} {value} is outside (0, 1); the paper uses {_PAPER[name]}")
+        if self.lam != "auto" and not 0 <= self.lam < float("inf"):
+            raise InputError(f"lam {self.lam} is not a number from 0 up; leave it at auto for the largest that holds")
+        if not 0 < self.lam_limit < float("inf"):
+            raise InputError(f"lam-limit {self.lam_limit} is not above 0; the released code uses 0.2")
+        if self.bootstrap < 0 or self.bootstrap == 1:
+            raise InputError(f"bootstrap {self.bootstrap}: an interval needs 2 resamplings or more, 0 means none")
+        if self.method not in ("ternary", "lape"):
+            raise InputError(f"{self.method!r} is no method; choose ternary or lape")
+
+
+_PAPER = {"rate": 0.01, "tau-quantile": 0.95}

@@ -1,0 +1,113 @@
+"""Console: what the command line says: results in words, one JSON object, a progress bar."""
+
+import json as jsonlib
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langneurons import artifacts
+
+if TYPE_CHECKING:
+    from langneurons.compare import Overlap
+    from langneurons.neurons import Neurons
+    from langneurons.tables import Table
+
+COUNTS, NEURONS = "counts.safetensors", "neurons.parquet"
+"""Names of the files in a folder of counts, and in one of neurons."""
+
+
+def load_neurons(source: artifacts.Artifact) -> "Neurons":
+    """The neurons in a folder of neurons."""
+    from langneurons.neurons import Neurons
+
+    return Neurons.from_table(source.table(NEURONS))
+
+
+@contextmanager
+def progress(what: str, *, quiet: bool) -> Generator[Callable[[int, int], None] | None, None, None]:
+    """A progress bar with rate and time left on standard error, for people who watch."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    began = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(done: int, total: int) -> None:
+            rate = done / (time.monotonic() - began)
+            bar.update(task, completed=done, total=total, description=f"{what}, {rate:.1f} a second")
+
+        yield step
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    print(jsonlib.dumps(content, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def tell_counts(out: Path, json: bool) -> None:
+    """What an import of counts found."""
+    source = artifacts.read(out, "counts")
+    found = source.manifest["facts"]["import"]
+    if json:
+        print_json({"out": str(out), "languages": found})
+        return
+    print(f"{'language':<10}{'tokens':>10}{'below prompt alone':>20}{'above its tokens':>18}")
+    for row in found:
+        print(f"{row['language']:<10}{row['tokens']:>10,}{row['negative']:>20,}{row['above_one']:>18,}")
+    print("below prompt alone: neurons whose response count came out negative; set to 0")
+    print(f"wrote {out}; next: langneurons identify {out} --out {out.parent / 'neurons'}")
+
+
+def tell_mask(out: Path, json: bool) -> None:
+    """What an import of a mask found."""
+    source = artifacts.read(out, "neurons")
+    neurons = load_neurons(source)
+    assumed = source.manifest["facts"]["languages taken without being named"]
+    held = {code: int(n) for code, n in zip(neurons.languages, neurons.member.sum(axis=0), strict=True)}
+    if json:
+        print_json({"out": str(out), "memberships": held, "assumed": assumed})
+        return
+    print("  ".join(f"{code} {n:,}" for code, n in held.items()))
+    if assumed:
+        print(f"its lists were taken to be {','.join(assumed)}, as in the released masks; --languages says otherwise")
+    print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out}")
+
+
+def tell_neurons(out: Path, json: bool) -> None:
+    """What was identified."""
+    from langneurons import summary
+
+    neurons = load_neurons(artifacts.read(out, "neurons"))
+    if json:
+        print_json({"out": str(out)} | summary.values(neurons))
+        return
+    print("\n".join(summary.lines(neurons)))
+    print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
+
+
+def tell_overlap(out: Path, found: list[tuple[str, list["Overlap"]]], table: "Table", json: bool) -> None:
+    """How far tables of neurons agree."""
+    if json:
+        print_json({"out": str(out), "overlap": table.records()})
+        return
+    print(f"{'kind':<10}{'language':<10}{'before':>8}{'after':>8}{'both':>8}{'ratio':>9}{'Jaccard':>9}{'chance':>9}")
+    for folder, rows in found:
+        if len(found) > 1:
+            print(f"-- {folder}")
+        for row in rows:
+            sizes = f"{row.before:>8,}{row.after:>8,}{row.both:>8,}"
+            shares = f"{_share(row.ratio):>9}{_share(row.jaccard):>9}{row.chance:>9.2%}"
+            print(f"{row.kind:<10}{row.language:<10}{sizes}{shares}")
+    print(f"wrote {out}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

@@ -1,0 +1,36 @@
+"""Every error langneurons raises on purpose.
+
+    LangneuronsError
+    |-- InputError       what was given cannot be used: a file, a folder, an option, a value
+    |   |-- FormatError      a file of another tool is damaged, hostile or not of that tool
+    |   `-- MismatchError    two things that must belong together do not (models, languages, settings)
+    |-- OutputError      the result cannot be written where it was asked for
+    `-- MissingExtraError  a library of an optional extra is not installed
+
+The message of each says what was seen, where, and what to do next, in one line. The command line prints that line
+and exits with 2; anything that is not a `LangneuronsError` is our fault and exits with 1.
+"""
+
+
+class LangneuronsError(Exception):
+    """Root of the tree; catch this to catch everything langneurons raises on purpose."""
+
+
+class InputError(LangneuronsError, ValueError):
+    """What was given cannot be used: a missing folder, a value out of range, counts that contradict themselves."""
+
+
+class FormatError(InputError):
+    """A file of another tool is damaged, holds code, or is not what that tool writes."""
+
+
+class MismatchError(InputError):
+    """Two things that must belong together do not: other layer widths, other languages, other settings."""
+
+
+class OutputError(LangneuronsError, OSError):
+    """The result cannot be written where it was asked for: no permission, no space, something else stands there."""
+
+
+class MissingExtraError(LangneuronsError, ImportError):
+    """A library of an optional extra is needed and not installed."""
