@@ -51,7 +51,9 @@ def langneurons() -> Callable[..., Outcome]:
     def run(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Outcome:
         command = [sys.executable, "-m", "langneurons", *map(str, words)]
         whole = {**os.environ, "PYTHONWARNINGS": "error", **(env or {})}
-        return Outcome(subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=whole, check=False))
+        return Outcome(
+            subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=whole, check=False, timeout=600)
+        )
 
     return run
 

@@ -207,6 +207,45 @@ def writing(
         shutil.rmtree(draft.folder, ignore_errors=True)
 
 
+class State:
+    """What an unfinished stage has done so far: one hidden file beside its folder, replaced as a whole.
+
+    Kept for one set of settings and inputs only; what was saved under others is not loaded.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], inputs: Mapping[str, str], part: str = "0") -> None:
+        """State of the stage that writes `folder`; `part` tells processes of one run apart."""
+        self.path = folder.parent / f".{folder.name}.state-{part}"
+        self.key = _sha256(json.dumps([dict(config), dict(inputs)], sort_keys=True).encode())
+
+    def load(self) -> "tuple[dict[str, NDArray], int] | None":
+        """Tensors and number of batches done; None when there is nothing that can be gone on from."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                meta = file.metadata() or {}
+                if meta.get("key") != self.key:
+                    return None
+                return {key: file.get_tensor(key) for key in file.keys()}, int(meta["done"])  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return None
+
+    def save(self, tensors: "Mapping[str, NDArray]", done: int) -> None:
+        """Keep this instead of what was saved before.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        from safetensors.numpy import save
+
+        write_file(self.path, save(dict(tensors), metadata={"key": self.key, "done": str(done)}))
+
+    def drop(self) -> None:
+        """Forget what was saved."""
+        self.path.unlink(missing_ok=True)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write one file, whole or not at all.
 

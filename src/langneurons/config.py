@@ -45,4 +45,43 @@ class IdentifyConfig:
             raise InputError(f"{self.method!r} is no method; choose ternary or lape")
 
 
+@dataclass(frozen=True)
+class RecordConfig:
+    """Settings of `record`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    blocks: int = 10
+    """Blocks of questions that counts are kept for; 1 for none, then nothing made from them has error bars."""
+    positions: Literal["reading", "predicting"] = "reading"
+    """`reading`: positions that read a response token (the paper). `predicting`: those that predict one."""
+    budget: int = 0
+    """Tokens of a batch, padding included; 0: 4,096 on a CPU, 16,384 elsewhere. Counts do not depend on it."""
+    share_prompts: bool = True
+    """Compute a prompt once for all its responses."""
+    shard: str = "1/1"
+    """Which part of the work to do, as 2/4; merge adds the parts up."""
+    save_every: float = 60.0
+    """Seconds between savings of what is done, from which a killed recording goes on."""
+
+    def __post_init__(self) -> None:
+        if self.blocks < 1:
+            raise InputError(f"blocks {self.blocks}: 1 or more are needed")
+        if self.budget < 0:
+            raise InputError(f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons")
+        if self.positions not in ("reading", "predicting"):
+            raise InputError(f"{self.positions!r}: positions are reading or predicting")
+        number, of = self.part
+        if not 0 <= number < of:
+            raise InputError(f"shard {self.shard!r}: give a part and how many there are, as 1/4 to 4/4")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """(number of this shard from 0, how many there are)."""
+        number, _, of = self.shard.partition("/")
+        return (int(number) - 1, int(of)) if number.isdigit() and of.isdigit() else (-1, 0)
+
+
 _PAPER = {"rate": 0.01, "tau-quantile": 0.95}

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langneurons import artifacts
+from langneurons.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
+    from langneurons.check import Check
     from langneurons.compare import Overlap
     from langneurons.neurons import Neurons
     from langneurons.tables import Table
@@ -26,8 +28,26 @@ def load_neurons(source: artifacts.Artifact) -> "Neurons":
     return Neurons.from_table(source.table(NEURONS))
 
 
+def codes(languages: str | None) -> tuple[str, ...] | None:
+    """The codes in a list with commas; None for None."""
+    if languages is None:
+        return None
+    found = tuple(code.strip() for code in languages.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise InputError(f"--languages {languages!r}: give each code once, with commas, as in en,zh,sw")
+    return found
+
+
+def there(out: Path, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str], *, force: bool) -> bool:
+    """Whether the result is there already; says so."""
+    found = artifacts.current(out, kind, config, inputs, force=force)
+    if found:
+        print(f"{out} is up to date; nothing to do", file=sys.stderr)
+    return found is not None
+
+
 @contextmanager
-def progress(what: str, *, quiet: bool) -> Generator[Callable[[int, int], None] | None, None, None]:
+def progress(what: str, *, quiet: bool, unit: str = "") -> Generator[Callable[[int, int], None] | None, None, None]:
     """A progress bar with rate and time left on standard error, for people who watch."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -42,7 +62,7 @@ def progress(what: str, *, quiet: bool) -> Generator[Callable[[int, int], None] 
 
         def step(done: int, total: int) -> None:
             rate = done / (time.monotonic() - began)
-            bar.update(task, completed=done, total=total, description=f"{what}, {rate:.1f} a second")
+            bar.update(task, completed=done, total=total, description=f"{what}, {rate:,.1f} {unit} a second")
 
         yield step
 
@@ -52,10 +72,45 @@ def print_json(content: Mapping[str, Any]) -> None:
     print(jsonlib.dumps(content, ensure_ascii=False, allow_nan=False, default=str))
 
 
+def same_model(sources: list[artifacts.Artifact]) -> None:
+    """Stop when counts that know their model are of different ones.
+
+    Raises:
+        MismatchError: naming two folders and their models.
+    """
+    known = [(s, s.manifest["inputs"]["model"]) for s in sources if "model" in s.manifest["inputs"]]
+    for source, model in known[1:]:
+        if model != known[0][1]:
+            raise MismatchError(
+                f"these counts are of different models: weights {known[0][1][:12]} in {known[0][0].folder}, "
+                f"{model[:12]} in {source.folder}"
+            )
+
+
+def tell_checks(model: str, checks: list["Check"], json: bool) -> None:
+    """What holds on a model, and the verdict."""
+    good = all(check.holds is not False for check in checks)
+    if json:
+        print_json({"model": model, "holds": good, "checks": [check._asdict() for check in checks]})
+        return
+    words = {True: "yes", False: "NO", None: "-"}
+    for check in checks:
+        print(f"{words[check.holds]:<5}{check.claim:<56}{check.seen}")
+    print(
+        f"{model}: every measurement holds"
+        if good
+        else f"{model}: not every measurement holds; do not trust its counts"
+    )
+
+
 def tell_counts(out: Path, json: bool) -> None:
-    """What an import of counts found."""
+    """What counts hold: what an import found, or what was recorded."""
     source = artifacts.read(out, "counts")
-    found = source.manifest["facts"]["import"]
+    facts = source.manifest["facts"]
+    if "import" not in facts:
+        _tell_recorded(out, facts, json)
+        return
+    found = facts["import"]
     if json:
         print_json({"out": str(out), "languages": found})
         return
@@ -63,6 +118,21 @@ def tell_counts(out: Path, json: bool) -> None:
     for row in found:
         print(f"{row['language']:<10}{row['tokens']:>10,}{row['negative']:>20,}{row['above_one']:>18,}")
     print("below prompt alone: neurons whose response count came out negative; set to 0")
+    print(f"wrote {out}; next: langneurons identify {out} --out {out.parent / 'neurons'}")
+
+
+def _tell_recorded(out: Path, facts: Mapping[str, Any], json: bool) -> None:
+    if json:
+        print_json({"out": str(out), **facts})
+        return
+    gates = {gate["lang"]: gate for gate in facts.get("gates", [])}
+    heads = [name for name in next(iter(gates.values()), {}) if name != "lang"]
+    print(f"{'language':<10}{'tokens':>12}" + "".join(f"{name.replace('_', ' '):>14}" for name in heads))
+    for code, tokens in facts["tokens"].items():
+        print(f"{code:<10}{tokens:>12,}" + "".join(f"{gates[code][name]:>14,}" for name in heads))
+    for name in ("longer than the context", "without a token to count", "batches halved for want of memory"):
+        if facts.get(name):
+            print(f"{name}: {facts[name]}")
     print(f"wrote {out}; next: langneurons identify {out} --out {out.parent / 'neurons'}")
 
 

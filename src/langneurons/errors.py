@@ -3,7 +3,10 @@
     LangneuronsError
     |-- InputError       what was given cannot be used: a file, a folder, an option, a value
     |   |-- FormatError      a file of another tool is damaged, hostile or not of that tool
+    |   |-- ModelError       what was named is no causal language model that can be loaded
+    |   |-- SiteError        a model has no feed-forward activation where one is needed, or hides it
     |   `-- MismatchError    two things that must belong together do not (models, languages, settings)
+    |-- RecordError      a recording cannot go on: activations that are no numbers, no memory left
     |-- OutputError      the result cannot be written where it was asked for
     `-- MissingExtraError  a library of an optional extra is not installed
 
@@ -24,8 +27,20 @@ class FormatError(InputError):
     """A file of another tool is damaged, holds code, or is not what that tool writes."""
 
 
+class ModelError(InputError):
+    """What was named is no causal language model that can be loaded."""
+
+
+class SiteError(InputError):
+    """The model has no feed-forward activation where one is needed, or computes it where it cannot be read."""
+
+
 class MismatchError(InputError):
     """Two things that must belong together do not: other layer widths, other languages, other settings."""
+
+
+class RecordError(LangneuronsError, RuntimeError):
+    """A recording cannot go on: activations that are not numbers, counts that do not add up, no memory left."""
 
 
 class OutputError(LangneuronsError, OSError):
