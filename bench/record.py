@@ -199,7 +199,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--shape", default="111m", choices=SHAPES)
-    parser.add_argument("--budget", type=int, default=4096)
+    parser.add_argument("--budget", type=int, default=1024)
+    parser.add_argument("--save", type=Path, help="only save the model and its tokenizer to this folder")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.memory:
@@ -208,6 +209,10 @@ def main() -> None:
     responses = texts(asked.data, asked.questions)
     tokenizer = train_tokenizer(responses)
     model = model_of(asked.shape, asked.device, getattr(torch, asked.dtype))
+    if asked.save:
+        model.save_pretrained(asked.save)
+        tokenizer.save_pretrained(asked.save)
+        return
     rows = tokenise(tokenizer, responses)
     plan = batches.plan(
         responses, rows, tuple(dict.fromkeys(r.lang for r in responses)), blocks=10, budget=asked.budget
@@ -231,7 +236,7 @@ def main() -> None:
             spent[name] += clock(asked.device, work[name])
     print(f"{'bare forward':<18}{spent['bare']:9.2f} s   1.000")
     print(f"{'ours':<18}{spent['ours']:9.2f} s   {spent['ours'] / spent['bare']:.3f} of bare")
-    some = rows[:: max(1, len(rows) // asked.rows)]
+    some = [rows[i * len(rows) // asked.rows + i % SAMPLES] for i in range(asked.rows)]
     scale = sum(len(r.ids) for r in rows) / sum(len(r.ids) for r in some)
     slow = {
         "released": lambda: released(model, some),

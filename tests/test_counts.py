@@ -21,6 +21,26 @@ def test_experts_count_over_all_tokens() -> None:
     counts = Counts(("en",), (active,), np.array([[10]]), (np.array([[[4, 6]]]),))
     assert counts.widths == ((2, 1),)
     assert counts.probability().tolist() == [[0.2, 0.3]]
+    assert counts.probability(per="routed").tolist() == [[0.5, 0.5]]
+
+
+def test_an_expert_that_nothing_reached_never_fires() -> None:
+    counts = Counts(("en",), (np.array([[[[0], [3]]]]),), np.array([[10]]), (np.array([[[0, 6]]]),))
+    assert counts.probability(per="routed").tolist() == [[0.0, 0.5]]
+
+
+def test_routed_probability_leaves_dense_layers_alone() -> None:
+    counts = random_counts(2, widths=((5,), (2, 3)))
+    both = counts.probability(), counts.probability(per="routed")
+    assert (both[0][:, :5] == both[1][:, :5]).all()
+    assert (both[0][:, 5:] <= both[1][:, 5:] + 1e-12).all()
+    weights = np.array([0, 1, 2])
+    routed = counts.routed[1]
+    assert routed is not None
+    reached = (routed * weights[None, :, None]).sum(axis=1)
+    active = (counts.active[1] * weights[None, :, None, None]).sum(axis=1)
+    expected = active / reached[:, :, None]
+    assert np.allclose(counts.probability(weights, per="routed")[:, 5:], expected.reshape(4, 6))
 
 
 def test_blocks_pool_by_weight() -> None:

@@ -50,13 +50,12 @@ def bootstrap(
     listed = _flat(neurons, counts.widths)
 
     def one(weights: NDArray[np.int64]) -> tuple[dict[str, float], NDArray[np.bool_]] | None:
-        active, tokens = counts.pooled(weights)
         try:
-            counts.require_tokens(tokens)
-            found = find(np.divide(active, tokens[:, None], out=active), counts.widths, config)
+            probability = counts.probability(weights, per=config.per)
+            found = find(probability, counts.widths, config)
         except InputError:
             return None
-        return _statistics(active, found, counts), _kept(active, found, neurons, listed)
+        return _statistics(probability, found, counts), _kept(probability, found, neurons, listed)
 
     results = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -26,6 +26,8 @@ class IdentifyConfig:
     """Largest lambda to consider (the released code's bracket); used as it is when nothing binds below it."""
     prefilter: bool = False
     """Drop neurons highly active in no language before selecting (LAPE always does)."""
+    per: Literal["tokens", "routed"] = "tokens"
+    """What an expert's probabilities are of: all tokens, or the tokens routed to it. Dense layers are not affected."""
     bootstrap: int = 200
     """Resamplings of the blocks behind every interval; 0 for none."""
     seed: int = 0
@@ -41,6 +43,8 @@ class IdentifyConfig:
             raise InputError(f"lam-limit {self.lam_limit} is not above 0; the released code uses 0.2")
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise InputError(f"bootstrap {self.bootstrap}: an interval needs 2 resamplings or more, 0 means none")
+        if self.per not in ("tokens", "routed"):
+            raise InputError(f"per {self.per!r}: probabilities are per tokens or per routed tokens")
         if self.method not in ("ternary", "lape"):
             raise InputError(f"{self.method!r} is no method; choose ternary or lape")
 
@@ -58,7 +62,7 @@ class RecordConfig:
     positions: Literal["reading", "predicting"] = "reading"
     """`reading`: positions that read a response token (the paper). `predicting`: those that predict one."""
     budget: int = 0
-    """Tokens of a batch, padding included; 0: 4,096 on a CPU, 16,384 elsewhere. Counts do not depend on it."""
+    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere. Counts do not depend on it."""
     share_prompts: bool = True
     """Compute a prompt once for all its responses."""
     shard: str = "1/1"

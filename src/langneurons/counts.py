@@ -5,9 +5,10 @@ up exactly, and any resampling of blocks is a weighted sum.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,17 +147,33 @@ class Counts:
             start += layer.shape[2]
         return out, self.tokens @ w
 
-    def probability(self) -> NDArray[np.float64]:
+    def probability(
+        self, weights: NDArray[np.number] | None = None, *, per: Literal["tokens", "routed"] = "tokens"
+    ) -> NDArray[np.float64]:
         """Activation probability of each neuron in each language (Eq. 4 of the paper), [K, M]: active / tokens.
 
-        In a mixture of experts a token that was not routed to an expert leaves its neurons inactive.
+        Args:
+            weights: how often each block is taken, [G]; once by default.
+            per: for experts, `tokens`: of all tokens, so that an expert that was not chosen does not fire; `routed`: of
+                the tokens that reached the expert (0 where none did).
 
         Raises:
             InputError: when a language has no token.
         """
-        active, tokens = self.pooled()
+        active, tokens = self.pooled(weights)
         self.require_tokens(tokens)
         active /= tokens[:, None]
+        if per == "routed":
+            w = np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
+            start = 0
+            for width, routed in zip(self.widths, self.routed, strict=True):
+                size = math.prod(width)
+                if routed is not None:
+                    reached = np.repeat(np.matmul(w, routed), width[-1], axis=1)
+                    part = active[:, start : start + size]
+                    np.multiply(part, tokens[:, None], out=part)
+                    np.divide(part, reached, out=part, where=reached > 0)
+                start += size
         return active
 
     def require_tokens(self, tokens: NDArray[np.number]) -> None:

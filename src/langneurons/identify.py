@@ -252,7 +252,7 @@ def identify(counts: Counts, config: IdentifyConfig | None = None) -> Neurons:
             selected at lambda 0.
     """
     config = config or IdentifyConfig()
-    probability = counts.probability()
+    probability = counts.probability(per=config.per)
     return tabulate(counts, config, probability, find(probability, counts.widths, config, curve=True))
 
 

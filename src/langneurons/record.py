@@ -89,7 +89,7 @@ def record(
         [rows[i] for i in kept],
         codes,
         blocks=config.blocks,
-        budget=config.budget or (4096 if _device(model).type == "cpu" else 16384),
+        budget=config.budget or (1024 if _device(model).type == "cpu" else 16384),
         share_prompts=config.share_prompts,
     )
     probe(model, sites, torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(_device(model)))

@@ -117,10 +117,11 @@ class Pending:
         self.sites = sites
         self._weights: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self._owners: dict[torch.device, Tensor] = {}
+        self._spaces: dict[tuple[torch.Size, torch.device, torch.dtype], Tensor] = {}
 
     def read(self, reading: Reading) -> None:
         """Add up what was read at one site. The device is not waited for."""
-        ones = torch.heaviside(reading.values, reading.values.new_zeros(()))  # 1 where active, else 0, in one pass
+        ones = torch.gt(reading.values, 0, out=self._space(reading.values))  # 1 where active, else 0, in one pass
         if reading.site == len(self.sites) - 1:
             self._watch_numbers(reading)
         if reading.experts is None:
@@ -136,6 +137,14 @@ class Pending:
         shape = (len(self.keys), experts)
         self.active[reading.site] = _sum(self.active[reading.site], active.view(*shape, -1))
         self.routed[reading.site] = _sum(self.routed[reading.site], routed[:-1].view(shape))
+
+    def _space(self, values: Tensor) -> Tensor:
+        """Room for ones and zeros of this shape, used again for every site; float32, on a GPU the type of the model."""
+        dtype = values.dtype if values.is_cuda else torch.float32
+        key = values.shape, values.device, dtype
+        if key not in self._spaces:
+            self._spaces = {key: torch.empty(values.shape, device=values.device, dtype=dtype)}
+        return self._spaces[key]
 
     def _watch_numbers(self, reading: Reading) -> None:
         """Remember whether a counted token has an activation that is no number.
@@ -174,9 +183,7 @@ def _product(weights: Tensor, ones: Tensor) -> Tensor:
     """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32: exact, as no batch has 2**24 tokens."""
     if ones.dtype == torch.float32:
         return weights @ ones
-    if ones.is_cuda:
-        return torch.mm(weights, ones, out_dtype=torch.float32)
-    return weights.float() @ ones.float()
+    return torch.mm(weights, ones, out_dtype=torch.float32)
 
 
 def _sum(total: Tensor | None, part: Tensor) -> Tensor:

@@ -1,0 +1,69 @@
+"""Every family's row of docs/families.md: python bench/families.py [--data FOLDER] [--questions 5] > docs/families.md.
+
+For each: a tiny model with random weights from its own config, every claim of `langneurons check`, a recording of real
+responses (responses_mcot7b/mgsm, byte tokenizer) and the identification of its neurons.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from langneurons import data
+from langneurons.check import check
+from langneurons.config import IdentifyConfig, RecordConfig
+from langneurons.counts import describe_widths
+from langneurons.identify import identify
+from langneurons.models import load
+from langneurons.record import record
+from langneurons.sites import find_sites
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import families
+
+
+def row(name: str, responses: list[Any]) -> str:
+    """One family's line of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load(families.save(name, Path(folder)))
+    checks = check(loaded.model, loaded.tokenizer)
+    sites = find_sites(loaded.model)
+    counts = record(loaded.model, loaded.tokenizer, responses, RecordConfig()).counts
+    neurons = identify(counts, IdentifyConfig(rate=0.2, lam=0.0))
+    held = sum(one.holds is True for one in checks)
+    first = sites[-1].path.replace(f".{len(sites) - 1}.", ".i.")
+    cells = (name, type(loaded.model).__name__, f"`{first}`", describe_widths(counts.widths))
+    return f"| {' | '.join(cells)} | {held} of {len(checks)} | {counts.tokens.sum():,} | {len(neurons)} |"
+
+
+def main() -> None:
+    """Print the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
+    parser.add_argument("--questions", type=int, default=5, help="questions per language")
+    asked = parser.parse_args()
+    wanted = {f"mgsm-{i:03d}" for i in range(asked.questions)}
+    responses = [r for r in data.read_responses(asked.data) if r.question_id in wanted]
+    transformers.utils.logging.disable_progress_bar()
+    print("# Families\n")
+    print(
+        "Made by `python bench/families.py > docs/families.md`; tiny models with random weights, from their own configs,"
+    )
+    print(
+        f"transformers {transformers.__version__}, float32 on a CPU. Each is also tested, claim by claim, in `tests/`.\n"
+    )
+    print(f"Recorded: the responses of mCoT-7B to {asked.questions} MGSM questions in ten languages.\n")
+    print(
+        "| family | class | where its neurons are | shape here | claims that hold | tokens counted | neurons listed |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name in families.FAMILIES:
+        print(row(name, responses), flush=True)
+    print("\nA family that is not here may work as well: sites are found by structure, and `langneurons check` tells.")
+
+
+if __name__ == "__main__":
+    main()
