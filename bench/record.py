@@ -224,6 +224,9 @@ def main() -> None:
         f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
         f"threads; Llama of {parameters:.0f}M parameters; {len(rows)} responses, {unique:,} tokens computed"
     )
+    both = sum(len(row.ids) for row in rows)
+    alone = sum(int((~row.counted).sum()) for row in rows)
+    print(f"the same responses are {both:,} tokens with a prompt each; two passes read {both + alone:,}")
     tally, spent = Tally(plan, sites), {"ours": 0.0, "bare": 0.0}
     run_batch(model, sites, plan, plan.batches[-1])
     bare(model, plan, plan.batches[-1])

@@ -22,6 +22,7 @@ from langneurons import artifacts, batches
 from langneurons.config import RecordConfig
 from langneurons.counts import Counts, merge
 from langneurons.errors import InputError, RecordError
+from langneurons.record import context
 from langneurons.responses import Response, block_of
 from langneurons.sites import Reading, find_sites, watch
 from langneurons.tally import Pending, Tally, run_batch, run_or_halve
@@ -460,6 +461,13 @@ def test_bad_input_of_record(model_folder: Path, texts: Path, tmp_path: Path, la
     (folder / "zh.jsonl").write_bytes(b'{"question_id": "\xff"}\n')
     refused(langneurons("record", model_folder, folder, *out), "zh.jsonl")
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_context_of_every_family(name: str) -> None:
+    """Falcon with ALiBi, like Bloom, reads any length; its config says 2,048 all the same."""
+    expected = {"bloom": None, "falcon": 2048, "falcon-alibi": 2048, "gpt_oss": 131072}
+    assert context(families.tiny(name)) == expected.get(name, 64)
 
 
 def test_positions_that_predict() -> None:

@@ -53,6 +53,13 @@ def processes() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def context(model: Any) -> int | None:
+    """How many tokens the model can read at once, as its config says; None where it says nothing (BLOOM: any)."""
+    config = model.config.get_text_config()
+    found = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    return next((limit for limit in found if limit), None)
+
+
 def record(
     model: Any,
     tokenizer: Any,
@@ -128,7 +135,7 @@ def _fitting(
     model: Any, responses: Sequence[Response], rows: Sequence[tokens.Tokens], codes: tuple[str, ...]
 ) -> tuple[list[int], dict[str, Any]]:
     """Responses that fit into the model's context and have a token to count; how many do not, per language."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = context(model)
     long = set(tokens.too_long(rows, limit)) if limit else set()
     empty = {i for i, row in enumerate(rows) if not row.counted.any()}
     kept = [i for i in range(len(rows)) if i not in long and i not in empty]

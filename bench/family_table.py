@@ -1,4 +1,4 @@
-"""Every family's row of docs/families.md: python bench/families.py [--data FOLDER] [--questions 5] > docs/families.md.
+"""The table of families: python bench/family_table.py [--data FOLDER] [--questions 10] > docs/families.md.
 
 For each: a tiny model with random weights from its own config, every claim of `langneurons check`, a recording of real
 responses (responses_mcot7b/mgsm, byte tokenizer) and the identification of its neurons.
@@ -7,6 +7,7 @@ responses (responses_mcot7b/mgsm, byte tokenizer) and the identification of its 
 import argparse
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from langneurons.record import record
 from langneurons.sites import find_sites
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import families
+families: Any = import_module("families")  # the configs live with the tests
 
 
 def row(name: str, responses: list[Any]) -> str:
@@ -43,18 +44,14 @@ def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
-    parser.add_argument("--questions", type=int, default=5, help="questions per language")
+    parser.add_argument("--questions", type=int, default=10, help="questions per language")
     asked = parser.parse_args()
     wanted = {f"mgsm-{i:03d}" for i in range(asked.questions)}
     responses = [r for r in data.read_responses(asked.data) if r.question_id in wanted]
-    transformers.utils.logging.disable_progress_bar()
+    import_module("transformers.utils.logging").disable_progress_bar()
     print("# Families\n")
-    print(
-        "Made by `python bench/families.py > docs/families.md`; tiny models with random weights, from their own configs,"
-    )
-    print(
-        f"transformers {transformers.__version__}, float32 on a CPU. Each is also tested, claim by claim, in `tests/`.\n"
-    )
+    print("Made by `python bench/family_table.py > docs/families.md`: tiny models with random weights, from their own")
+    print(f"configs, transformers {transformers.__version__}, float32 on a CPU. Each is also tested, claim by claim.\n")
     print(f"Recorded: the responses of mCoT-7B to {asked.questions} MGSM questions in ten languages.\n")
     print(
         "| family | class | where its neurons are | shape here | claims that hold | tokens counted | neurons listed |"
