@@ -23,9 +23,9 @@ TEXTS = (
 )
 """What the model reads, short and in several scripts."""
 
-TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 1e-3, torch.float16: 1e-3}
+TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 5e-3, torch.float16: 5e-3}
 """Share of activations whose sign may differ when the same tokens run in another batch, by type of the model: rounding.
-Measured on tiny models: 0 in float32, 2.4e-5 in bfloat16."""
+Measured on a Llama of 111M random weights: up to 2.3e-7 in float32, 9.8e-4 in bfloat16 (docs/performance.md)."""
 
 
 class Check(NamedTuple):
