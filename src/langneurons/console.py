@@ -130,10 +130,19 @@ def _tell_recorded(out: Path, facts: Mapping[str, Any], json: bool) -> None:
     print(f"{'language':<10}{'tokens':>12}" + "".join(f"{name.replace('_', ' '):>14}" for name in heads))
     for code, tokens in facts["tokens"].items():
         print(f"{code:<10}{tokens:>12,}" + "".join(f"{gates[code][name]:>14,}" for name in heads))
-    for name in ("longer than the context", "without a token to count", "batches halved for want of memory"):
-        if facts.get(name):
-            print(f"{name}: {facts[name]}")
+    long, empty = facts.get("longer than the context"), facts.get("without a token to count")
+    if long:
+        where, first = _listed(long["responses"]), ", ".join(long["first"][:3])
+        print(f"longer than the context of {long['context']:,} tokens and not counted: {where} (first: {first})")
+    if empty:
+        print(f"without a token to count: {_listed(empty)}")
+    if halved := facts.get("batches halved for want of memory"):
+        print(f"batches halved for want of memory: {halved}; a smaller --budget saves the attempt")
     print(f"wrote {out}; next: langneurons identify {out} --out {out.parent / 'neurons'}")
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} {n:,}" for code, n in counts.items())
 
 
 def tell_mask(out: Path, json: bool) -> None:
