@@ -160,10 +160,10 @@ MOE: dict[str, Family] = {
 FAMILIES = {**DENSE, **MOE}
 
 
-def build(name: str, seed: int = 0) -> PreTrainedModel:
-    """A new model of this family, float32 on the CPU, in eval mode."""
+def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:
+    """A new model of this family, float32 on the CPU, in eval mode, with these changes to its config."""
     family = FAMILIES[name]
-    config = AutoConfig.for_model(family.model_type, **family.config, **_SPECIAL)
+    config = AutoConfig.for_model(family.model_type, **{**family.config, **_SPECIAL, **changes})
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
@@ -179,14 +179,10 @@ def tiny(name: str) -> PreTrainedModel:
 
 def save(name: str, folder: Path) -> Path:
     """A model of this family in a folder, with room for 2,048 tokens, and a byte-level tokenizer beside it."""
-    family = FAMILIES[name]
-    room = {key: 2048 for key in ("max_position_embeddings", "n_positions", "max_seq_len") if key in family.config}
-    config = AutoConfig.for_model(family.model_type, **{**family.config, **_SPECIAL, **room, "vocab_size": 260})
-    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    model.save_pretrained(folder)
+    room = {
+        key: 2048 for key in ("max_position_embeddings", "n_positions", "max_seq_len") if key in FAMILIES[name].config
+    }
+    build(name, vocab_size=260, **room).save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +218,14 @@ def test_unwritable_output(run: Path, tmp_path: Path, langneurons) -> None:
     done = langneurons("identify", run / "counts", "--out", tmp_path / "notes", "--force")
     refused(done, "exists and is no result of langneurons")
     assert (tmp_path / "notes" / "mine.txt").read_text("utf-8") == "keep me"
+
+
+def test_full_disk(run: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 4 KiB, as on a disk that is full."""
+    words = f"identify {run / 'counts'} --out {tmp_path / 'full'} --rate 0.1 --tau-quantile 0.8"
+    command = ["bash", "-c", f"ulimit -f 4; exec {sys.executable} -m langneurons {words}"]
+    refused(Outcome(subprocess.run(command, capture_output=True, text=True, check=False)), "File too large; free space")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_traceback_when_asked(tmp_path: Path, langneurons) -> None:

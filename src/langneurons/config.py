@@ -50,6 +50,20 @@ class IdentifyConfig:
 
 
 @dataclass(frozen=True)
+class ModelConfig:
+    """How a model is loaded."""
+
+    dtype: str = "auto"
+    """float32, bfloat16 or float16; auto: float32 on a CPU, bfloat16 elsewhere."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto: the best there is."""
+    device_map: str | None = None
+    """How accelerate spreads a model over devices, such as auto."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+
+
+@dataclass(frozen=True)
 class RecordConfig:
     """Settings of `record`.
 

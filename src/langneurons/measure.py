@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from langneurons import artifacts, console
-from langneurons.config import RecordConfig
+from langneurons.config import ModelConfig, RecordConfig
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -17,10 +17,7 @@ def check(
     model: str,
     /,
     *,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    revision: str | None = None,
+    loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     json: Flag = False,
 ) -> None:
     """Prove on a model that its neurons can be read and silenced: sites, batches, padding, caches, restoring.
@@ -29,21 +26,15 @@ def check(
     ----------
     model
         A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
-    dtype
-        float32, bfloat16 or float16 [default: float32 on a CPU, bfloat16 elsewhere].
-    device
-        cpu, cuda, cuda:1, mps [default: the best there is].
-    device_map
-        How accelerate spreads a model over devices, such as auto.
-    revision
-        Branch, tag or commit on the Hub.
+    loading
+        How the model is loaded.
     json
         Print one JSON object instead of text.
     """
     from langneurons import models
     from langneurons.check import check as run
 
-    loaded = models.load(model, dtype=dtype, device=device, device_map=device_map, revision=revision)
+    loaded = models.load(model, **asdict(loading))
     checks = run(loaded.model, loaded.tokenizer)
     console.tell_checks(model, checks, json)
     if not all(one.holds is not False for one in checks):
@@ -60,10 +51,7 @@ def record(
     languages: str | None = None,
     template: str | None = None,
     drop: str | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
-    device_map: str | None = None,
-    revision: str | None = None,
+    loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Flag = False,
     json: Flag = False,
 ) -> None:
@@ -86,14 +74,8 @@ def record(
         [default: mathoctopus].
     drop
         What is not counted besides empty responses: repetition, wrong-script, with commas.
-    dtype
-        float32, bfloat16 or float16 [default: float32 on a CPU, bfloat16 elsewhere].
-    device
-        cpu, cuda, cuda:1, mps [default: the best there is].
-    device_map
-        How accelerate spreads a model over devices, such as auto.
-    revision
-        Branch, tag or commit on the Hub.
+    loading
+        How the model is loaded.
     force
         Replace a result of other settings.
     json
@@ -105,7 +87,7 @@ def record(
 
     codes = console.codes(languages)
     rank, world = processes()
-    loaded = models.load(model, dtype=dtype, device=device, device_map=device_map, revision=revision)
+    loaded = models.load(model, **asdict(loading))
     rows = data.read_responses(responses, template, codes, loaded.tokenizer)
     kept, gates = data.gate(rows, _flaws(drop))
     settings = {
