@@ -9,10 +9,8 @@ from cyclopts import Parameter
 
 from langneurons import artifacts, console
 from langneurons.config import IdentifyConfig
+from langneurons.console import Force, Json
 from langneurons.errors import InputError
-
-Force = Annotated[bool, Parameter(negative="")]
-Json = Annotated[bool, Parameter(negative="")]
 
 
 def import_(
@@ -40,10 +38,6 @@ def import_(
         Languages to import, in order, as codes with commas; for a mask, the languages of its lists.
     width
         Neurons per layer, for a mask (a mask does not say).
-    force
-        Replace a result of other settings.
-    json
-        Print one JSON object instead of text.
     """
     from langneurons import formats
 
@@ -79,10 +73,6 @@ def merge(*counts: Path, out: Path, force: Force = False, json: Json = False) ->
         Folders of counts.
     out
         Folder to write.
-    force
-        Replace a result of other settings.
-    json
-        Print one JSON object instead of text.
     """
     from langneurons.counts import Counts
     from langneurons.counts import merge as add
@@ -120,10 +110,6 @@ def identify(
         Folder to write.
     config
         Settings.
-    force
-        Replace a result of other settings.
-    json
-        Print one JSON object instead of text.
     """
     source = artifacts.read(counts, "counts")
     settings, inputs = asdict(config), {"counts": source.digest}
@@ -153,10 +139,6 @@ def compare(before: Path, /, *after: Path, out: Path, force: Force = False, json
         One or more folders of neurons.
     out
         Folder to write.
-    force
-        Replace a result of other settings.
-    json
-        Print one JSON object instead of text.
     """
     from langneurons.compare import Overlap, overlap
     from langneurons.tables import Table
@@ -199,8 +181,6 @@ def report(
         Which folder of neurons to show, when there are several [default: neurons].
     title
         Heading of the page [default: the name of the run].
-    json
-        Print one JSON object instead of text.
     """
     from langneurons import page
     from langneurons import report as figures
@@ -245,8 +225,6 @@ def export(
         File to write.
     kinds
         Kinds to export, with commas.
-    json
-        Print one JSON object instead of text.
     """
     from langneurons import formats
 

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from langneurons import artifacts
 from langneurons.errors import InputError, MismatchError
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 COUNTS, NEURONS = "counts.safetensors", "neurons.parquet"
 """Names of the files in a folder of counts, and in one of neurons."""
+
+Force = Annotated[bool, Parameter(negative="", help="Replace a result of other settings.")]
+Json = Annotated[bool, Parameter(negative="", help="Print one JSON object instead of text.")]
 
 
 def load_neurons(source: artifacts.Artifact) -> "Neurons":
@@ -38,10 +43,12 @@ def codes(languages: str | None) -> tuple[str, ...] | None:
     return found
 
 
-def there(out: Path, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str], *, force: bool) -> bool:
-    """Whether the result is there already; says so."""
+def there(
+    out: Path, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str], *, force: bool, quiet: bool = False
+) -> bool:
+    """Whether the result is there already; says so, unless quiet."""
     found = artifacts.current(out, kind, config, inputs, force=force)
-    if found:
+    if found and not quiet:
         print(f"{out} is up to date; nothing to do", file=sys.stderr)
     return found is not None
 

@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from langneurons import artifacts, console
 from langneurons.config import ModelConfig, RecordConfig
-
-Flag = Annotated[bool, Parameter(negative="")]
+from langneurons.console import Force, Json
 
 
 def check(
@@ -18,7 +17,7 @@ def check(
     /,
     *,
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
-    json: Flag = False,
+    json: Json = False,
 ) -> None:
     """Prove on a model that its neurons can be read and silenced: sites, batches, padding, caches, restoring.
 
@@ -28,8 +27,6 @@ def check(
         A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
     loading
         How the model is loaded.
-    json
-        Print one JSON object instead of text.
     """
     from langneurons import models
     from langneurons.check import check as run
@@ -52,8 +49,8 @@ def record(
     template: str | None = None,
     drop: str | None = None,
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
-    force: Flag = False,
-    json: Flag = False,
+    force: Force = False,
+    json: Json = False,
 ) -> None:
     """Count how often each neuron of a model is active on response tokens, per language and block of questions.
 
@@ -76,10 +73,6 @@ def record(
         What is not counted besides empty responses: repetition, wrong-script, with commas.
     loading
         How the model is loaded.
-    force
-        Replace a result of other settings.
-    json
-        Print one JSON object instead of text.
     """
     from langneurons import data, models
     from langneurons.record import processes
@@ -101,11 +94,7 @@ def record(
     files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
     inputs = {file.name: artifacts.file_digest(file) for file in files}
     inputs |= {"model": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
-    if rank == 0 and console.there(out, "counts", settings, inputs, force=force):
-        done = True
-    else:
-        done = rank > 0 and artifacts.current(out, "counts", settings, inputs, force=force) is not None
-    if not done:
+    if not console.there(out, "counts", settings, inputs, force=force, quiet=rank > 0):
         state = artifacts.State(out, settings, inputs, f"{rank}-of-{world}")
         with console.progress("recording", quiet=json or rank > 0, unit="tokens") as step:
             counts, facts = run(
