@@ -2,18 +2,20 @@
 # make test   environment, browser, every test
 # make check  environment, ruff, ty, layers, documentation with warnings as errors
 # make bench  timings, side by side
+# make nano-train   the embedded models anew, into $(NANO); an hour and a half on 2 cores
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
+NANO ?= build/nano
 
 # uv does not read pip's settings; where pip is told of a folder of wheels, tell uv as well.
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test check bench docs browser clean
+.PHONY: demo test check bench docs nano-train browser clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,12 +30,12 @@ demo: $(READY)
 	$(BIN)/langneurons report $(DEMO)
 
 test: $(READY) browser
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/ty check src examples bench
+	$(BIN)/ty check src examples bench training
 	$(BIN)/pytest tests/test_layers.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
@@ -42,6 +44,13 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/identify.py
+
+# BASE and TRANSLATOR: settings that differ from those in training/, as JSON, such as BASE='{"tokens": 100000}'.
+BASE ?= {}
+TRANSLATOR ?= {}
+nano-train: $(READY)
+	$(BIN)/python training/base.py '$(BASE)' --out $(NANO)/model
+	$(BIN)/python training/translator.py '$(TRANSLATOR)' --tokenizer $(NANO)/model --out $(NANO)/translator
 
 # The browser tests need a Chromium; Debian has one. Without it they are skipped and say so.
 browser:

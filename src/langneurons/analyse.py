@@ -1,4 +1,4 @@
-"""Analyse: the commands that work on results: import, merge, identify, compare, report, export. No model is run."""
+"""Analyse: the commands that work on results: import, merge, identify, report, export. No model is run."""
 
 import json as jsonlib
 from dataclasses import asdict
@@ -124,40 +124,8 @@ def identify(
             with console.progress("resampling", quiet=json) as step:
                 neurons = bootstrap(held, neurons, config, step)
             draft.table(console.NEURONS, neurons.to_table())
-            draft.facts["blocks"] = held.blocks
+            draft.facts |= {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
     console.tell_neurons(out, json)
-
-
-def compare(before: Path, /, *after: Path, out: Path, force: Force = False, json: Json = False) -> None:
-    """Show how far tables of neurons agree: overlap by kind and language, Jaccard, and what chance would give.
-
-    Parameters
-    ----------
-    before
-        Folder of neurons that the others are held against.
-    after
-        One or more folders of neurons.
-    out
-        Folder to write.
-    """
-    from langneurons.compare import Overlap, overlap
-    from langneurons.tables import Table
-
-    if not after:
-        raise InputError("compare needs at least two folders of neurons, BEFORE and AFTER")
-    first = artifacts.read(before, "neurons")
-    others = [artifacts.read(folder, "neurons") for folder in after]
-    inputs = {"before": first.digest} | {f"after {i + 1}": a.digest for i, a in enumerate(others)}
-    fiducial = console.load_neurons(first)
-    found = [(str(a.folder), overlap(fiducial, console.load_neurons(a))) for a in others]
-    heads = (f"{name} neurons" if name in ("before", "after") else name for name in Overlap._fields)
-    rows = tuple((folder, *row) for folder, rows in found for row in rows)
-    table = Table("overlap", f"Overlap of neurons with those of {before}.", ("after", *heads), rows)
-    if not console.there(out, "comparison", {}, inputs, force=force):
-        with artifacts.writing(out, "comparison", "compare", {}, inputs) as draft:
-            draft.bytes("overlap.csv", table.to_csv().encode())
-            draft.bytes("overlap.tex", table.to_latex().encode())
-    console.tell_overlap(out, found, table, json)
 
 
 def report(
@@ -188,7 +156,10 @@ def report(
     chosen, sources = _choose(run, neurons)
     out = out or run / "report.html"
     shown = console.load_neurons(chosen)
-    made = figures.build(shown)
+    beside = [] if chosen.folder == run else artifacts.find(run, "perplexity")
+    measured = [a for a in beside if a.manifest["inputs"].get("neurons") == chosen.digest]
+    made = figures.build(shown, console.load_losses(measured[0]) if measured else None)
+    sources += measured[:1]
     title = title or run.resolve().name
     html = page.render(title, shown, made, [page.Provenance(a.folder.name, dict(a.manifest)) for a in sources])
     files = figures.figure_files(made)

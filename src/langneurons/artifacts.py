@@ -53,7 +53,7 @@ class Artifact:
         """Tensors and metadata of a safetensors file."""
         from safetensors import safe_open
 
-        path = self._checked(name)
+        path = self.file(name)
         with safe_open(path, framework="numpy") as file:
             meta = json.loads((file.metadata() or {}).get("langneurons", "{}"))
             return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
@@ -62,9 +62,10 @@ class Artifact:
         """A Parquet table."""
         from pyarrow import parquet
 
-        return parquet.read_table(self._checked(name))
+        return parquet.read_table(self.file(name))
 
-    def _checked(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Path of one of its files, checked to be as it was written."""
         path, expected = self.folder / name, self.manifest["files"].get(name)
         if expected is None:
             raise InputError(f"{self.folder} holds {self.manifest['kind']}, not {name}")
@@ -98,8 +99,10 @@ class Draft:
         parquet.write_table(table, self.folder / name, compression="zstd")
 
     def bytes(self, name: str, content: bytes) -> None:
-        """Add a file with this content."""
-        (self.folder / name).write_bytes(content)
+        """Add a file with this content, in a folder of its own where the name has one."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def read(folder: Path, *kinds: str) -> Artifact:
@@ -187,7 +190,8 @@ def writing(
     try:
         with _failures(folder):
             yield draft
-            files = {path.name: file_digest(path) for path in sorted(draft.folder.iterdir())}
+            paths = sorted(path for path in draft.folder.rglob("*") if path.is_file())
+            files = {path.relative_to(draft.folder).as_posix(): file_digest(path) for path in paths}
             manifest = {
                 "format": FORMAT,
                 "kind": kind,
@@ -285,11 +289,11 @@ def _draft_name(final: str, pid: int | str) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed runs of this machine left behind while writing this folder."""
-    for left in folder.parent.glob(_draft_name(folder.name, "*")):
+    """Remove what killed runs of this machine left behind while writing here: drafts of folders and of saved states."""
+    for left in folder.parent.glob(_draft_name("*", "*")):
         pid = left.name.removesuffix("-old").rpartition("-")[2]
         if not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

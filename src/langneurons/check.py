@@ -168,17 +168,23 @@ def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
     for i in chosen:
         every = torch.arange(int(torch.tensor(sites[i].shape).prod())) % 16 == 3
         masks[i] = every.view(sites[i].shape)
+    if not all(_editable(sites[i]) for i in chosen):
+        return Check(claim, None, "the weights are quantised and cannot be edited")
     with silence(sites, masks):
         silenced = _logits(model, ids)
     plain = _logits(model, ids)
     weights = [pair for i in chosen for pair in _down_weights(sites[i], masks[i])]
-    if any(not weight.is_floating_point() for weight, _ in weights):
-        return Check(claim, None, "the weights are quantised and cannot be edited")
     with _edited(weights):
         edited = _logits(model, ids)
     worst, effect = float((silenced - edited).abs().max()), float((silenced - plain).abs().max())
     holds = worst <= 1e-5 * max(1.0, float(plain.abs().max())) if plain.dtype == torch.float32 else worst <= effect
     return Check(claim, holds and effect > 0, f"largest difference {worst:.2g}, effect {effect:.2g}")
+
+
+def _editable(site: Site) -> bool:
+    """Whether the weights of a site's down projections are plain numbers, not packed by a quantising library."""
+    held = ((site.experts, "down_proj"), (site.down, "weight"))
+    return all(getattr(getattr(module, name, None), "dtype", None) in TOLERANCE for module, name in held if module)
 
 
 def _down_weights(site: Site, mask: Tensor | None) -> Generator[tuple[Tensor, Tensor]]:

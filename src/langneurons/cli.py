@@ -5,7 +5,8 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from langneurons import __version__, analyse, measure
+from langneurons import __version__, analyse, ask, contrast, mapo, measure
+from langneurons import run as conduct
 from langneurons.errors import LangneuronsError
 
 app = App(
@@ -15,10 +16,16 @@ app = App(
     help_format="plaintext",
     help_epilogue="Add --json for output to machines, --traceback for the whole story of an error.",
 )
+app.command(conduct.run)
 app.command(measure.check)
 app.command(measure.record)
+app.command(measure.perplexity)
+for command in (ask.sample, ask.evaluate):
+    app.command(command)
+for command in (mapo.reward, mapo.pair, mapo.align):
+    app.command(command)
 app.command(analyse.import_, name="import")
-for command in (analyse.merge, analyse.identify, analyse.compare, analyse.report, analyse.export):
+for command in (analyse.merge, analyse.identify, contrast.compare, analyse.report, analyse.export):
     app.command(command)
 
 

@@ -1,9 +1,13 @@
 """What each stage can be told: one frozen dataclass per stage, checked when built."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Literal
 
 from langneurons.errors import InputError
+
+Extractor = Literal["native", "last-number"]
+"""How an answer is found in a response: see `answers.readings` and `answers.last_number`."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,211 @@ class RecordConfig:
         """(number of this shard from 0, how many there are)."""
         number, _, of = self.shard.partition("/")
         return (int(number) - 1, int(of)) if number.isdigit() and of.isdigit() else (-1, 0)
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Settings of `sample`. Defaults are the paper's where it has any.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    n: int = 10
+    """Responses to each question in each language; the paper records 10, MAPO's scripts sample 20 for alignment."""
+    temperature: float = 0.8
+    """Divides the logits before drawing (MAPO's scripts: 0.8); 0: always the likeliest token."""
+    top_k: int = 0
+    """Draw from this many likeliest tokens only; 0: from all."""
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that together have this probability; 1: from all."""
+    max_new_tokens: int = 512
+    """Where a response is cut (MAPO's scripts: 512)."""
+    stop: tuple[str, ...] = ()
+    """Texts at which a response ends, besides the model's end token. What comes from there on is left out."""
+    seed: int = 0
+    """Seed; each response has its own, from this, the question's id, the language and the response's number."""
+    extractor: Extractor = "native"
+    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the released rule."""
+    tolerance: float = 1e-2
+    """How far a right answer may be off (released evaluation: 1e-2, pairs: 1e-3)."""
+    rows: int = 256
+    """Responses written at once by transformers in process; halved where memory does not suffice."""
+    concurrency: int = 32
+    """Requests under way at once with a server."""
+    save_every: float = 60.0
+    """Seconds between savings of what is done, from which a killed sampling goes on."""
+
+    def __post_init__(self) -> None:
+        for name in ("n", "max_new_tokens", "rows", "concurrency"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', '-')} {getattr(self, name)}: 1 or more are needed")
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError(f"temperature {self.temperature}: a number from 0 up is needed; the paper's is 0.8")
+        if not self.temperature and self.n > 1:
+            raise InputError(f"temperature 0 gives the same response {self.n} times; ask for one, or set it above 0")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top-p {self.top_p} is outside (0, 1]; 1 draws from all tokens")
+        if self.top_k < 0:
+            raise InputError(f"top-k {self.top_k}: a number of tokens is needed, 0 for all")
+        if "" in self.stop:
+            raise InputError("stop: an empty text would end every response at once; leave it out")
+        if not 0 <= self.tolerance < float("inf"):
+            raise InputError(f"tolerance {self.tolerance}: a number from 0 up is needed; the released one is 1e-2")
+        if self.extractor not in ("native", "last-number"):
+            raise InputError(f"{self.extractor!r} is no extractor; choose native or last-number")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of `evaluate`; see `SampleConfig` for their ranges."""
+
+    max_new_tokens: int = 1024
+    """Where a response is cut (released evaluation: 1024)."""
+    stop: tuple[str, ...] = ()
+    """Texts at which a response ends, besides the model's end token."""
+    extractor: Extractor = "native"
+    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the released rule."""
+    tolerance: float = 1e-2
+    """How far a right answer may be off (released evaluation: 1e-2)."""
+    rows: int = 256
+    """Responses written at once by transformers in process; halved where memory does not suffice."""
+    concurrency: int = 32
+    """Requests under way at once with a server."""
+    save_every: float = 60.0
+    """Seconds between savings of what is done, from which a killed evaluation goes on."""
+
+    def greedy(self) -> SampleConfig:
+        """How its responses are written: one to each question, always the likeliest token (the paper's evaluation)."""
+        return SampleConfig(n=1, temperature=0.0, **asdict(self))
+
+
+@dataclass(frozen=True)
+class PerplexityConfig:
+    """Settings of `perplexity`. Defaults measure responses; the released code's setting is in docs/perplexity.md.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    settings: str = "specific,specific+related"
+    """Which neurons of a language are silenced together: kinds joined by +, settings parted by commas."""
+    controls: int = 5
+    """Random sets drawn for each set, matched per layer and by activation rate; 0 for none."""
+    layers: str | None = None
+    """Silence in these layers only: 5, 0-4, or one of the paper's stages, such as reasoning."""
+    to: str = "zero"
+    """What a silenced activation becomes: zero, mean (over the languages, of the scored texts) or a number."""
+    text: Literal["response", "prompt"] = "response"
+    """What is scored: responses given their prompts, or the prompts themselves, each once."""
+    average: Literal["tokens", "sequences"] = "tokens"
+    """What a perplexity is the exponential of: the mean cost of all tokens, or the mean of the texts' own means."""
+    mix_argmax: bool = False
+    """As the released code does: where a token is not the most likely one, average the likeliest one's cost in too."""
+    blocks: int = 10
+    """Blocks of questions that costs are kept for, from which intervals come."""
+    seed: int = 0
+    """Seed of the random sets."""
+    budget: int = 0
+    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere."""
+    share_prompts: bool = True
+    """Compute a prompt once for all its responses."""
+    save_every: float = 60.0
+    """Seconds between savings of what is done, from which a killed run goes on."""
+
+    def __post_init__(self) -> None:
+        if self.controls < 0:
+            raise InputError(f"controls {self.controls}: random sets for each set, 0 for none")
+        if self.blocks < 1:
+            raise InputError(f"blocks {self.blocks}: 1 or more are needed")
+        if self.budget < 0:
+            raise InputError(f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons")
+        for name, value, words in (
+            ("text", self.text, ("response", "prompt")),
+            ("average", self.average, ("tokens", "sequences")),
+        ):
+            if value not in words:
+                raise InputError(f"{name} {value!r}: choose {' or '.join(words)}")
+        if self.value not in ("zero", "mean") and not isinstance(self.value, float):
+            raise InputError(f"to {self.to!r}: a silenced activation becomes zero, mean or a number")
+        if len(self.kinds) <= self.settings.count(","):
+            raise InputError(f"settings {self.settings!r}: give each once, as in specific,specific+related")
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Setting -> the kinds silenced in it."""
+        return {word.strip(): tuple(word.strip().split("+")) for word in self.settings.split(",")}
+
+    @property
+    def value(self) -> float | str:
+        """What a silenced activation becomes: a number, or `zero` or `mean`."""
+        try:
+            number = float(self.to)
+        except ValueError:
+            return self.to
+        return number if isfinite(number) else self.to
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Settings of `reward`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    direction: Literal["to-english", "from-english"] = "to-english"
+    """`to-english`: P(English | response), as MAPO's code has it. `from-english`: P(response | English), as the paper's
+    text writes it."""
+    arithmetic: Literal["log-probability", "mapo"] = "log-probability"
+    """`log-probability`: mean over the reference's tokens. `mapo`: its code's 1 / mean of the negative, in which the
+    language token and padding take part."""
+    max_tokens: int = 512
+    """Tokens of a text, its language and end tokens included, beyond which it is cut (MAPO's code: 512)."""
+    budget: int = 0
+    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 8,192 elsewhere."""
+    save_every: float = 60.0
+    """Seconds between savings of what is done, from which a killed scoring goes on."""
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("to-english", "from-english"):
+            raise InputError(f"direction {self.direction!r}: it is to-english or from-english")
+        if self.arithmetic not in ("log-probability", "mapo"):
+            raise InputError(f"arithmetic {self.arithmetic!r}: it is log-probability or mapo")
+        if self.max_tokens < 3:
+            raise InputError(f"max-tokens {self.max_tokens}: language, text and end are 3 tokens at least")
+        if self.budget < 0:
+            raise InputError(f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons")
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """Settings of `pair`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    per_language: int = 10_000
+    """Pairs per language, train and dev together (the paper: 10,000)."""
+    margin: float = 0.0
+    """How much higher the better score must be; 0: different, as MAPO's code has it."""
+    max_tokens: int = 1024
+    """Tokens of prompt, response and end token (MAPO's code: 1,024 characters); needs --tokenizer."""
+    dev_every: int = 10
+    """One question in so many is held out for dev (MAPO's code: 10); 0 for none."""
+    seed: int = 0
+    """Seed of the drawing."""
+
+    def __post_init__(self) -> None:
+        if self.per_language < 1:
+            raise InputError(f"per-language {self.per_language}: 1 pair or more is needed; the paper uses 10,000")
+        if not 0 <= self.margin < float("inf"):
+            raise InputError(f"margin {self.margin} is not a number from 0 up")
+        if self.max_tokens < 2:
+            raise InputError(f"max-tokens {self.max_tokens}: a response and its end are 2 tokens at least")
+        if self.dev_every < 0 or self.dev_every == 1:
+            raise InputError(f"dev-every {self.dev_every}: 2 or more, or 0 to hold out nothing")
 
 
 _PAPER = {"rate": 0.01, "tau-quantile": 0.95}

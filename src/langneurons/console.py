@@ -15,12 +15,16 @@ from langneurons.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
     from langneurons.check import Check
-    from langneurons.compare import Overlap
+    from langneurons.losses import Losses
     from langneurons.neurons import Neurons
     from langneurons.tables import Table
+    from langneurons.verdicts import Claim
 
-COUNTS, NEURONS = "counts.safetensors", "neurons.parquet"
-"""Names of the files in a folder of counts, and in one of neurons."""
+COUNTS, NEURONS, PERPLEXITY = "counts.safetensors", "neurons.parquet", "perplexity.parquet"
+"""Names of the files in a folder of counts, in one of neurons, and in one of perplexity."""
+
+CLAIMS = "claims.json"
+"""Name of the file of claims in a folder of comparison; beside it each table as NAME.json, NAME.csv and NAME.tex."""
 
 Force = Annotated[bool, Parameter(negative="", help="Replace a result of other settings.")]
 Json = Annotated[bool, Parameter(negative="", help="Print one JSON object instead of text.")]
@@ -31,6 +35,23 @@ def load_neurons(source: artifacts.Artifact) -> "Neurons":
     from langneurons.neurons import Neurons
 
     return Neurons.from_table(source.table(NEURONS))
+
+
+def load_losses(source: artifacts.Artifact) -> "Losses":
+    """The losses in a folder of perplexity."""
+    from langneurons.losses import Losses
+
+    return Losses.from_table(source.table(PERPLEXITY))
+
+
+def load_comparison(source: artifacts.Artifact) -> "tuple[dict[str, Table], list[Claim]]":
+    """The tables, by name, and the claims in a folder of comparison."""
+    from langneurons.tables import Table
+    from langneurons.verdicts import Claim
+
+    names = source.manifest["facts"]["tables"]
+    tables = {name: Table.from_json(source.file(f"{name}.json").read_bytes()) for name in names}
+    return tables, [Claim(**held) for held in jsonlib.loads(source.file(CLAIMS).read_bytes())]
 
 
 def codes(languages: str | None) -> tuple[str, ...] | None:
@@ -179,21 +200,51 @@ def tell_neurons(out: Path, json: bool) -> None:
     print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
 
 
-def tell_overlap(out: Path, found: list[tuple[str, list["Overlap"]]], table: "Table", json: bool) -> None:
-    """How far tables of neurons agree."""
+def tell_perplexity(out: Path, json: bool) -> None:
+    """What silencing costs every language, and whether it costs most on the diagonal."""
+    from langneurons import diagonal
+
+    source = artifacts.read(out, "perplexity")
+    losses, facts = load_losses(source), source.manifest["facts"]
+    found = {(s, m): diagonal.matrix(losses, s, m) for s in losses.settings for m in diagonal.MEASURES}
+    verdicts = [diagonal.dominance(one) for (_, measure), one in found.items() if measure != "bits per byte"]
     if json:
-        print_json({"out": str(out), "overlap": table.records()})
+        print_json(
+            {
+                "out": str(out),
+                "verdicts": [_known(v._asdict()) for v in verdicts],
+                "matrices": [
+                    {"setting": one.setting, "measure": one.measure, "neurons": one.neurons.tolist()}
+                    | {name: _known(getattr(one, name).tolist()) for name in ("before", "change", "low", "high", "z")}
+                    for one in found.values()
+                ],
+                "facts": facts,
+            }
+        )
         return
-    print(f"{'kind':<10}{'language':<10}{'before':>8}{'after':>8}{'both':>8}{'ratio':>9}{'Jaccard':>9}{'chance':>9}")
-    for folder, rows in found:
-        if len(found) > 1:
-            print(f"-- {folder}")
-        for row in rows:
-            sizes = f"{row.before:>8,}{row.after:>8,}{row.both:>8,}"
-            shares = f"{_share(row.ratio):>9}{_share(row.jaccard):>9}{row.chance:>9.2%}"
-            print(f"{row.kind:<10}{row.language:<10}{sizes}{shares}")
-    print(f"wrote {out}")
+    width = "".join(f"{code:>10}" for code in losses.languages)
+    print(f"{'perplexity':<20}{width}")
+    before = found[losses.settings[0], "difference"].before
+    print(f"{'nothing silenced':<20}{''.join(f'{value:>10.4g}' for value in before)}")
+    for setting in losses.settings:
+        one = found[setting, "difference"]
+        print(f"-- {setting} silenced: change in perplexity; *: more than every random set")
+        for code, n, row, share in zip(losses.languages, one.neurons, one.change, one.percentile, strict=True):
+            stars = ["*" if above == 1 else " " for above in share]
+            cells = "".join(f"{v:>+9.3g}{s}" for v, s in zip(row, stars, strict=True)) if n else "  empty: not run"
+            print(f"{code:<8}{n:>8,} neurons{cells}")
+    for verdict in verdicts:
+        print(f"{verdict.setting}, {verdict.measure}: {diagonal.words(verdict)}")
+    print(f"random sets were matched {facts['controls matched']}")
+    for note in facts.get("notes", []):
+        print(f"note: {note}")
+    print(f"wrote {out}; next: langneurons report {out.parent}")
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+def _known(value: Any) -> Any:
+    """The same with None for what is not a number, as JSON needs it."""
+    if isinstance(value, Mapping):
+        return {key: _known(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -7,6 +7,7 @@
     |   |-- SiteError        a model has no feed-forward activation where one is needed, or hides it
     |   `-- MismatchError    two things that must belong together do not (models, languages, settings)
     |-- RecordError      a recording cannot go on: activations that are no numbers, no memory left
+    |-- ServerError      a server that writes texts is not there, or does not recover
     |-- OutputError      the result cannot be written where it was asked for
     `-- MissingExtraError  a library of an optional extra is not installed
 
@@ -41,6 +42,10 @@ class MismatchError(InputError):
 
 class RecordError(LangneuronsError, RuntimeError):
     """A recording cannot go on: activations that are not numbers, counts that do not add up, no memory left."""
+
+
+class ServerError(LangneuronsError, RuntimeError):
+    """A server that writes texts is not there, or keeps failing."""
 
 
 class OutputError(LangneuronsError, OSError):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import re
 import warnings
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from langneurons import nano
 from langneurons.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
@@ -52,34 +54,33 @@ def load(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
+    seq2seq: bool = False,
 ) -> Loaded:
-    """Load a causal language model.
+    """Load a causal language model, or a translation model.
 
     Args:
         name: a folder, a PEFT adapter folder (its base is loaded with it), or an id on the Hugging Face Hub.
         dtype: `float32`, `bfloat16` or `float16`; `auto` is float32 on the CPU, where it is fast and exact, and
-            bfloat16 elsewhere.
+            bfloat16 elsewhere. A model with quantised weights (8-bit, 4-bit) stays as it was saved.
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` is the first there is of cuda, mps, cpu.
         device_map: where accelerate puts the layers of a model that does not fit on one device: `auto`, `balanced`.
         revision: branch, tag or commit on the Hub.
+        seq2seq: whether an encoder with a decoder is wanted (a translation model) and nothing else will do.
 
     Raises:
         ModelError: in one line, for a folder that is not there or holds no model, no tokenizer or damaged weights, an
             architecture that transformers does not know or that is no causal language model, an id that cannot be
-            fetched, a device or type that is not there.
+            fetched, a device or type that is not there, another type than quantised weights were saved with.
         MissingExtraError: when peft is needed for an adapter, or accelerate for a device map.
     """
     where = _device(device)
-    kind = torch.float32 if where.type == "cpu" else torch.bfloat16
-    if dtype != "auto":
-        if dtype not in DTYPES:
-            raise ModelError(f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}")
-        kind = getattr(torch, dtype)
-    path = Path(name).expanduser()
+    if dtype not in ("auto", *DTYPES):
+        raise ModelError(f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}")
+    path = nano.folder(str(name), translator=seq2seq) or Path(name).expanduser()
     adapter = path if (path / "adapter_config.json").is_file() else None
     base = str(path) if adapter is None else _base_of(adapter)
     with _quiet():
-        model = _model(base, kind, where, device_map, revision)
+        model = _model(base, dtype, where, device_map, revision, seq2seq)
         if adapter is not None:
             model = _with_adapter(model, adapter)
         tokenizer = _tokenizer(base, adapter, revision)
@@ -88,33 +89,57 @@ def load(
     return Loaded(model, tokenizer, str(name), commit or revision, fingerprint(model))
 
 
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over name, shape, type and values of all parameters, adapters included, in the order of their names.
+def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrainedTokenizerBase":
+    """The tokenizer alone of what `load` would load.
 
-    It does not depend on the device. A tensor of up to 2**20 weights is covered whole; of a larger one 65,536 weights
-    in equal steps, which share no factor with the last dimension, so that they fall into all columns alike.
+    Raises:
+        ModelError: as `load`.
+    """
+    path = nano.folder(str(name)) or Path(name).expanduser()
+    adapter = path if (path / "adapter_config.json").is_file() else None
+    base = str(path) if adapter is None else _base_of(adapter)
+    _folder(base)
+    with _quiet():
+        return _tokenizer(base, adapter, revision)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over name, shape, type and values of all that is saved of a model, adapters included, by their names.
+
+    These are parameters, buffers and the scales of quantised weights; of tied weights, one. It does not depend on the
+    device. A tensor of up to 2**20 weights is covered whole; of a larger one 65,536 weights in equal steps, which share
+    no factor with the last dimension, so that they fall into all columns alike.
 
     Raises:
         ModelError: when weights were moved out of memory (a device map that offloads).
     """
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if parameter.is_meta:
+    names = [dict(model.named_parameters(remove_duplicate=unique)).keys() for unique in (True, False)]
+    tied = names[1] - names[0]
+    for name, tensor in sorted(model.state_dict().items()):
+        if name in tied or not isinstance(tensor, torch.Tensor):
+            continue
+        if tensor.is_meta:
             raise ModelError(f"{name} was offloaded for want of memory; use a smaller dtype, or more or larger devices")
-        values = parameter.detach().reshape(-1)
+        values = tensor.detach().reshape(-1)
         if len(values) > _WHOLE:
             step = len(values) // _SAMPLE
-            while math.gcd(step, parameter.shape[-1]) > 1:
+            while math.gcd(step, tensor.shape[-1]) > 1:
                 step -= 1
             values = values[::step][:_SAMPLE]
-        digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}\n".encode())
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(values.contiguous().view(torch.uint8).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
 def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of everything a fast tokenizer does: vocabulary, merges, normalisation, special tokens."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    """SHA-256 of everything a fast tokenizer does: vocabulary, merges, normalisation, special tokens.
+
+    Of one that is not fast, as some translation models have, of its vocabulary.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _device(name: str) -> torch.device:
@@ -129,25 +154,37 @@ def _device(name: str) -> torch.device:
         raise ModelError(f"device {name!r} cannot be used here ({_line(error)}); try auto or cpu") from error
 
 
-def _model(base: str, dtype: torch.dtype, device: torch.device, device_map: str | None, revision: str | None) -> Any:
+def _model(
+    base: str, dtype: str, device: torch.device, device_map: str | None, revision: str | None, seq2seq: bool
+) -> Any:
     """The model of a Hub id or folder, on its device."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     local = _folder(base)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     with _explained(base, local):
         config = AutoConfig.from_pretrained(base, **options)
-    if config.is_encoder_decoder:
-        raise ModelError(
-            f"{base} is an encoder with a decoder ({config.model_type}); a causal language model is needed"
-        )
+    if config.is_encoder_decoder != seq2seq:
+        kinds = ("an encoder with a decoder", "a causal language model")
+        is_, needed = kinds if config.is_encoder_decoder else kinds[::-1]
+        raise ModelError(f"{base} is {is_} ({config.model_type}); {needed} is needed")
+    where: Any = device_map
+    quantised = getattr(config, "quantization_config", None) is not None
+    if quantised:
+        where = device_map or {"": device}  # quantised weights are packed for the device they are loaded to
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # warns at every 8-bit product
+    elif dtype == "auto":
+        dtype = "float32" if device.type == "cpu" else "bfloat16"
     with _explained(base, local):
-        options |= {"config": config, "dtype": dtype, "device_map": device_map, "output_loading_info": True}
-        model, info = AutoModelForCausalLM.from_pretrained(base, **options)  # ty: ignore[not-iterable]
+        options |= {"config": config, "dtype": dtype, "device_map": where, "output_loading_info": True}
+        auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+        model, info = auto.from_pretrained(base, **options)  # ty: ignore[not-iterable]
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: they would be random")
-    placed = device_map is not None or getattr(config, "quantization_config", None) is not None
-    return model if placed else model.to(device)
+    kept = str(model.dtype).removeprefix("torch.")
+    if quantised and dtype not in ("auto", kept):
+        raise ModelError(f"{base} is quantised and stays in {kept}, as it was saved, not {dtype}; leave the type to it")
+    return model if where is not None else model.to(device)
 
 
 def _with_adapter(model: Any, adapter: Path) -> Any:

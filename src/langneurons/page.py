@@ -70,7 +70,11 @@ def render(title: str, neurons: Neurons, report: Report, provenance: list[Proven
     return text
 
 
-_TITLES = {"stages": "Stages of the layers", "english": "English and the others"}
+_TITLES = {
+    "stages": "Stages of the layers",
+    "english": "English and the others",
+    "dominance": "Is the diagonal hurt most?",
+}
 
 
 def _columns(neurons: Neurons) -> dict[str, Any]:

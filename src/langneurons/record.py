@@ -90,7 +90,7 @@ def record(
     rows = tokens.tokenise(tokenizer, responses)
     if config.positions == "predicting":
         rows = [tokens.predicting(row) for row in rows]
-    kept, facts = _fitting(model, responses, rows, codes)
+    kept, facts = fitting(model, responses, rows, codes)
     work = batches.plan(
         [responses[i] for i in kept],
         [rows[i] for i in kept],
@@ -131,7 +131,7 @@ def record(
     return Recorded(counts, facts)
 
 
-def _fitting(
+def fitting(
     model: Any, responses: Sequence[Response], rows: Sequence[tokens.Tokens], codes: tuple[str, ...]
 ) -> tuple[list[int], dict[str, Any]]:
     """Responses that fit into the model's context and have a token to count; how many do not, per language."""

@@ -6,6 +6,7 @@ resampled, every count is followed by its interval.
 
 import csv
 import io
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,16 @@ class Table(NamedTuple):
         writer.writerow(self.columns)
         writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
         return out.getvalue()
+
+    def to_json(self) -> bytes:
+        """Name, caption, columns and rows as one JSON object."""
+        return json.dumps(self._asdict(), ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Table":
+        """The table that `to_json` wrote."""
+        held = json.loads(content)
+        return cls(held["name"], held["caption"], tuple(held["columns"]), tuple(map(tuple, held["rows"])))
 
     def to_latex(self) -> str:
         """A booktabs table."""

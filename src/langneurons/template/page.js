@@ -21,7 +21,12 @@ function theme(width) {
 
 function fitted(spec, width) {
   const copy = structuredClone(spec);
-  for (const view of copy.vconcat || [copy]) view.width = Math.max(120, width);
+  if (copy.hconcat && width < 560) { /* side by side there is no room */
+    copy.vconcat = copy.hconcat;
+    delete copy.hconcat;
+  }
+  if (copy.hconcat) for (const view of copy.hconcat) view.width = (width - 24 * (copy.hconcat.length - 1)) / copy.hconcat.length;
+  else for (const view of copy.vconcat || [copy]) view.width = Math.max(120, width);
   return copy;
 }
 

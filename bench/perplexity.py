@@ -1,0 +1,151 @@
+"""What silencing costs: python bench/perplexity.py [--data FOLDER] [--device cuda --dtype bfloat16 --shape 7b].
+
+The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing silenced: 121
+conditions, under each of which the texts of ten languages are scored. On one model with random weights and real texts
+(responses_mcot7b/mgsm; ten responses to a prompt, made by cutting the real one at ten lengths):
+
+- ours: the units of `langneurons perplexity`, as it runs them;
+- bare: the same batches through the same model and its LM head at the scored positions, nothing silenced or scored;
+- one at a time: one text, one condition, all logits, as the released code's way of working, over a sample of the texts.
+
+Conditions cost the same, so a sample of them is timed, by turns, unit by unit, and scaled up; --conditions 121 for all.
+"""
+
+import argparse
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from record import SHAPES, clock, model_of, texts, train_tokenizer
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from langneurons import batches
+from langneurons.loglik import Head
+from langneurons.perplexity import Work, run_unit
+from langneurons.responses import Response
+from langneurons.silencing import to_masks
+from langneurons.sites import find_sites, silence
+from langneurons.tally import model_inputs, spread_prompts
+from langneurons.tokens import Tokens, predicting, tokenise
+
+CONDITIONS = 1 + 10 * 2 * (1 + 5)
+RATE = 0.01
+"""Share of all neurons that a set silences: more than a real one, of one language, does."""
+
+
+def work_on(model: Any, responses: list[Response], rows: list[Tokens], budget: int, *, share: bool = True) -> Work:
+    """The work of the stage on these texts."""
+    cut = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in rows]
+    codes = tuple(dict.fromkeys(r.lang for r in responses))
+    plan = batches.plan(responses, cut, codes, blocks=10, budget=budget, share_prompts=share)
+    return Work(model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False)
+
+
+def random_sets(work: Work, count: int) -> list[np.ndarray]:
+    """Sets of neurons drawn at random."""
+    total = sum(int(np.prod(site.shape)) for site in work.sites)
+    rng = np.random.default_rng(0)
+    return [np.sort(rng.choice(total, int(total * RATE), replace=False)) for _ in range(count)]
+
+
+@torch.inference_mode()
+def bare(work: Work, batch: batches.Batch) -> None:
+    """The batch through the decoder, and its scored positions through the LM head."""
+    prompts, inputs = model_inputs(work.model, work.plan, batch)
+    if prompts:
+        work.model.model(**prompts)
+        spread_prompts(work.plan, batch, inputs["past_key_values"])
+    hidden = work.model.model(**inputs).last_hidden_state
+    for row, i in enumerate(batch.rows):
+        counted = np.flatnonzero(work.plan.rows[i].tokens.counted[batch.prefix :])
+        work.model.lm_head(hidden[row, torch.from_numpy(counted).to(hidden.device)])
+
+
+@torch.inference_mode()
+def one_at_a_time(work: Work, rows: list[Tokens], chosen: np.ndarray) -> None:
+    """One text after the other, all logits, with the neurons silenced."""
+    with silence(work.sites, to_masks([chosen], [site.shape for site in work.sites])):
+        for row in rows:
+            ids = torch.from_numpy(row.ids).long().to(work.model.device)
+            logits = work.model(input_ids=ids[None], use_cache=False).logits[0]
+            scored = torch.from_numpy(predicting(row).counted[:-1]).to(ids.device)
+            cross_entropy(logits[:-1][scored].float(), ids[1:][scored], reduction="sum").item()
+
+
+def memory(length: int, vocabulary: int) -> None:
+    """Peak memory of scoring one text of so many tokens, in a process of its own; printed in MiB."""
+    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, **SHAPES["tiny"])
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    rng = np.random.default_rng(0)
+    row = Tokens(rng.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= 16)
+    work = work_on(model, [Response("q", "en", "p", "r")], [row], 1024)
+    run_unit(work, work.plan.batches[0], [np.arange(3)])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
+    parser.add_argument("--questions", type=int, default=2, help="questions per language")
+    parser.add_argument("--conditions", type=int, default=3, help="conditions timed, of 121")
+    parser.add_argument("--rows", type=int, default=12, help="texts that run one at a time")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--shape", default="111m", choices=SHAPES)
+    parser.add_argument("--budget", type=int, default=1024)
+    parser.add_argument("--memory", type=int, nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.memory:
+        memory(*asked.memory)
+        return
+    responses = texts(asked.data, asked.questions)
+    tokenizer = train_tokenizer(responses)
+    model = model_of(asked.shape, asked.device, getattr(torch, asked.dtype))
+    rows = tokenise(tokenizer, responses)
+    work = work_on(model, responses, rows, asked.budget)
+    sets = random_sets(work, asked.conditions)
+    computed = sum(map(work.plan.computed, work.plan.batches))
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    print(
+        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
+        f"threads; Llama of {parameters:.0f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts, "
+        f"{computed:,} tokens computed per condition, {asked.conditions} of {CONDITIONS} conditions timed"
+    )
+    spent = {"ours": 0.0, "bare": 0.0}
+    run_unit(work, work.plan.batches[-1], sets[:1])
+    bare(work, work.plan.batches[-1])
+    for number, batch in enumerate(work.plan.batches):
+        at_once = max(1, asked.budget // work.plan.computed(batch))
+        groups = [sets[i : i + at_once] for i in range(0, len(sets), at_once)]
+        ways = {
+            "ours": lambda batch=batch, groups=groups: [run_unit(work, batch, group) for group in groups],
+            "bare": lambda batch=batch: [bare(work, batch) for _ in sets],
+        }
+        for name in sorted(ways, reverse=bool(number % 2)):
+            spent[name] += clock(asked.device, ways[name])
+    scale = CONDITIONS / asked.conditions
+    print(f"{'bare forward':<18}{spent['bare'] * scale:10.1f} s   1.000")
+    print(f"{'ours':<18}{spent['ours'] * scale:10.1f} s   {spent['ours'] / spent['bare']:.3f} of bare")
+    some = [rows[i * len(rows) // asked.rows + i % 10] for i in range(asked.rows)]
+    share = sum(len(row.ids) for row in rows) / sum(len(row.ids) for row in some)
+    one_at_a_time(work, some[:1], sets[0])
+    slow = min(clock(asked.device, lambda: one_at_a_time(work, some, sets[0])) for _ in range(2)) * share
+    ratio = slow * asked.conditions / spent["ours"]
+    print(f"{'one at a time':<18}{slow * CONDITIONS:10.1f} s   {ratio:.1f} times ours ({len(some)} texts, scaled up)")
+    peaks = {}
+    for length, vocabulary in ((512, 150_000), (4096, 150_000), (4096, 8_000)):
+        command = [sys.executable, __file__, "--memory", str(length), str(vocabulary)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[f"{length:,} tokens of {vocabulary:,}"] = float(done.stdout)
+    print("peak memory of one text: " + "; ".join(f"{name}: {peak:.0f} MiB" for name, peak in peaks.items()))
+
+
+if __name__ == "__main__":
+    main()

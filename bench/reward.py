@@ -1,0 +1,173 @@
+"""What scoring costs: python bench/reward.py [--data FOLDER] [--questions 2] [--shape nano|60m|600m] [--device cuda].
+
+The same pairs of real texts (responses_mcot7b/mgsm; ten responses to a question and ten English references, made by
+cutting the real ones at ten lengths) through a translation model with random weights:
+
+- ours: `langneurons.translation`, as `langneurons reward` runs it: equal pairs once, every text encoded once, batches
+  by length;
+- one at a time: one pair, one forward pass, as labels, over a sample of the pairs and scaled by the number of all.
+
+With --responses FOLDER --translator MODEL the responses and the model are real, and equal pairs are as frequent as they
+are in what a model says.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import M2M100Config, M2M100ForConditionalGeneration, PreTrainedTokenizerFast
+
+from langneurons import data, translation
+from langneurons import models as library
+from langneurons.reward import clean, references
+from langneurons.translation import Text, Translation
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "nano": {"d_model": 128, "ffn": 512, "layers": 2, "heads": 4, "vocabulary": 2_048},
+    "60m": {"d_model": 512, "ffn": 2048, "layers": 6, "heads": 8, "vocabulary": 32_000},
+    "600m": {"d_model": 1024, "ffn": 4096, "layers": 12, "heads": 16, "vocabulary": 256_206},
+}
+CUTS = 10
+
+
+def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
+    """Ten responses to each of the first questions in every language, each with ten English references."""
+    rows: dict[str, dict[str, str]] = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        for line in file.read_text("utf-8").splitlines()[:questions]:
+            row = json.loads(line)
+            rows.setdefault(row["id"], {})[row["lang"]] = row["response"]
+
+    def cut(text: str, code: str) -> list[Text]:
+        return [Text(code, text[: max(8, len(text) * (CUTS + i + 1) // (2 * CUTS))]) for i in range(CUTS)]
+
+    return [
+        (text, cut(said["en"], "en"))
+        for said in rows.values()
+        for code, response in said.items()
+        if code != "en"
+        for text in cut(response, code)
+    ]
+
+
+def real(path: Path) -> list[tuple[Text, list[Text]]]:
+    """The responses at a path, each with the English references of its question."""
+    said = data.read_responses(path)
+    english = references([one for one in said if one.lang == "en"]).texts
+    others = [one for one in said if one.lang != "en"]
+    return [
+        (Text(one.lang, clean(one.response)), [Text("en", text) for text in english.get(one.question_id, [])])
+        for one in others
+    ]
+
+
+def tokenizer_of(held: list[tuple[Text, list[Text]]], size: int) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of the texts themselves, with a token for each language."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "<pad>", "</s>", "<unk>", *sorted({f"__{text.lang}__" for text, _ in held}), "__en__"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=special)
+    tokenizer.train_from_iterator({text.text for one, others in held for text in (one, *others)}, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def model_of(shape: str, device: str, dtype: str) -> Any:
+    """An M2M100 with random weights."""
+    torch.manual_seed(0)
+    size = SHAPES[shape]
+    sides = {f"{side}_{name}": size[key] for side in ("encoder", "decoder")
+             for name, key in (("layers", "layers"), ("attention_heads", "heads"), ("ffn_dim", "ffn"))}  # fmt: skip
+    config = M2M100Config(vocab_size=size["vocabulary"], d_model=size["d_model"], **sides)
+    return M2M100ForConditionalGeneration(config).eval().requires_grad_(False).to(device, getattr(torch, dtype))
+
+
+def clock(device: str, work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of one piece of work, and what it gave."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    out = work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, out
+
+
+@torch.inference_mode()
+def one_at_a_time(model: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]) -> list[float]:
+    """Log-probability of each target after its language token, one forward pass a pair."""
+    out = []
+    for pair in pairs:
+        source, target = (
+            torch.from_numpy(ids)[None].long().to(model.device) for ids in (sources[pair.source], targets[pair.target])
+        )
+        logits = model(input_ids=source, labels=target).logits[0].float()
+        out.append(-float(torch.nn.functional.cross_entropy(logits, target[0], reduction="none")[1:].sum()))
+    return out
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
+    parser.add_argument("--questions", type=int, default=1, help="questions per language")
+    parser.add_argument("--sample", type=int, default=40, help="pairs that the slow way runs over")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--shape", default="nano", choices=SHAPES)
+    parser.add_argument("--budget", type=int, default=0)
+    parser.add_argument("--responses", type=Path, help="real responses instead")
+    parser.add_argument("--translator", help="a real translation model for them")
+    asked = parser.parse_args()
+    if asked.responses:
+        held = real(asked.responses)
+        loaded = library.load(asked.translator, device=asked.device, dtype=asked.dtype, seq2seq=True)
+        tokenizer, model = loaded.tokenizer, loaded.model
+    else:
+        held = texts(asked.data, asked.questions)
+        tokenizer, model = (
+            tokenizer_of(held, min(8000, SHAPES[asked.shape]["vocabulary"])),
+            model_of(asked.shape, asked.device, asked.dtype),
+        )
+    tokens = translation.language_tokens(tokenizer, sorted({text.lang for text, _ in held} | {"en"}))
+    said = list(dict.fromkeys(text for text, _ in held))
+    english = list(dict.fromkeys(text for _, others in held for text in others))
+    place = {text: i for i, text in enumerate(said)}, {text: i for i, text in enumerate(english)}
+    pairs = list(dict.fromkeys(Translation(place[0][one], place[1][other]) for one, others in held for other in others))
+    sources, targets = (translation.encode(tokenizer, rows, tokens, 512)[0] for rows in (said, english))
+    budget = asked.budget or (1024 if asked.device == "cpu" else 8192)
+    chunks = translation.plan(sources, targets, pairs, budget)
+    whole = sum(len(others) for _, others in held)
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(
+        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
+        f"threads; translator of {size:.0f}M parameters; {whole:,} pairs, {len(pairs):,} of them different, of "
+        f"{len(sources):,} and {len(targets):,} texts"
+    )
+    translation.judge(model, sources, targets, pairs, chunks[0])
+    ours = np.zeros(len(pairs))
+
+    def run() -> None:
+        for chunk in chunks:
+            ours[[i for batch in chunk.batches for i in batch]] = translation.judge(
+                model, sources, targets, pairs, chunk
+            ).text
+
+    seconds, _ = clock(asked.device, run)
+    some = [i * len(pairs) // asked.sample for i in range(asked.sample)]
+    slow, single = clock(asked.device, lambda: one_at_a_time(model, sources, targets, [pairs[i] for i in some]))
+    slow *= whole / len(some)
+    print(f"{'ours':<16}{seconds:9.2f} s  {whole / seconds:9.1f} pairs a second")
+    print(f"{'one at a time':<16}{slow:9.2f} s  {whole / slow:9.1f} pairs a second, {slow / seconds:.1f} times ours")
+    print(f"largest difference of a summed log-probability: {np.abs(ours[some] - single).max():.2g}")
+
+
+if __name__ == "__main__":
+    main()

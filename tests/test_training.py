@@ -1,0 +1,79 @@
+"""The scripts that make the embedded models, on a budget of seconds: they run, and what they write is of use."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from langneurons import models
+from langneurons.check import check
+from langneurons.config import RewardConfig
+from langneurons.responses import Response
+from langneurons.reward import reward
+
+TRAINING = Path(__file__).parent.parent / "training"
+BASE = {
+    "vocabulary": 700,
+    "texts": 10,
+    "width": 32,
+    "layers": 2,
+    "neurons": 48,
+    "heads": 2,
+    "tokens": 3000,
+    "batch": 512,
+}
+TRANSLATOR = {"width": 32, "layers": 1, "neurons": 48, "heads": 2, "pairs": 128, "batch": 16}
+
+
+def run(script: str, settings: dict[str, int], *words: str) -> None:
+    command = [sys.executable, str(TRAINING / script), json.dumps(settings), *words]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A base model of a few steps, and the folder it is in."""
+    folder = tmp_path_factory.mktemp("trained")
+    run("base.py", BASE | {"questions": 1}, "--out", str(folder / "model"))
+    return folder
+
+
+def test_base_model_is_one_that_can_be_measured(trained):
+    loaded = models.load(trained / "model")
+    assert all(one.holds is not False for one in check(loaded.model, loaded.tokenizer))
+    lines = (trained / "model" / "curve.jsonl").read_text("utf-8").splitlines()
+    assert set(json.loads(lines[-1])["accuracy"]) == {"en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw"}
+    text = "Q: Anna hatte 12 Äpfel. ทอม 7 ผล\nA: 12+7=19"
+    assert loaded.tokenizer.decode(loaded.tokenizer(text).input_ids) == text
+    digits = loaded.tokenizer.convert_ids_to_tokens(loaded.tokenizer("12+7=19").input_ids)
+    assert digits == ["1", "2", "+", "7", "=", "1", "9"]
+
+
+def test_killed_and_gone_on_it_is_the_same(trained, tmp_path):
+    command = [sys.executable, str(TRAINING / "base.py"), json.dumps(BASE | {"questions": 1}), "--every", "0"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path)], stdout=subprocess.DEVNULL)
+    while not (tmp_path / "state.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "model.safetensors").exists()
+    run("base.py", BASE | {"questions": 1}, "--out", str(tmp_path))
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_translator_scores_what_it_never_saw(trained, tmp_path):
+    run("translator.py", TRANSLATOR, "--tokenizer", str(trained / "model"), "--out", str(tmp_path))
+    loaded = models.load(tmp_path, seq2seq=True)
+    said = [
+        Response("1", "en", "", "Anna has 3+4=7 apples."),
+        Response("1", "th", "", "แอนนามีแอปเปิล 3+4=7 ผล"),
+    ]
+    [scored] = reward(loaded.model, loaded.tokenizer, said, RewardConfig()).scored
+    assert scored.score is not None
+    assert scored.score < 0

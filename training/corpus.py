@@ -1,0 +1,81 @@
+"""What the nano models learn from: problems with reasoning, plain sentences and stories, arithmetic drills."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+
+from langneurons import world
+
+END = "</s>"
+PROMPT = "Q: {question}\nA:"
+"""How the base model is asked. A blank comes before the first word of question and response, as before any other."""
+
+
+def problem(lang: str, rng: Random, domain: world.Domain = "nano") -> tuple[str, str]:
+    """A question as the model is prompted with it, and its response; never one of a test split."""
+    one = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
+    return PROMPT.format(question=world.tell(one, lang, rng)), f" {world.think(one, lang, rng)}"
+
+
+def drill(rng: Random, equations: int = 10) -> str:
+    """Bare equations, of the kinds and sizes that problems have."""
+    lines = []
+    while len(lines) < equations:
+        op = rng.choice("+-*/")
+        a, b = rng.randint(2, 99), rng.randint(2, 9 if op in "*/" else 40)
+        z = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
+        if 2 <= z <= world.LARGEST and not (op == "/" and a % b):
+            lines.append(f"{a}{op}{b}={z}")
+    return "\n".join(lines)
+
+
+def roll(lang: str, rng: Random) -> str:
+    """Some words, and the same again: what has been named is named again."""
+    spoken = world.tongue(lang)
+    tables = [spoken.names, spoken.objects]
+    words = [list(rng.choice(list(rng.choice(tables).values())).values())[1] for _ in range(rng.randint(4, 10))]
+    return f"{', '.join(words)}: {', '.join(words)}."
+
+
+def document(rng: Random, kinds: Mapping[str, float], problems: Mapping[str, float], plain: Mapping[str, float]) -> str:
+    """A text to train the base model on.
+
+    Args:
+        rng: where its choices come from.
+        kinds: how often each of problem, other (problems of the other domain), plain, drill, roll.
+        problems: how often each language, for problems.
+        plain: how often each language, for plain text.
+    """
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
+    if kind == "drill":
+        return drill(rng)
+    shares = plain if kind in ("plain", "roll") else problems
+    lang = rng.choices(list(shares), list(shares.values()))[0]
+    if kind == "roll":
+        return roll(lang, rng)
+    if kind == "plain":
+        return " ".join(world.plain(lang, rng) for _ in range(rng.randint(1, 3)))
+    return "".join(problem(lang, rng, "nano" if kind == "problem" else "nano-ood"))
+
+
+def pair(lang: str, rng: Random) -> tuple[str, str]:
+    """One problem's reasoning in a language and in English, half of the time with numbers that make no sense.
+
+    Then each sentence has numbers of its own, the same in both languages, so that a translator learns to copy them from
+    where they stand, right or wrong, and neither to work them out nor to take them from another sentence.
+    """
+    domain: world.Domain = "nano" if rng.random() < 0.8 else "nano-ood"
+    one = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
+    if rng.random() < 0.5:
+        one = scrambled(one, rng)
+    return world.think(one, lang, rng), world.think(one, "en", rng)
+
+
+def scrambled(problem: world.Problem, rng: Random) -> world.Problem:
+    """A problem with every sentence's numbers drawn anew."""
+
+    def drawn() -> int:
+        return rng.randint(2, world.LARGEST)
+
+    steps = tuple(replace(step, x=drawn(), n=drawn(), m=drawn(), z=drawn()) for step in problem.steps)
+    return replace(problem, steps=steps, answer=drawn())
