@@ -20,7 +20,7 @@ import torch
 
 import families
 from langneurons import artifacts, models
-from langneurons.align import Aligned, adapter_files, align
+from langneurons.align import Aligned, adapter_files, align, begun
 from langneurons.errors import InputError, MissingExtraError
 from langneurons.pair import Pair
 from langneurons.recipe import AlignConfig, built, settings
@@ -133,6 +133,15 @@ def test_a_tokenizer_without_a_padding_token(folder: Path, whole: Aligned, tmp_p
     bare.tokenizer.pad_token = None
     done = align(bare.model, bare.tokenizer, pairs(), pairs()[:4], QUICK, tmp_path / "w")
     assert losses(done) == losses(whole)
+
+
+def test_a_prompt_that_spells_the_beginning_token(folder: Path, whole: Aligned, tmp_path: Path) -> None:
+    """As chat templates do: the tokenizer puts one there itself, and there are not to be two."""
+    loaded = models.load(folder)
+    spelled = [replace(pair, prompt=f"<s>{pair.prompt}") for pair in pairs()]
+    done = align(loaded.model, loaded.tokenizer, spelled, spelled[:4], QUICK, tmp_path / "w")
+    assert losses(done) == losses(whole)
+    assert begun(loaded.tokenizer, "a <s>") == "a <s>"
 
 
 def test_what_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
@@ -249,7 +258,7 @@ def aligned(folder: Path, paired: Path, tmp_path_factory: pytest.TempPathFactory
     done = langneurons(*words)
     assert done.status == 0, done.err
     if "up to date" not in done.err:
-        assert "     1    0.693    0.000" in done.out
+        assert "     1    0.693      0.000" in done.out
         assert "next: langneurons evaluate" in done.out
     return out
 
@@ -273,6 +282,26 @@ def test_the_folder_and_its_checkpoints_are_models(aligned: Path, folder: Path) 
             assert torch.equal(loaded.model(input_ids=ids).logits, base.model(input_ids=ids).logits)
         assert not torch.equal(loaded.model(input_ids=ids).logits, base.model(input_ids=ids).logits)
     assert len(prints) == 4
+
+
+def test_what_the_command_refuses(aligned: Path, folder: Path, paired: Path, tmp_path: Path, langneurons: Any) -> None:
+    """An adapter as MODEL, a base without an end token, something that is no folder of pairs: a line each."""
+    endless = shutil.copytree(folder, tmp_path / "endless")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (endless / name).is_file():
+            held = json.loads((endless / name).read_text("utf-8"))
+            held.pop("eos_token", None)
+            (endless / name).write_text(json.dumps(held), "utf-8")
+    for model, source, says in (
+        (aligned, paired, "the model is an adapter already; give its base"),
+        (endless, paired, "the tokenizer has no end token"),
+        (folder, aligned, "holds adapter; pairs are needed here"),
+    ):
+        done = langneurons("align", model, source, "--out", tmp_path / "d", *WORDS)
+        assert done.status == 2
+        assert says in done.err
+        assert done.err.count("\n") == 1
+        assert not (tmp_path / "d").exists()
 
 
 def test_killed_and_resumed_is_the_same(aligned: Path, folder: Path, tmp_path: Path) -> None:

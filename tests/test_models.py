@@ -183,6 +183,14 @@ def test_refuses_an_adapter_without_its_base(adapter: Path, tmp_path: Path) -> N
     refused("does not say what model it adapts", lost)
 
 
+@pytest.mark.parametrize("layers", [2, 4])
+def test_refuses_an_adapter_of_another_base(adapter: Path, tmp_path: Path, layers: int) -> None:
+    """Of fewer or more layers: PEFT would take what fits, without a word."""
+    save(build("llama", num_hidden_layers=layers), tmp_path / "llama")
+    other = shutil.copytree(adapter, tmp_path / "adapter")
+    refused(r"adapter was trained on another model than .*llama: base_model.*lora_A.* is in one and not in", other)
+
+
 def test_a_hub_id_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     refused(

@@ -2,6 +2,9 @@
 
 import json
 import random
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +183,40 @@ def test_bad_settings() -> None:
 
 
 # The whole command.
+
+
+def test_nothing_to_pair_by_the_command(tmp_path: Path, langneurons: Any) -> None:
+    """All wrong; all right and equally good; no language asked for. One line says why, and nothing is left."""
+    wrong = written([scored("a", -1.0, False), scored("b", -2.0, False, sample=1)], tmp_path / "wrong")
+    right = written([scored("a", -1.0), scored("b", -1.0, sample=1)], tmp_path / "right")
+    for source, words, says in (
+        (wrong, (), "sw has no pair: of 2 responses to 1 questions none is marked right; sample more, or give"),
+        (right, (), "sw has no pair: of 2 responses to 1 questions, 1 pairs were tied 1 times"),
+        (right, ("--languages", ""), "--languages '': give each code once"),
+        (right, ("--languages", "en"), "English is what the others are scored against and is not paired"),
+    ):
+        done = langneurons("pair", source, "--out", tmp_path / "p", *words)
+        assert done.status == 2
+        assert says in done.err
+        assert done.err.count("\n") == 1
+        assert not (tmp_path / "p").exists()
+
+
+def test_killed_and_run_again_is_the_same(tmp_path: Path, langneurons: Any) -> None:
+    source = written(drawn(5, 600), tmp_path / "s")
+    words = ["pair", source, "--per-language", 500]
+    assert langneurons(*words, "--out", tmp_path / "whole").status == 0
+    rng = random.Random(3)
+    for _ in range(3):
+        command = [sys.executable, "-m", "langneurons", *map(str, words), "--out", str(tmp_path / "p")]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.2, 3))
+        process.kill()
+        process.wait()
+    assert langneurons(*words, "--out", tmp_path / "p").status == 0
+    found, whole = (artifacts.read(tmp_path / name, "pairs") for name in ("p", "whole"))
+    assert found.digest == whole.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "s", "whole"]
 
 
 def written(rows: list[Scored], folder: Path) -> Path:

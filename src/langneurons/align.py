@@ -1,7 +1,7 @@
-"""Align: train a LoRA adapter on preference pairs by DPO. TRL and PEFT do the training, accelerate spreads it.
+"""Align: train a LoRA adapter, on preference pairs by DPO. TRL and PEFT do the training, accelerate spreads it.
 
-The objective is the paper's Eq. 1 to 3: -log sigmoid(A - B), where A and B are beta times how much likelier the chosen
-and the rejected response have become under the adapted model than under the base.
+The objective of DPO is the paper's Eq. 1 to 3: -log sigmoid(A - B), where A and B are beta times how much likelier the
+chosen and the rejected response have become under the adapted model than under the base.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from langneurons import nano
 from langneurons.errors import InputError, MissingExtraError
 from langneurons.pair import Pair
 from langneurons.recipe import AlignConfig, built, settings
@@ -73,44 +74,77 @@ def align(
             `config.set` that TRL and PEFT do not know.
         MissingExtraError: when TRL, PEFT or what is reported to is not installed.
     """
-    try:
-        from peft import LoraConfig
-        from transformers import PrinterCallback
-        from trl import DPOConfig, DPOTrainer
-    except ImportError as error:
-        raise MissingExtraError(f"align needs TRL and PEFT ({error}); pip install 'langneurons[align]'") from error
-    _check(model, tokenizer, config, processes)
+    check(model, tokenizer, config, processes)
+    from trl import DPOConfig, DPOTrainer
+
     kept, long = _fitting(tokenizer, train, config)
     if not kept:
         raise InputError(f"all {len(train)} pairs are longer than {config.max_tokens} tokens; raise --max-tokens")
     fitting = _fitting(tokenizer, dev, config)[0]
     number = min(config.dev, len(fitting))
     watched = [fitting[i * len(fitting) // number] for i in range(number)]  # of every language
-    on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
-    arguments, lora = settings(config, folder, str(model.dtype), processes, on_cpu=on_cpu, watch=bool(watched))
+    dtype, on_cpu = str(model.dtype), is_on_cpu(model)
+    arguments, lora = settings(config, folder, dtype, processes, on_cpu=on_cpu, watch=bool(watched))
+    given = {
+        name: _dataset(tokenizer, part) for name, part in (("train_dataset", kept), ("eval_dataset", watched)) if part
+    }
+    facts = {
+        "pairs": dict(Counter(pair.lang for pair in kept)),
+        "too long": dict(Counter(pair.lang for pair in long)),
+        "dev pairs": len(watched),
+    }
+    return trained(DPOTrainer, DPOConfig, arguments, lora, model, tokenizer, folder, given, facts, on_step)
+
+
+def trained(
+    kind: Any,
+    config: Any,
+    arguments: dict[str, Any],
+    lora: dict[str, Any],
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path,
+    given: dict[str, Any],
+    facts: dict[str, Any],
+    on_step: Progress | None,
+) -> Aligned:
+    """What a trainer of TRL gives, from the last whole checkpoint in the folder if there is one.
+
+    Args:
+        kind: the trainer's class.
+        config: the class of its settings.
+        arguments: its settings.
+        lora: fields of LoraConfig.
+        model: the model.
+        tokenizer: its tokenizer.
+        folder: where checkpoints go.
+        given: what else the trainer takes.
+        facts: what is known already; the number of weights trained is added.
+        on_step: told of the progress.
+    """
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+
     _without_dropout(model)
     with _quiet():
-        trainer = DPOTrainer(
+        trainer = kind(
             model=model,
-            args=built(DPOConfig, arguments),
-            train_dataset=_dataset(kept),
-            eval_dataset=_dataset(watched) if watched else None,
+            args=built(config, arguments),
             processing_class=tokenizer,
             peft_config=built(LoraConfig, lora),
+            **given,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_steps(on_step))
         weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
         trainer.train(resume_from_checkpoint=_last(folder))
-    facts = {
-        "pairs": dict(Counter(pair.lang for pair in kept)),
-        "too long": dict(Counter(pair.lang for pair in long)),
-        "dev pairs": len(watched),
-        "weights trained": weights,
-    }
-    return Aligned(
-        _checkpoints(folder), [_told(e) for e in trainer.state.log_history if "train_runtime" not in e], facts
-    )
+    history = [_told(entry) for entry in trainer.state.log_history if "train_runtime" not in entry]
+    return Aligned(_checkpoints(folder), history, facts | {"weights trained": weights})
+
+
+def is_on_cpu(model: Any) -> bool:
+    """Whether a model runs on the CPU."""
+    return model.get_input_embeddings().weight.device.type == "cpu"
 
 
 def adapter_files(folder: Path, base: str) -> dict[str, bytes]:
@@ -118,18 +152,29 @@ def adapter_files(folder: Path, base: str) -> dict[str, bytes]:
 
     Args:
         folder: the checkpoint.
-        base: the model that is adapted, as its config is to name it; a folder here is named in full.
+        base: the model that is adapted, as its config is to name it; a folder here is named in full, `nano` is nano.
     """
     weights, config = (folder / name for name in ADAPTER)
     settings = json.loads(config.read_text("utf-8"))
-    settings["base_model_name_or_path"] = str(Path(base).resolve()) if Path(base).is_dir() else base
+    here = Path(base).is_dir() and base != nano.NAME
+    settings["base_model_name_or_path"] = str(Path(base).resolve()) if here else base
     if isinstance(settings["target_modules"], list):
         settings["target_modules"].sort()  # PEFT writes a set, in any order
     return {weights.name: weights.read_bytes(), config.name: json.dumps(settings, indent=2, sort_keys=True).encode()}
 
 
-def _check(model: Any, tokenizer: "PreTrainedTokenizerBase", config: AlignConfig, processes: int) -> None:
-    """Refuse what cannot be trained."""
+def check(model: Any, tokenizer: "PreTrainedTokenizerBase", config: AlignConfig, processes: int) -> None:
+    """Refuse what cannot be trained.
+
+    Raises:
+        InputError: see `align`.
+        MissingExtraError: see `align`.
+    """
+    try:
+        import peft  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"align needs TRL and PEFT ({error}); pip install 'langneurons[align]'") from error
     from transformers.integrations import get_available_reporting_integrations
 
     if hasattr(model, "peft_config"):
@@ -180,10 +225,22 @@ def _fitting(
     return parts
 
 
-def _dataset(pairs: Sequence[Pair]) -> Any:
+def _dataset(tokenizer: "PreTrainedTokenizerBase", pairs: Sequence[Pair]) -> Any:
     from datasets import Dataset
 
-    return Dataset.from_list([{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs])
+    return Dataset.from_list(
+        [{"prompt": begun(tokenizer, p.prompt), "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
+    )
+
+
+def begun(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
+    """A prompt without the beginning token that it spells, as chat templates do, where the tokenizer puts it there."""
+    mark = tokenizer.bos_token
+    if not mark or not prompt.startswith(mark):
+        return prompt
+    rest = prompt.removeprefix(mark)
+    once, twice = tokenizer([rest, prompt], verbose=False)["input_ids"]
+    return rest if twice == [tokenizer.bos_token_id, *once] else prompt
 
 
 def _steps(on_step: Progress | None) -> Any:
@@ -216,7 +273,11 @@ def _last(folder: Path) -> str | None:
 
 def _told(entry: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a line of the log: neither times nor what a resumed training counts from anew."""
-    return {key: value for key, value in entry.items() if not re.search(r"runtime|per_second|num_tokens|flos", key)}
+    return {
+        key: value
+        for key, value in entry.items()
+        if not re.search(r"runtime|per_second|step_time|num_tokens|flos", key)
+    }
 
 
 @contextmanager

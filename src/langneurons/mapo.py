@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -14,7 +14,7 @@ from langneurons import artifacts, console
 from langneurons.config import ModelConfig, PairConfig, RewardConfig
 from langneurons.console import Force, Json
 from langneurons.errors import InputError
-from langneurons.recipe import AlignConfig
+from langneurons.recipe import AlignConfig, GrpoConfig
 
 if TYPE_CHECKING:
     from langneurons.pair import Length, Scored
@@ -68,8 +68,7 @@ def reward(
     loaded = models.load(translator, **asdict(loading), seq2seq=True)
     settings = {**asdict(config), "languages": wanted, "codes": spelled, "dtype": str(loaded.model.dtype)}
     del settings["save_every"]
-    files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
-    inputs = {file.name: artifacts.file_digest(file) for file in files}
+    inputs = _digests(responses)
     inputs |= {"translator": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
     if not console.there(out, "scored", settings, inputs, force=force):
         state = artifacts.State(out, settings, inputs)
@@ -131,66 +130,105 @@ def pair(
 
 def align(
     model: str,
-    pairs: Path,
+    source: Path,
     /,
     *,
     out: Path,
+    objective: Literal["dpo", "grpo"] = "dpo",
+    translator: str | None = None,
+    languages: str | None = None,
+    codes: str | None = None,
     config: Annotated[AlignConfig, Parameter(name="*")] = AlignConfig(),
+    sampling: Annotated[GrpoConfig, Parameter(name="*")] = GrpoConfig(),
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Train a LoRA adapter on preference pairs by DPO; its checkpoints are kept.
+    """Train a LoRA adapter: on preference pairs by DPO, or by GRPO with the alignment score as reward.
 
     Parameters
     ----------
     model
         A folder or an id on the Hugging Face Hub; no adapter.
-    pairs
-        Folder that pair wrote.
+    source
+        Folder that pair wrote; with --objective grpo responses, English among them, as reward takes them.
     out
         Folder to write: an adapter, that every command takes as MODEL, and its checkpoints in folders of their own.
+    objective
+        dpo: pairs. grpo: responses that are sampled as training goes, each scored by the translator.
+    translator
+        With grpo: the translation model that scores, as reward takes it.
+    languages
+        With grpo: languages to train, as codes with commas [default: all there are but English].
+    codes
+        With grpo: language tokens of the translator that are not found by themselves, as zh=zho_Hant.
     config
         Settings.
+    sampling
+        Settings of grpo.
     loading
-        How the model is loaded.
+        How the model, and the translator, are loaded.
     """
     import torch
 
-    from langneurons import models
+    from langneurons import models, nano
     from langneurons.align import adapter_files
-    from langneurons.align import align as run
-    from langneurons.pair import Pair
     from langneurons.record import processes
 
+    wanted, spelled = console.codes(languages), _spelled(codes)
+    if objective == "dpo" and (translator or wanted or spelled):
+        raise InputError("pairs are scored and in their languages already; --translator and the like go with grpo")
+    if objective == "grpo" and not translator:
+        raise InputError("--objective grpo scores what is sampled: give a translation model with --translator")
     rank, world = processes()
-    source = artifacts.read(pairs, "pairs")
     if world > 1 and loading.device == "auto" and torch.cuda.is_available():
         loading = replace(loading, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    inputs = _digests(source) if objective == "grpo" else {"pairs": artifacts.read(source, "pairs").digest}
     loaded = models.load(model, **asdict(loading))
     settings = {**asdict(config), "dtype": str(loaded.model.dtype)}
     del settings["report_to"]
-    inputs = {"pairs": source.digest, "model": loaded.fingerprint}
-    inputs["tokenizer"] = models.tokenizer_digest(loaded.tokenizer)
+    inputs |= {"model": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
+    judge = models.load(translator, **asdict(loading), seq2seq=True) if translator else None
+    if judge:
+        settings |= {"objective": objective, "languages": wanted, "codes": spelled, **asdict(sampling)}
+        inputs |= {"translator": judge.fingerprint, "its tokenizer": models.tokenizer_digest(judge.tokenizer)}
     if not console.there(out, "adapter", settings, inputs, force=force, quiet=rank > 0):
-        train, dev = ([Pair(**row) for row in _rows(source.file(name))] for name in (TRAIN, DEV))
         state = artifacts.State(out, settings, inputs)
         work = state.path.with_name(f"{state.path.name}-{state.key[:12]}")
         if "tensorboard" in config.report_to:  # its files would go with the work folder
             os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out.parent / "tensorboard" / out.name))
         with console.progress("training", quiet=json or rank > 0, unit="steps") as step:
-            done = run(loaded.model, loaded.tokenizer, train, dev, config, work, processes=world, on_step=step)
+            more: dict[str, Any] = {"processes": world, "on_step": step}
+            if judge:
+                from langneurons import data
+                from langneurons.grpo import Judge, grpo
+
+                scorer, rows = Judge(judge.model, judge.tokenizer, spelled), data.read_responses(source)
+                done = grpo(loaded.model, loaded.tokenizer, scorer, rows, wanted, config, sampling, work, **more)
+            else:
+                from langneurons.align import align as run
+                from langneurons.pair import Pair
+
+                train, dev = ([Pair(**row) for row in _rows(source / name)] for name in (TRAIN, DEV))
+                done = run(loaded.model, loaded.tokenizer, train, dev, config, work, **more)
         if rank == 0:
             with artifacts.writing(out, "adapter", "align", settings, inputs) as draft:
+                base = model if nano.folder(model) else str(loaded.model.name_or_path)
                 for at, folder in done.checkpoints.items():
                     inside = "" if at == config.steps else f"checkpoint-{at}/"
-                    for name, content in adapter_files(folder, str(loaded.model.name_or_path)).items():
+                    for name, content in adapter_files(folder, base).items():
                         draft.bytes(inside + name, content)
                 draft.bytes(HISTORY, _jsonl(done.history))
                 draft.facts |= done.facts | {"base": {"id": loaded.id, "revision": loaded.revision}}
             shutil.rmtree(work)
     if rank == 0:
         _tell_adapter(out, json)
+
+
+def _digests(responses: Path) -> dict[str, str]:
+    """Digests of the files that responses are read from."""
+    files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
+    return {file.name: artifacts.file_digest(file) for file in files}
 
 
 def _spelled(codes: str | None) -> dict[str, str]:
@@ -264,23 +302,40 @@ def _tell_pairs(out: Path, json: bool) -> None:
     print(f"wrote {out}; next: langneurons align MODEL {out} --out {out.parent / 'aligned'}")
 
 
+DPO = {"loss": "loss", "margin": "rewards/margins", "dev loss": "eval_loss", "dev right": "eval_rewards/accuracies"}
+GRPO = {
+    "loss": "loss",
+    "reward": "reward",
+    "spread": "reward_std",
+    "divergence": "kl",
+    "tokens": "completions/mean_length",
+}
+"""What is shown of a training's log, and what it is called there."""
+
+
 def _tell_adapter(out: Path, json: bool) -> None:
     source = artifacts.read(out, "adapter")
     history, facts = _rows(source.file(HISTORY)), source.manifest["facts"]
     if json:
         console.print_json({"out": str(out), **facts, "history": history})
         return
-    print(f"{'step':>6}{'loss':>9}{'margin':>9}{'dev loss':>10}{'dev right':>11}")
-    dev = {row["step"]: row for row in history if "eval_loss" in row}
-    shown = [row for row in history if "loss" in row]
-    for row in [shown[0], *(row for row in shown[1:] if row["step"] in dev or row is shown[-1])]:
-        seen = dev.get(row["step"], {})
-        watched = (seen.get("eval_loss"), seen.get("eval_rewards/accuracies"))
-        numbers = [_number(value) for value in (row["loss"], row["rewards/margins"], *watched)]
-        print(f"{row['step']:>6}" + "".join(f"{n:>{w}}" for n, w in zip(numbers, (9, 9, 10, 11), strict=True)))
-    print("margin: by how much the chosen response gained on the rejected one; dev right: how often it gained more")
-    pairs = ", ".join(f"{code} {n:,}" for code, n in facts["pairs"].items())
-    print(f"pairs: {pairs}; too long and left out: {sum(facts['too long'].values()):,}")
+    columns = DPO if "pairs" in facts else GRPO
+    kept = {int(name.partition("/")[0][11:]) for name in source.manifest["files"] if name.startswith("checkpoint-")}
+    print(f"{'step':>6}" + "".join(f"{head:>{len(head) + 5}}" for head in columns))
+    steps: dict[int, dict[str, Any]] = {}
+    for row in history:  # what is logged of the dev pairs stands in a row of its own
+        steps.setdefault(row["step"], {}).update(row)
+    for at in [at for at in steps if at in (min(steps), *kept, max(steps))]:
+        numbers = {head: _number(steps[at].get(name)) for head, name in columns.items()}
+        print(f"{at:>6}" + "".join(f"{number:>{len(head) + 5}}" for head, number in numbers.items()))
+    if columns is DPO:
+        print("margin: by how much the chosen response gained on the rejected one; dev right: how often it gained more")
+    else:
+        print("reward: mean alignment score; spread: within a group; divergence: from the base, per token")
+    what = "pairs" if columns is DPO else "prompts"
+    used = ", ".join(f"{code} {n:,}" for code, n in facts[what].items())
+    left = {why: sum(facts[why].values()) for why in ("too long", "no reference") if facts.get(why)}
+    print(f"{what}: {used}; left out: {', '.join(f'{n:,} {why}' for why, n in left.items()) or 'none'}")
     print(f"wrote {out}; next: langneurons evaluate {out} QUESTIONS --out {out.parent / 'accuracy'}")
 
 

@@ -189,13 +189,22 @@ def _model(
 
 def _with_adapter(model: Any, adapter: Path) -> Any:
     try:
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
     except ImportError as error:
         raise MissingExtraError(
             f"{adapter} is a PEFT adapter; install peft: pip install 'langneurons[align]'"
         ) from error
     with _explained(str(adapter), local=True):
-        return PeftModel.from_pretrained(model, str(adapter))
+        wrapped = PeftModel.from_pretrained(model, str(adapter))
+        saved = load_peft_weights(str(adapter), device="cpu")
+    # PEFT takes what fits and says nothing of the rest, as where the base has fewer layers
+    placed = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if odd := sorted(name for name in saved.keys() ^ placed.keys() if "lora_" in name):
+        raise ModelError(
+            f"{adapter} was trained on another model than {model.name_or_path}: {odd[0]} is in one and not in the other"
+        )
+    return wrapped
 
 
 def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
@@ -223,13 +232,13 @@ def _folder(name: str) -> bool:
 
 
 def _base_of(adapter: Path) -> str:
-    """What an adapter's config says it adapts: a folder (beside the adapter, or from here) or an id on the Hub."""
+    """What an adapter's config says it adapts: a folder (beside the adapter, or from here), `nano`, or an id on the Hub."""
     try:
         base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
         beside = adapter / base
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{adapter}/adapter_config.json does not say what model it adapts") from error
-    found = str(beside) if beside.is_dir() else base
+    found = str(beside if beside.is_dir() else nano.folder(base) or base)
     try:
         _folder(found)
     except ModelError as error:

@@ -10,7 +10,7 @@ from langneurons.errors import InputError, MissingExtraError
 
 _HERE = ("output_dir", "max_steps", "save_steps", "save_strategy", "save_total_limit", "save_only_model")
 _OURS = (*_HERE, "load_best_model_at_end", "resume_from_checkpoint")
-"""Fields of DPOConfig that cannot be set: what is kept, and where, follows from them."""
+"""Fields of TRL's configs that cannot be set: what is kept, and where, follows from them."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class AlignConfig:
     learning_rate: float = 1e-6
     """Highest learning rate (the paper, appendix)."""
     beta: float = 0.1
-    """Beta of Eq. 1 and 2 (MAPO's example config; the paper does not give it)."""
+    """Beta of Eq. 1 and 2 (MAPO's example config; the paper does not give it); with GRPO the weight of the divergence
+    from the base."""
     schedule: str = "cosine"
     """How the learning rate falls (MAPO's code)."""
     warmup: int = 100
@@ -54,7 +55,7 @@ class AlignConfig:
     report_to: str = "none"
     """Where to report as well: tensorboard, wandb, or whatever transformers knows, with commas."""
     set: tuple[str, ...] = ()
-    """Any field of TRL's DPOConfig, as max_grad_norm=0.5, or of PEFT's LoraConfig, as lora.use_rslora=true."""
+    """Any field of TRL's DPOConfig or GRPOConfig, as max_grad_norm=0.5, or of PEFT's LoraConfig, as lora.bias=all."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "rank", "alpha", "device_batch", "save_every"):
@@ -69,10 +70,41 @@ class AlignConfig:
             raise InputError(f"max-tokens {self.max_tokens}, dev {self.dev}, warmup {self.warmup}: too small")
 
 
+@dataclass(frozen=True)
+class GrpoConfig:
+    """What `align --objective grpo` is told besides. Defaults are those of MAPO's code for PPO, and of TRL.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    group: int = 8
+    """Responses to one prompt that are held against each other (TRL). A batch holds whole groups."""
+    temperature: float = 1.0
+    """Of the sampling (MAPO's code)."""
+    max_new_tokens: int = 512
+    """Tokens of a response, at most (MAPO's code)."""
+
+    def __post_init__(self) -> None:
+        if self.group < 2:
+            raise InputError(f"group {self.group}: 2 responses or more are needed, to hold one against another")
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(f"temperature {self.temperature} is not a number above 0")
+        if self.max_new_tokens < 1:
+            raise InputError(f"max-new-tokens {self.max_new_tokens}: 1 or more are needed")
+
+
 def settings(
-    config: AlignConfig, folder: Path, dtype: str, processes: int, *, on_cpu: bool, watch: bool
+    config: AlignConfig,
+    folder: Path,
+    dtype: str,
+    processes: int,
+    *,
+    on_cpu: bool,
+    watch: bool = False,
+    grpo: GrpoConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of DPOConfig and of LoraConfig, those in `config.set` last.
+    """Fields of DPOConfig, or of GRPOConfig, and of LoraConfig, those in `config.set` last.
 
     Args:
         config: what was asked.
@@ -81,17 +113,20 @@ def settings(
         processes: how many train together.
         on_cpu: whether they train on the CPU.
         watch: whether there are pairs to watch.
+        grpo: what was asked of GRPO, if that is the objective.
 
     Raises:
         InputError: for a batch that cannot be shared out, or a field that is no field or not to be set.
     """
+    if grpo and config.batch % grpo.group:
+        raise InputError(f"a batch of {config.batch} responses holds no whole groups of {grpo.group}; change --batch")
     together = config.device_batch * processes
     if config.batch < together:
         together = processes
     if config.batch % together:
         raise InputError(
-            f"a batch of {config.batch} pairs cannot be shared out evenly to {processes} processes with "
-            f"{config.device_batch} at once; change --batch or --device-batch"
+            f"a batch of {config.batch} {'responses' if grpo else 'pairs'} cannot be shared out evenly to {processes} "
+            f"processes with {config.device_batch} at once; change --batch or --device-batch"
         )
     size = together // processes
     arguments: dict[str, Any] = {
@@ -100,20 +135,16 @@ def settings(
         "save_steps": config.save_every,
         "save_strategy": "steps",
         "per_device_train_batch_size": size,
-        "per_device_eval_batch_size": size,
         "gradient_accumulation_steps": config.batch // together,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": min(config.warmup, config.steps // 10),
         "beta": config.beta,
-        "max_length": config.max_tokens,
         "disable_dropout": False,
         "bf16": dtype == "torch.bfloat16",
         "fp16": dtype == "torch.float16",
         "use_cpu": on_cpu,
         "activation_checkpointing": not on_cpu,
-        "eval_strategy": "steps" if watch else "no",
-        "eval_steps": config.save_every,
         "logging_first_step": True,
         "logging_steps": next(n for n in range(min(10, config.save_every), 0, -1) if config.save_every % n == 0),
         "seed": config.seed,
@@ -121,6 +152,19 @@ def settings(
         "disable_tqdm": True,
         "dataloader_pin_memory": not on_cpu,
     }
+    if grpo:
+        arguments |= {
+            "num_generations": grpo.group,
+            "temperature": grpo.temperature,
+            "max_completion_length": grpo.max_new_tokens,
+        }
+    else:
+        arguments |= {
+            "max_length": config.max_tokens,
+            "per_device_eval_batch_size": size,
+            "eval_strategy": "steps" if watch else "no",
+            "eval_steps": config.save_every,
+        }
     lora: dict[str, Any] = {
         "r": config.rank,
         "lora_alpha": config.alpha,
