@@ -87,6 +87,13 @@ def test_files_are_read_as_before(tmp_path: Path) -> None:
     refused("by has no de.jsonl", str(tmp_path / "by"), ["en", "de"])
 
 
+def test_other_languages_in_a_file_are_left_out(tmp_path: Path) -> None:
+    rows = [{"id": "a", "lang": code, "question": f"{code}?"} for code in ("en", "zh", "sw")]
+    (tmp_path / "q.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert [q.lang for q in load_questions(str(tmp_path / "q.jsonl"), ["sw", "en"])] == ["en", "sw"]
+    refused(r"q\.jsonl has no question in th; add some", str(tmp_path / "q.jsonl"), ["en", "th"])
+
+
 def test_a_path_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mgsm(Path("mgsm"))

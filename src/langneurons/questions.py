@@ -58,7 +58,7 @@ def load_questions(name: str, languages: Sequence[str] | None = None) -> list[Qu
             `owner/name:config` or `owner/name:config:split`, where `config` may be empty. A folder with a data set will
             do for its id. By default every configuration is read that is named by the code of a language, or else the
             only one; of each the split `test`, or the only one.
-        languages: the codes wanted; each must have a row, and a data set's rows in others are left out. Default:
+        languages: the codes wanted; each must have a row, and rows in others are left out. Default:
             whatever is there.
 
     A data set has the columns of `COLUMNS` and may have `id` and `lang`. A row's language is its `lang`, else the name
@@ -72,7 +72,12 @@ def load_questions(name: str, languages: Sequence[str] | None = None) -> list[Qu
     if name in world.QUESTIONS:
         return world.questions(name, languages)
     path = Path(name).expanduser()
-    if path.is_file() or any(path.glob("*.jsonl")):
+    if path.is_file():
+        held = read_questions(path)
+        if missing := [code for code in languages or () if not any(one.lang == code for one in held)]:
+            raise InputError(f"{path} has no question in {', '.join(missing)}; add some or leave the language out")
+        return [one for one in held if not languages or one.lang in languages]
+    if any(path.glob("*.jsonl")):
         return read_questions(path, languages)
     if name in BENCHMARKS and not path.is_dir():
         return _load(BENCHMARKS[name], "", "", languages)
