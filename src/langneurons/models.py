@@ -232,7 +232,7 @@ def _folder(name: str) -> bool:
 
 
 def _base_of(adapter: Path) -> str:
-    """What an adapter's config says it adapts: a folder (beside the adapter, or from here), `nano`, or an id on the Hub."""
+    """What an adapter's config says it adapts: a folder (beside it, or from here), `nano`, or an id on the Hub."""
     try:
         base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
         beside = adapter / base
