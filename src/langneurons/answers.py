@@ -11,7 +11,7 @@ _DECIMAL_COMMA = frozenset(
 """Languages that write a decimal comma and group digits by a period or a space."""
 
 _THIN = "\u202f"
-_SIGNS = str.maketrans("，．٫٬％٪／⁄−–‒－﹣\u00a0\u2009", f",..,%%//-----{_THIN}{_THIN}")
+_SIGNS = str.maketrans("，．٫٬％٪／⁄−–‒－﹣\u00a0\u2007\u2009", f",..,%%//-----{_THIN}{_THIN}{_THIN}")
 """Other forms of the signs that numbers are written with."""
 
 _LATEX = (
@@ -36,13 +36,14 @@ _COMMA_NUMBER = rf"""
 _WRITTEN = r"""
     (?P<minus> (?<![\d)\]%\-A-Za-zÀ-ɏͰ-ӿ]) - (?=[$€£¥₹฿৳]?[\d.,]) )? [$€£¥₹฿৳]?
     (?:
-        (?: (?P<whole>\d{{1,3}})[ ] (?=\d{{1,2}}/) )? (?<!/) (?P<over>{number}) [ ]?/[ ]? (?P<under>{number}) (?!\d|/\d)
+        (?: (?P<whole>\d{{1,3}})[ {thin}] (?=\d{{1,2}}/) )?
+        (?<!/) (?P<over>{number}) [ ]?/[ ]? (?P<under>{number}) (?!\d|/\d)
         | (?P<number>{number})
     )
     (?P<percent>[ ]?%)?
 """
 _PATTERNS = {
-    comma: re.compile(_WRITTEN.format(number=number), re.VERBOSE)
+    comma: re.compile(_WRITTEN.format(number=number, thin=_THIN), re.VERBOSE)
     for comma, number in ((False, _POINT_NUMBER), (True, _COMMA_NUMBER))
 }
 
@@ -131,7 +132,8 @@ def _plain_character(match: re.Match[str]) -> str:
     if char.isdecimal():
         return str(unicodedata.decimal(char))
     if char.isnumeric() and "⁄" in (fraction := unicodedata.normalize("NFKC", char)):
-        return " " + fraction.replace("⁄", "/")
+        before = match.string[max(0, match.start() - 1)]
+        return " " * before.isdecimal() + fraction.replace("⁄", "/")
     return char
 
 
