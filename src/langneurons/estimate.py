@@ -8,6 +8,7 @@ import json
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -252,6 +253,10 @@ def summary(rows: Sequence[Mapping[str, Any]], steps: int) -> list[str]:
     if not gpus():
         total += f" here, {span(sum(_at(GPU, row['stage'], row['operations'] or 0) for row in rows))} on a GPU"
     said = [f"{len(rows)} of {steps} steps to do: {total}"]
+    parts: Counter[str] = Counter()
+    for row in rows:
+        parts[row["stage"]] += row["seconds"] or 0
+    said.append("most of it: " + ", ".join(f"{stage} {part / (time or 1):.0%}" for stage, part in parts.most_common(4)))
     if open_:
         said.append(f"{open_} steps cannot be estimated: their questions or their model are not here")
     said.append(f"{device}; prompts taken to have {PROMPT} tokens, responses all they may have (see docs/study.md)")
@@ -266,7 +271,7 @@ def access(study: Study) -> list[Access]:
     found += [_questions(name) for name in dict.fromkeys(one.questions for one in asked)]
     if study.template and "/" in study.template:
         found.append(Access(study.template, Path(study.template).is_file(), "prompt template"))
-    libraries = {"report": ("altair", "vl_convert"), "align": ("trl", "peft", "accelerate") if study.alignments else ()}
+    libraries = {"report": ("vl_convert",), "align": ("trl", "peft", "accelerate") if study.alignments else ()}
     return found + [_library(name, extra) for extra, names in libraries.items() for name in names]
 
 
