@@ -107,6 +107,12 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"], "and swept by the next who writes there"
 
 
+def test_a_file_sweeps_too(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / "x"], check=False)
+    artifacts.write_file(tmp_path / "y", b"y")
+    assert [p.name for p in tmp_path.iterdir()] == ["y"]
+
+
 def test_a_living_writer_is_not_swept(tmp_path: Path) -> None:
     with artifacts.writing(tmp_path / "x", "counts", "test", {}, {}) as draft:
         draft.bytes("a", b"a")

@@ -17,8 +17,10 @@ import torch
 import families
 from conftest import ROOT, Outcome
 from langneurons import artifacts, estimate, plan
+from langneurons.console import load_neurons
 from langneurons.errors import InputError
 from langneurons.ledger import Ledger, identity
+from langneurons.run import run as conduct
 from langneurons.study import BUILT_IN, Named, Study, load, parse
 from test_translation import save_translator
 
@@ -192,6 +194,21 @@ def test_every_study_that_comes_with_langneurons(path: str) -> None:
         assert step.needs or step.stage == "questions"
 
 
+@pytest.mark.parametrize("path", [*BUILT_IN, *sorted(map(str, (ROOT / "recipes").glob("*.toml")))])
+def test_a_dry_run_of_each(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    conduct(path, dry_run=True)
+    told = capsys.readouterr().out
+    for step in plan.steps(load(path).study):
+        assert f"{step.out} " in told
+    assert "steps to do: " in told
+    assert "could not be checked" in told or path == "nano"
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_are_found_beside_the_study(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     study = load(str(home / "tiny.toml")).study
@@ -258,7 +275,7 @@ def test_estimates_by_hand(home: Path, tmp_path: Path) -> None:
 def test_the_whole(whole: Path, home: Path) -> None:
     study = load(str(home / "tiny.toml")).study
     assert set(digests(whole)) == {step.out for step in plan.steps(study)}
-    assert (whole / "report" / "tiny-one.html").is_file()
+    assert (whole / "report.html").is_file()
     claims = json.loads((whole / "models/tiny/sw/comparison/one/claims.json").read_text("utf-8"))
     assert len(claims) > 5
     assert not list(whole.rglob(".*"))
@@ -276,7 +293,7 @@ def test_a_second_run_does_nothing(whole: Path, home: Path, langneurons: Any) ->
     assert not done.err
     assert made(whole) == before
     words = ["run", str(home / "tiny.toml"), "--out", str(whole)]
-    heavy = "torch transformers trl peft datasets pyarrow numpy altair"
+    heavy = "torch transformers trl peft datasets pyarrow numpy vl_convert"
     code = (
         f"import sys; sys.argv[1:] = {words!r}; from langneurons import cli\n"
         f"try: cli.main()\nfinally: print([m for m in {heavy.split()!r} if m in sys.modules])"
@@ -285,19 +302,16 @@ def test_a_second_run_does_nothing(whole: Path, home: Path, langneurons: Any) ->
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_stage_that_is_gone_is_made_again(whole: Path, home: Path, langneurons: Any) -> None:
+@pytest.mark.parametrize("stage", [stage.name for stage in plan.STAGES])
+def test_a_stage_that_is_gone_is_made_again(whole: Path, home: Path, stage: str) -> None:
     """And with equal digests, so that what depends on it stands."""
-    expected, before = digests(whole), made(whole)
-    gone = ["models/tiny/base/one/neurons", "models/tiny/sw/checkpoints/two"]
-    for folder in gone:
-        shutil.rmtree(whole / folder)
-    planned = langneurons("run", home / "tiny.toml", "--out", whole, "--dry-run", "--json").json
-    assert [row["out"] for row in planned["steps"] if row["do"]] == gone
-    done = langneurons("run", home / "tiny.toml", "--out", whole)
-    assert done.status == 0, done.err
-    assert f"identify {gone[0]} (its folder is gone)" in done.err
+    study = home / "tiny.toml"
+    steps = [step.out for step in plan.steps(load(str(study)).study) if step.stage == stage]
+    gone, expected, before = steps[len(steps) // 2], digests(whole), made(whole)
+    shutil.rmtree(whole / gone)
+    conduct(str(study), out=whole)
     assert digests(whole) == expected
-    assert {out for out, at in made(whole).items() if at != before[out]} == set(gone)
+    assert {out for out, at in made(whole).items() if at != before[out]} == {gone}
 
 
 def test_other_settings_are_done_again_and_say_why(whole: Path, home: Path, tmp_path: Path, langneurons: Any) -> None:
@@ -320,24 +334,24 @@ def test_other_settings_are_done_again_and_say_why(whole: Path, home: Path, tmp_
     assert {step.stage for step in steps if reasons[step.out]} == {"perplexity", "compare", "report"}
 
 
-def test_killed_and_resumed_is_the_same(whole: Path, home: Path, tmp_path: Path, langneurons: Any) -> None:
-    """SIGKILL at a random moment of the alignment and what follows it; then to the end."""
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    for folder in ("seeds", "sw"):
-        shutil.rmtree(run / "models" / "tiny" / folder)
-    before, rng = len(digests(run)), random.Random(1)
+def test_killed_again_and_again_is_the_same(whole: Path, home: Path, tmp_path: Path, langneurons: Any) -> None:
+    """SIGKILL at random moments of the whole study, which goes on each time; then to the end."""
+    run, rng, kills = tmp_path / "run", random.Random(1), 0
     words = ("run", home / "tiny.toml", "--out", run)
-    process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stderr=subprocess.DEVNULL)
-    more = rng.randint(1, 12)
-    while len(list(run.rglob(artifacts.MANIFEST))) < before + more and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.1))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    for _ in range(6):
+        there = len(list(run.rglob(artifacts.MANIFEST)))
+        process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stderr=subprocess.DEVNULL)
+        more = rng.randint(1, len(digests(whole)) // 6)
+        while len(list(run.rglob(artifacts.MANIFEST))) < there + more and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills > 3
     done = langneurons(*words)
     assert done.status == 0, done.err
     assert digests(run) == digests(whole)
+    assert not list(run.rglob(".*"))
 
 
 def test_a_failure_leaves_the_rest_standing(whole: Path, home: Path, tmp_path: Path, langneurons: Any) -> None:
@@ -384,6 +398,52 @@ def test_dry_run_of_the_paper(tmp_path: Path, langneurons: Any) -> None:
     assert "could not be checked" in done.out
     assert "models/metamath/nine/step-1000/msvamp/neurons" in done.out
     assert not (tmp_path / "run").exists()
+
+
+OWN = """
+languages = ["gl", "eu"]
+
+[models]
+mine = "model"
+
+[domains.school]
+questions = "school.jsonl"
+
+[sample]
+n = 2
+max-new-tokens = 8
+
+[evaluate]
+max-new-tokens = 8
+
+[identify]
+rate = 0.2
+tau-quantile = 0.8
+
+[perplexity]
+controls = 1
+"""
+
+
+def test_a_study_of_ones_own(tmp_path: Path, langneurons: Any) -> None:
+    """A local model, one file of questions, two languages that are none of the paper's, one in no table of ours."""
+    families.save("gpt2", tmp_path / "model")
+    rows = [
+        {"id": f"q{i}", "lang": code, "question": f"{text} {i} + 1?", "answer": i + 1}
+        for i in range(12)
+        for code, text in (("gl", "Canto é"), ("eu", "Zenbat da"))
+    ]
+    write(tmp_path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), "school.jsonl")
+    done = langneurons("run", write(tmp_path, OWN, "own.toml"), cwd=tmp_path)
+    assert done.status == 0, done.err
+    run = tmp_path / "runs" / "own"
+    page = next(run.rglob("*.html")).read_text("utf-8")
+    assert "Basque" in page
+    base = run / "models" / "mine" / "base" / "school"
+    assert {path.name for path in base.iterdir()} == {"responses", "accuracy", "counts", "neurons", "perplexity"}
+    neurons = load_neurons(artifacts.read(base / "neurons", "neurons"))
+    assert neurons.languages == ("gl", "eu")
+    assert len(neurons.layer) > 10
 
 
 def test_identity_of_a_folder(tmp_path: Path) -> None:

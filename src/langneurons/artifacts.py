@@ -258,6 +258,7 @@ def write_file(path: Path, content: bytes) -> None:
     """
     with _failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         draft = path.parent / _draft_name(path.name, os.getpid())
         try:
             _write_synced(draft, content)
@@ -288,11 +289,10 @@ def _draft_name(final: str, pid: int | str) -> str:
     return f".{final}.writing-{platform.node()}-{pid}"
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs of this machine left behind while writing here: drafts of folders and of saved states."""
-    for left in folder.parent.glob(_draft_name("*", "*")):
-        pid = left.name.removesuffix("-old").rpartition("-")[2]
-        if not _alive(int(pid)):
+def _sweep(path: Path) -> None:
+    """Remove what killed runs of this machine left behind while writing beside this: drafts of folders and of files."""
+    for left in path.parent.glob(_draft_name("*", "*")):
+        if not _alive(int(left.name.removesuffix("-old").rpartition("-")[2])):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
