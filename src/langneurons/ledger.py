@@ -15,10 +15,7 @@ from typing import Any
 from langneurons import __version__, artifacts, nano, world
 from langneurons.errors import FormatError, InputError
 from langneurons.plan import Step
-from langneurons.study import Named
-
-STUDY = "study.json"
-"""Name of the ledger in the folder of a run."""
+from langneurons.study import LEDGER, Named
 
 FORMAT = 1
 """Version of the ledger."""
@@ -35,7 +32,7 @@ class Ledger:
             FormatError: when its ledger cannot be read.
         """
         self.run = run
-        self.path = run / STUDY
+        self.path = run / LEDGER
         self.head = {"format": FORMAT, "study": named.name, "settings": _plain(named.study)}
         self.steps: dict[str, dict[str, Any]] = {}
         if self.path.is_file():

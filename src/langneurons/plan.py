@@ -8,7 +8,7 @@ models/MODEL/ALIGNMENT/pairs, adapter
 models/MODEL/ALIGNMENT/step-N/DOMAIN/...          as under base
 models/MODEL/ALIGNMENT/comparison/DOMAIN          the model before against the last step
 models/MODEL/ALIGNMENT/checkpoints/DOMAIN         and against every step that is studied
-report/MODEL-DOMAIN, MODEL-ALIGNMENT-DOMAIN       figures and tables; the page is beside it, with .html
+report                                            figures and tables; the page is beside it, report.html
 ```
 """
 
@@ -121,27 +121,13 @@ def steps(study: Study) -> list[Step]:
             found += _scored(study, name, model)
         for alignment in study.alignments:
             found += _aligned(study, name, model, alignment)
-    for name in study.models:
-        shown = {name: f"models/{name}/base"}
-        if "perplexity" in study.analyses.aligned:
-            last = study.steps()[-1]
-            shown |= {f"{name}-{one}": f"models/{name}/{one}/step-{last}" for one in study.alignments}
-        found += [
-            _page(study, title, f"{folder}/{domain}") for title, folder in shown.items() for domain in study.domains
-        ]
+    found.append(Step("report", "report", ("questions", "models"), (), {"out": Path("report.html")}, (Path(),)))
     inside: dict[str, list[str]] = {}
     for step in found:
         for folder in _upwards(step.out):
             inside.setdefault(folder, []).append(step.out)
     outs = {step.out for step in found}
     return [step._replace(needs=tuple(_needs(step, inside, outs))) for step in found]
-
-
-def _page(study: Study, title: str, folder: str) -> Step:
-    """A page of the results in a folder."""
-    domain = PurePosixPath(folder).name
-    name = f"report/{title}-{domain}"
-    return _step(study, "report", name, {"run": folder}, title=f"{title} on {domain}", out=Path(f"{name}.html"))
 
 
 def _needs(step: Step, inside: Mapping[str, list[str]], outs: Collection[str]) -> Iterator[str]:

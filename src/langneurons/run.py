@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from langneurons import analyse, artifacts, ask, console, contrast, estimate, mapo, measure
+from langneurons import analyse, artifacts, ask, console, contrast, estimate, mapo, measure, publish
 from langneurons.console import Json
 from langneurons.errors import InputError, LangneuronsError
 from langneurons.ledger import Ledger, identity
@@ -98,7 +98,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "pair": mapo.pair,
     "align": mapo.align,
     "compare": contrast.compare,
-    "report": analyse.report,
+    "report": publish.report,
 }
 """What carries out each stage: the function that is its command."""
 
@@ -198,9 +198,9 @@ def _release() -> None:
 
 def _tell(study: str, folder: Path, steps: int, outcome: Outcome, seconds: float, json: bool) -> None:
     """What was done and what not; ends the process with 2 or 1 when something failed."""
-    pages = sorted(folder.glob("report/*.html"))
+    page = folder / "report.html"
     if json:
-        console.print_json({"run": str(folder), "pages": [str(page) for page in pages], **outcome._asdict()})
+        console.print_json({"run": str(folder), "page": str(page) if page.is_file() else None, **outcome._asdict()})
     elif not outcome.failed and not outcome.done:
         print(f"{folder} is up to date: {steps} steps; nothing to do")
     else:
@@ -208,9 +208,8 @@ def _tell(study: str, folder: Path, steps: int, outcome: Outcome, seconds: float
         parts |= {"waiting for those": outcome.waiting}
         said = ", ".join(f"{len(held)} {what}" for what, held in parts.items() if held)
         print(f"{folder}: {said}; {estimate.span(seconds)}; what each stage said is in {folder / LOG}")
-    if not json:
-        for page in pages:
-            print(f"page: {page}")
+    if page.is_file() and not json:
+        print(f"page: {page}")
     if outcome.failed:
         for out, said in outcome.failed.items():
             print(f"langneurons: {out}: {said}", file=sys.stderr)

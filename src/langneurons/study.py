@@ -27,6 +27,9 @@ from langneurons.recipe import AlignConfig
 BUILT_IN = ("nano", "paper")
 """Studies that come with langneurons. `./nano` is a file of that name."""
 
+LEDGER = "study.json"
+"""Name of the file in the folder of a run that says what it is a run of, and what is done."""
+
 ENGLISH = "en"
 """The language that others are aligned to."""
 

@@ -1,6 +1,6 @@
-"""Summary: the few numbers of a set of neurons that are told first, as lines for people and as values for machines."""
+"""Summary: the few numbers of a set of neurons that are told first, as lines for people, values for machines, tiles."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,6 +8,86 @@ from langneurons.errors import InputError
 from langneurons.neurons import KINDS, Lambda, Neurons
 from langneurons.stages import NAMES, Segmentation, layer_stages
 from langneurons.tables import by_layer, english
+
+
+class Tile(NamedTuple):
+    """One number that matters.
+
+    Attributes:
+        key: short name, by which it is coloured.
+        name: what it is called.
+        value: the number.
+        text: what it says, in a line.
+        interval: its interval in words; empty without one.
+    """
+
+    key: str
+    name: str
+    value: str
+    text: str
+    interval: str = ""
+
+
+def tiles(neurons: Neurons) -> tuple[Tile, ...]:
+    """The numbers that matter most: lambda, tau, and how many neurons of each kind."""
+    rule, kinds, out = neurons.rule, neurons.kind, []
+
+    def interval(key: str, digits: int = 0) -> str:
+        if not neurons.uncertainty:
+            return ""
+        low, high = neurons.uncertainty.intervals[key]
+        return f"95% interval {low:,.{digits}f} to {high:,.{digits}f}"
+
+    if rule.lam:
+        name = "λ*" if rule.lam.status == "bound" else "λ"
+        text = f"{rule.lam.value * rule.lam.factor:.5f} in the units of Eq. 5; {lambda_words(rule.lam)}"
+        out.append(Tile("lambda", name, f"{rule.lam.value:.5f}", text, interval("lambda", 5)))
+    if rule.tau is not None:
+        text = f"a neuron is highly active above it; quantile {rule.tau_quantile:g} of all probabilities"
+        out.append(Tile("tau", "τ", f"{rule.tau:.5f}", text, interval("tau", 5)))
+    for kind, what in (
+        ("specific", "active in one language"),
+        ("related", "active in several"),
+        ("general", "active in every language"),
+    ):
+        text = f"neurons highly {what}"
+        out.append(Tile(kind, kind, f"{int((kinds == kind).sum()):,}", text, interval(kind)))
+    return tuple(out)
+
+
+def rules(neurons: Neurons) -> tuple[str, ...]:
+    """How the numbers were computed, in sentences, from the rule itself."""
+    rule, facts = neurons.rule, []
+    if rule.method == "imported":
+        facts.append("These memberships were imported from a mask; it holds no scores and no probabilities.")
+    else:
+        total = sum(rule.histogram)
+        facts += [
+            f"The lowest {rule.rate:g} of {total:,} neurons by score are selected: {int(neurons.selected.sum()):,}.",
+            f"τ = {rule.tau:.6f}: the {rule.tau_quantile:g} quantile of all {total * len(neurons.languages):,} "
+            "activation probabilities; highly active is strictly above it.",
+            "Neurons highly active in no language were dropped before the selection."
+            if rule.prefilter
+            else "No neuron was dropped before the selection: a selected neuron can be highly active in no language.",
+        ]
+    if rule.lam:
+        facts.append(
+            f"score = H(p') / ln K − λ · max p / h, with h the mean of 1, 1/2, …, 1/K; λ = {rule.lam.value!r}, "
+            f"{lambda_words(rule.lam)}; in the units of Eq. 5 it is {rule.lam.value * rule.lam.factor:.6f}."
+        )
+        if len(rule.lam.feasible) > 1:
+            later = ", ".join(f"{a:.5f} to {b:.5f}" for a, b in rule.lam.feasible[1:])
+            facts.append(f"No general neuron is selected in these later intervals of λ either: {later}.")
+    u = neurons.uncertainty
+    if u:
+        failed = f"; {u.failed} of them allow no λ and are left out" if u.failed else ""
+        facts.append(
+            f"Intervals: {u.level:.0%} of {u.replicates} resamplings of the {u.blocks} blocks of questions, the same "
+            f"for every language{failed}."
+        )
+    elif rule.method != "imported":
+        facts.append("Intervals are unavailable: the counts hold one block, or no resampling was asked for.")
+    return tuple(facts)
 
 
 def stages(neurons: Neurons, count: int = 4) -> Segmentation | None:
