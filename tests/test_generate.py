@@ -1,7 +1,10 @@
 """Completions by real tiny models of every family: each is the same whatever runs beside it."""
 
 import random
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,16 +160,58 @@ def test_nothing_is_asked_twice(tokenizer: Any) -> None:
     assert not list(engine.complete(requests(PROMPTS), GREEDY, set(range(len(PROMPTS)))))
 
 
-def test_a_batch_that_exceeds_memory_is_halved(tokenizer: Any) -> None:
-    model = families.build("llama", vocab_size=260, max_position_embeddings=256)
+def test_how_many_rows_fit_is_remembered(tokenizer: Any) -> None:
+    """A device with room for two rows: eight are tried once, four once, and then never more than two."""
+    model, tried = families.build("llama", vocab_size=260, max_position_embeddings=256), []
 
     def small(_: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-        if len(kwargs["input_ids"]) > 2:
+        tried.append(len(kwargs["input_ids"]))
+        if tried[-1] > 2:
             raise torch.OutOfMemoryError("as a device with room for two rows would")
 
-    expected = texts(InProcess(model, tokenizer), requests(PROMPTS), GREEDY)
+    config = SampleConfig(n=1, temperature=0, max_new_tokens=1, rows=8)
+    asked = requests([f"{number} + 1 =" for number in range(10)])
+    expected = texts(InProcess(model, tokenizer), asked, config)
     model.register_forward_pre_hook(small, with_kwargs=True)
-    assert texts(InProcess(model, tokenizer), requests(PROMPTS), GREEDY) == expected
+    assert texts(InProcess(model, tokenizer), asked, config) == expected
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from langneurons import models
+from langneurons.completions import Request
+from langneurons.config import SampleConfig
+from langneurons.errors import RecordError
+from langneurons.generate import InProcess
+
+loaded = models.load(sys.argv[1], device="cpu")
+engine, tried = InProcess(loaded.model, loaded.tokenizer), []
+loaded.model.register_forward_pre_hook(lambda _, __, kwargs: tried.append(len(kwargs["input_ids"])), with_kwargs=True)
+asked = [Request(f"{i:03}", i) for i in range(300)]
+config = SampleConfig(n=1, max_new_tokens=1, rows=300)
+whole = sorted(engine.complete(asked, config))
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 150 * 2**20, resource.RLIM_INFINITY))
+tried.clear()
+assert sorted(engine.complete(asked, config)) == whole
+assert tried[0] == 300 and tried.count(300) == 1 and tried[-1] < 300, tried
+try:
+    list(engine.complete([Request("x" * 400_000, 0)], config))
+except RecordError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="its own size cannot be read here")
+def test_a_process_that_is_really_short_of_memory(tmp_path: Path) -> None:
+    """Its address space has a limit: 300 rows of 50,000 logits do not fit, some of them do, a long prompt does not."""
+    model = families.save("llama", tmp_path / "model")
+    families.build("llama", vocab_size=50_000, max_position_embeddings=500_000).save_pretrained(model)
+    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY, model], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("a single response to a prompt of 400,001 tokens does not fit into memory; use a")
 
 
 def test_draws_follow_the_probabilities() -> None:

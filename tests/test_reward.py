@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,4 +264,9 @@ def test_bad_input_of_reward(responses: Path, translator: Path, tmp_path: Path, 
     refused(langneurons(*words, causal), "an encoder with a decoder is needed")
     refused(langneurons(*words, translator, "--languages", "th"), "no response in th")
     refused(langneurons(*words, translator, "--codes", "sw=swa_Latn"), "no language token swa_Latn for sw")
+    without = save_translator(tmp_path / "en-zh", ("__en__", "__zh__"))
+    said = "no language token swh_Latn or __sw__ or <sw> for sw; the nearest is __zh__. If it is meant, say --codes sw="
+    refused(langneurons(*words, without), said)
+    assert langneurons(*words, without, "--languages", "zh", "--json").json["languages"][0]["lang"] == "zh"
+    shutil.rmtree(tmp_path / "s")
     assert not (tmp_path / "s").exists()

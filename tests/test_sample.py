@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 import families
 from langneurons import data
@@ -111,23 +113,49 @@ def test_the_command_line(sampled: Path, model: Path, questions: Path, langneuro
     assert "seed 0 there, 1 now" in other.err
 
 
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
 def test_killed_and_resumed_is_the_same(
-    sampled: Path, model: Path, questions: Path, tmp_path: Path, langneurons
+    command: str, model: Path, questions: Path, tmp_path: Path, langneurons
 ) -> None:
     """SIGKILL at a random moment after the first batch was saved; then again, to the end."""
-    words = ("sample", model, questions, "--out", tmp_path / "a", *WORDS)
-    process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stdout=subprocess.DEVNULL)
+    words = WORDS if command == "sample" else ("--max-new-tokens", 40, "--rows", 1, "--save-every", 0)
+    ran = langneurons(command, model, questions, "--out", tmp_path / "b", *words)
+    assert ran.status == 0, ran.err
+    command_line = [command, model, questions, "--out", tmp_path / "a", *words]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "langneurons", *map(str, command_line)], stdout=subprocess.DEVNULL
+    )
     while not (tmp_path / ".a.state-0").exists() and process.poll() is None:
         time.sleep(0.001)
     time.sleep(random.Random(0).uniform(0, 0.05))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "a").exists()
-    done = langneurons(*words)
+    done = langneurons(*command_line)
+    assert done.status == 0, done.err
+    for file in {path.name for path in (tmp_path / "b").iterdir()} - {"manifest.json"}:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_base_without_chat_template_and_pad_token(
+    sampled: Path, model: Path, questions: Path, tmp_path: Path, langneurons
+) -> None:
+    """Neither is needed: padding is masked whatever it is, and the default prompt is that of MathOctopus."""
+    bare = shutil.copytree(model, tmp_path / "bare")
+    settings = json.loads((bare / "tokenizer_config.json").read_text("utf-8"))
+    del settings["pad_token"]
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    assert AutoTokenizer.from_pretrained(bare).pad_token is None
+    done = langneurons("sample", bare, questions, "--out", tmp_path / "a", *WORDS)
     assert done.status == 0, done.err
     name = "responses.jsonl"
     assert (tmp_path / "a" / name).read_bytes() == (sampled / name).read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    done = langneurons("evaluate", bare, questions, "--out", tmp_path / "b", "--max-new-tokens", 4, "--json")
+    assert "### Instruction" in done.json["template"]
+    done = langneurons("evaluate", bare, questions, "--out", tmp_path / "c", "--template", "chat")
+    assert done.status == 2
+    assert "the tokenizer has no chat template; use mathoctopus, plain or a text of yours" in done.err
 
 
 @pytest.mark.parametrize(

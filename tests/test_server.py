@@ -24,7 +24,7 @@ from langneurons.errors import InputError, ServerError
 from langneurons.generate import InProcess
 from langneurons.responses import Question
 from langneurons.sample import sample
-from langneurons.server import Server
+from langneurons.server import KEYS, Server
 
 CONFIG = SampleConfig(n=4, max_new_tokens=20, stop=("###",))
 KEY = "sk-secret-123"
@@ -283,8 +283,29 @@ def test_the_command_line_never_shows_or_keeps_the_key(
     ]
     facts = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))["facts"]
     assert facts["server"]["requests"] == 6
+    again = langneurons(*words, "--json", env={"LANGNEURONS_API_KEY": KEY})
+    assert again.json["model"]["id"] == "mine"
+    assert KEY not in again.out + again.err
     refused = langneurons(*words[:-1], tmp_path / "other", "--silence", tmp_path, "--languages", "en")
     assert refused.status == 2
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_the_command_line_with_a_wrong_key(
+    command: str, serve: Any, questions: Path, tmp_path: Path, langneurons
+) -> None:
+    """The server says the key back; it is in no output and no file all the same, not even with the whole story."""
+    served = serve(lambda *_: (401, {}, {"error": f"Incorrect API key provided: {KEY}"}))
+    words = (command, "mine", questions, "--engine", served.url, "--out", tmp_path / "out", "--traceback", "--json")
+    done = langneurons(*words, env={"OPENAI_API_KEY": KEY})
+    assert done.status == 1
+    assert f"{served.url}/v1 does not take the key (401 Unauthorized); set LANGNEURONS_API_KEY or" in done.err
+    assert KEY not in done.out + done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["questions.jsonl"]
+    without = langneurons(*words[:-2], env=dict.fromkeys(KEYS, ""))
+    assert without.status == 2
+    assert "wants a key (401 Unauthorized); set LANGNEURONS_API_KEY or" in without.err
+    assert without.err.count("\n") == 1
 
 
 def test_the_command_line_on_a_wrong_url(questions: Path, tmp_path: Path, langneurons) -> None:

@@ -21,6 +21,7 @@ from langneurons import tokens
 from langneurons.completions import Completion, Request, cut
 from langneurons.config import SampleConfig
 from langneurons.draws import bases_of, draw
+from langneurons.errors import RecordError
 from langneurons.record import context
 from langneurons.responses import Response
 from langneurons.sites import find_sites, silence
@@ -63,13 +64,20 @@ class InProcess:
         self.sites = find_sites(model) if masks is not None else ()
         takes = inspect.signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
         self.takes_positions = "position_ids" in takes
+        self.cache_name = "cache" if "cache" in takes else "past_key_values"  # before transformers 5.24
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.ends = _end_ids(model, tokenizer)
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
     ) -> Iterator[Completion]:
-        """Completions, batch by batch; see `completions.Engine`. A prompt without room gets an empty one."""
+        """Completions, batch by batch; see `completions.Engine`. A prompt without room gets an empty one.
+
+        Where memory does not suffice for a batch, it and all later ones have half as many rows.
+
+        Raises:
+            RecordError: when memory does not suffice for a single row.
+        """
         places = {prompt: i for i, prompt in enumerate(dict.fromkeys(request.prompt for request in requests))}
         prompts = self._ids(list(places))
         rows = []
@@ -83,10 +91,16 @@ class InProcess:
             elif place not in done:
                 yield Completion(place, "", "none")
         rows.sort(key=lambda row: (len(prompts[row.prompt]), row.prompt, row.place))
-        for start in range(0, len(rows), config.rows):
-            batch = rows[start : start + config.rows]
+        fit, start = config.rows, 0
+        while start < len(rows):
+            batch = rows[start : start + fit]
             if not all(row.place in done for row in batch):
-                yield from self._run_or_halve(requests, prompts, batch, config)
+                found = self._run_if_it_fits(requests, prompts, batch, config)
+                if found is None:
+                    fit = len(batch) // 2  # later prompts are longer: more will not fit again
+                    continue
+                yield from found
+            start += len(batch)
 
     def _ids(self, prompts: list[str]) -> list[list[int]]:
         """Ids of each prompt as `record` reads it, without an end token that the tokenizer puts after a text."""
@@ -98,21 +112,29 @@ class InProcess:
             out.append(ids or [next(iter(self.ends), 0)])
         return out
 
-    def _run_or_halve(
+    def _run_if_it_fits(
         self, requests: Sequence[Request], prompts: list[list[int]], batch: list[Row], config: SampleConfig
-    ) -> list[Completion]:
-        """Run one batch; where memory does not suffice, its halves."""
+    ) -> list[Completion] | None:
+        """Run one batch; None where memory does not suffice.
+
+        Raises:
+            RecordError: when it does not suffice for a single row.
+        """
         try:
             with torch.inference_mode(), silence(self.sites, self.masks or ()):
                 return self._run(requests, prompts, batch, config)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if len(batch) == 1 or not _out_of_memory(error):
+            if not _out_of_memory(error):
                 raise
+            if len(batch) == 1:
+                length = len(prompts[batch[0].prompt])
+                raise RecordError(
+                    f"a single response to a prompt of {length:,} tokens does not fit into memory; use a smaller "
+                    "--dtype or --max-new-tokens, a larger device or --device-map auto"
+                ) from None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        middle = len(batch) // 2
-        halves = batch[:middle], batch[middle:]
-        return [completion for half in halves for completion in self._run_or_halve(requests, prompts, half, config)]
+        return None
 
     def _run(
         self, requests: Sequence[Request], prompts: list[list[int]], batch: list[Row], config: SampleConfig
@@ -177,7 +199,7 @@ class InProcess:
             self._forward(text, token[:, None])
 
     def _forward(self, text: "_Text", ids: Tensor) -> None:
-        more: dict[str, Any] = {"use_cache": text.cache is not None, "past_key_values": text.cache, **self.last_only}
+        more: dict[str, Any] = {"use_cache": text.cache is not None, self.cache_name: text.cache, **self.last_only}
         if self.takes_positions:  # of a row that waits to be taken out, perhaps beyond the context: any will do
             positions = (text.mask.cumsum(dim=1) - 1).clamp(0, self.context and self.context - 1)
             more["position_ids"] = positions[:, -ids.shape[1] :]
