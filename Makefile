@@ -1,13 +1,13 @@
-# make demo   environment, the whole pipeline on counts made up here, the page
+# make demo   environment, the whole pipeline on the embedded model, the page
 # make test   environment, browser, every test
 # make check  environment, ruff, ty, layers, documentation with warnings as errors
 # make bench  timings, side by side
-# make nano-train   the embedded models anew, into $(NANO); an hour and a half on 2 cores
+# make nano-train   the embedded models anew, into $(NANO); two hours on 2 cores
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO := runs/demo
+DEMO := runs/nano
 NANO ?= build/nano
 
 # uv does not read pip's settings; where pip is told of a folder of wheels, tell uv as well.
@@ -25,9 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)
-	$(BIN)/python examples/made_up_counts.py --out $(DEMO)/counts
-	$(BIN)/langneurons identify $(DEMO)/counts --out $(DEMO)/neurons
-	$(BIN)/langneurons report $(DEMO)
+	$(BIN)/langneurons run nano --out $(DEMO)
 
 test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile

@@ -120,17 +120,18 @@ def kinds(neurons: Neurons, layers: int) -> None:
     print(f"- stages: {layer_stages(by_layer['specific'] + by_layer['related'], by_layer['general'])}")
 
 
-def silencing(losses: Losses) -> None:
+def silencing(losses: Losses, *, table: bool = True) -> None:
     """Who loses what, in mean cost (natural logarithm of perplexity)."""
     for setting in losses.settings:
         found = matrix(losses, setting, "log ratio")
-        head(f"Change of mean cost per token, x 1000, with {setting} neurons silenced (rows)")
-        for i, lang in enumerate(found.languages):
-            row(lang, dict(zip(found.languages, (round(1000 * x, 1) for x in found.change[i]), strict=True)))
+        if table:
+            head(f"Change of mean cost per token, x 1000, with {setting} neurons silenced (rows)")
+            for i, lang in enumerate(found.languages):
+                row(lang, dict(zip(found.languages, (round(1000 * x, 1) for x in found.change[i]), strict=True)))
         own = np.nanmean(np.diag(found.change))
         drawn = np.nanmean([np.diag(one) for one in found.controls])
         print(f"\n{words(dominance(found))}")
-        print(f"diagonal {own:.5f}, of matched random sets {drawn:.5f}: {own / drawn:.1f} times")
+        print(f"{setting}: diagonal {own:.5f}, of random sets {drawn:.5f}: {own / drawn:.1f} times")
 
 
 def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, number: int) -> None:
@@ -175,10 +176,11 @@ def main() -> None:
     parser.add_argument("--translator", default="nano")
     parser.add_argument("--number", type=int, default=200, help="held-out problems per language")
     parser.add_argument("--samples", type=int, default=10, help="responses a question that are recorded")
-    parser.add_argument("--rate", type=float, nargs="+", default=[0.01, 0.05])
-    parser.add_argument("--tau", type=float, default=0.95)
+    parser.add_argument("--rate", type=float, nargs="+", default=[nano.RATE])
+    parser.add_argument("--tau", type=float, default=nano.TAU_QUANTILE)
     parser.add_argument("--only", nargs="+", default=["accuracy", "silencing", "translation"])
     asked = parser.parse_args()
+    models.load(asked.model)  # imports what it needs
     start = time.perf_counter()
     loaded = models.load(asked.model)
     print(
@@ -206,14 +208,16 @@ def main() -> None:
                 head("Perplexity")
                 row("right responses", costs(loaded, gold(asked.number // 4), neurons))
                 row("plain sentences", costs(loaded, plain(asked.number), neurons))
-                row("its own responses", costs(loaded, responses, neurons))
+                row("its own responses", costs(loaded, [r for r in responses if r.sample == 0], neurons))
                 shown = True
             head(f"Language neurons, rate {rate}, tau at {asked.tau}")
             kinds(neurons, loaded.model.config.num_hidden_layers)
-            for name, texts in (("its own responses", responses), ("right responses", gold(asked.number // 4))):
-                print(f"\n#### Silencing, on {name}")
-                rates = dict(zip(counts.languages, shares, strict=True))
-                silencing(silenced(loaded, texts, neurons, PerplexityConfig(controls=5), rates=rates).losses)
+            rates = dict(zip(counts.languages, shares, strict=True))
+            texts = gold(asked.number // 4)
+            print("\n#### Silencing, on right responses; random sets matched by layer and rate")
+            silencing(silenced(loaded, texts, neurons, PerplexityConfig(controls=5), rates=rates).losses)
+            print("\n#### Silencing, on right responses; random sets matched by layer only")
+            silencing(silenced(loaded, texts, neurons, PerplexityConfig(controls=5)).losses, table=False)
     if "translation" in asked.only:
         translation(models.load(asked.translator, seq2seq=True), engine, loaded.tokenizer, asked.number // 2)
 

@@ -229,7 +229,7 @@ def test_draws_follow_the_probabilities() -> None:
 
 def test_noise_is_noise() -> None:
     """Neighbouring bases and tokens have nothing to do with each other; mean and deviation are Gumbel's."""
-    noise = gumbel(torch.arange(500), 400)
+    noise = gumbel(torch.arange(500), torch.arange(400)[None])
     assert noise.isfinite().all()
     assert abs(noise.mean() - 0.5772) < 0.01
     assert abs(noise.std() - 1.2825) < 0.01

@@ -38,14 +38,15 @@ class Settings:
     layers: int = 5
     neurons: int = 768
     heads: int = 4
-    tokens: int = 7_500_000
+    tokens: int = 12_000_000
     batch: int = 2048
     rate: float = 3e-3
     muon: float = 1e-2
-    warmup: float = 0.02
+    warmup: float = 0.025
     decay: float = 0.4
     weight_decay: float = 0.1
-    sparsity: float = 0.0
+    sparsity: float = 0.1
+    drawn: float = 0.4
     seed: int = 0
     texts: int = 1500
     questions: int = 60
@@ -54,7 +55,7 @@ class Settings:
     )
     problems: dict[str, float] = field(
         default_factory=lambda: {
-            "en": 40, "ru": 8, "es": 9, "fr": 9, "de": 9, "zh": 8, "ja": 6, "bn": 3, "th": 3, "sw": 3,
+            "en": 40, "ru": 8, "es": 9, "fr": 9, "de": 9, "zh": 8, "ja": 6, "bn": 3.5, "th": 4, "sw": 2.5,
         }
     )  # fmt: skip
     plain: dict[str, float] = field(
@@ -64,25 +65,36 @@ class Settings:
     )  # fmt: skip
 
 
-def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[torch.Tensor]:
-    """Batches of token ids [rows, T], padded with -100, of about `settings.batch` tokens, without end."""
+def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of about `settings.batch` tokens, without end: ids [rows, T], and which of them are learned [rows, T].
+
+    Of what does not follow from what is before it, a share of `settings.drawn` is learned, token by token.
+    """
     rng = Random(settings.seed + 1)
     end = tokenizer.eos_token_id
     while True:
-        pool: list[list[int]] = []
+        pool: list[tuple[list[int], list[bool]]] = []
         for _ in range(600):
-            text = corpus.document(rng, settings.kinds, settings.problems, settings.plain)
-            pool.append([*tokenizer.encode(text)[: CONTEXT - 1], end])
-        pool.sort(key=len)
-        cut: list[list[list[int]]] = [[]]
-        for ids in pool:
-            if (len(cut[-1]) + 1) * len(ids) > settings.batch:
+            ids: list[int] = []
+            learned: list[bool] = []
+            for text, follows in corpus.document(rng, settings.kinds, settings.problems, settings.plain):
+                part = tokenizer.encode(text)
+                ids += part
+                learned += [follows or rng.random() < settings.drawn for _ in part]
+            pool.append(([*ids[: CONTEXT - 1], end], [*learned[: CONTEXT - 1], True]))
+        pool.sort(key=lambda row: len(row[0]))
+        cut: list[list[tuple[list[int], list[bool]]]] = [[]]
+        for row in pool:
+            if (len(cut[-1]) + 1) * len(row[0]) > settings.batch:
                 cut.append([])
-            cut[-1].append(ids)
+            cut[-1].append(row)
         rng.shuffle(cut)
         for rows in cut:
-            longest = max(map(len, rows))
-            yield torch.tensor([ids + [-100] * (longest - len(ids)) for ids in rows])
+            longest = len(rows[-1][0])
+            yield (
+                torch.tensor([ids + [end] * (longest - len(ids)) for ids, _ in rows]),
+                torch.tensor([learned + [False] * (longest - len(learned)) for _, learned in rows]),
+            )
 
 
 def build(settings: Settings, vocabulary: int, end: int, pad: int) -> LlamaForCausalLM:
@@ -147,23 +159,22 @@ def train(settings: Settings, out: Path, every: float) -> None:
             optim.load_state_dict(held)
         seen, step, began = saved["seen"], saved["step"], time.time() - saved["seconds"]
     since = step
-    for ids in islice(batches(settings, tokenizer), step, None):
+    for ids, learned in islice(batches(settings, tokenizer), step, None):
         share = speed(seen / settings.tokens, settings.warmup, settings.decay)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = group.setdefault("most", group["lr"]) * share
         gates.clear()
-        hidden = model.model(input_ids=ids.clamp(min=0)[:, :-1], use_cache=False).last_hidden_state
-        labels = ids[:, 1:]
-        keep = labels >= 0
-        loss = F.cross_entropy(hidden[keep] @ model.lm_head.weight.T, labels[keep])
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        keep = learned[:, 1:]
+        loss = F.cross_entropy(hidden[keep] @ model.lm_head.weight.T, ids[:, 1:][keep])
         whole = loss + settings.sparsity * torch.stack(gates).sum() if gates else loss
         whole.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
             optim.step()
             optim.zero_grad()
-        seen, step, total = seen + int(keep.sum()), step + 1, total + float(loss.detach())
+        seen, step, total = seen + ids.numel(), step + 1, total + float(loss.detach())
         over = seen >= settings.tokens
         if step % 100 == 0:
             seconds = time.time() - began

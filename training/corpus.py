@@ -17,28 +17,35 @@ def problem(lang: str, rng: Random, domain: world.Domain = "nano") -> tuple[str,
     return PROMPT.format(question=world.tell(one, lang, rng)), f" {world.think(one, lang, rng)}"
 
 
-def drill(rng: Random, equations: int = 10) -> str:
-    """Bare equations, of the kinds and sizes that problems have."""
-    lines = []
+def drill(rng: Random, equations: int = 10) -> list[tuple[str, str]]:
+    """Bare equations, of the kinds and sizes that problems have, each as what is asked and what it comes to."""
+    lines: list[tuple[str, str]] = []
     while len(lines) < equations:
         op = rng.choice("+-*/")
         a, b = rng.randint(2, 99), rng.randint(2, 9 if op in "*/" else 40)
         z = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
         if 2 <= z <= world.LARGEST and not (op == "/" and a % b):
-            lines.append(f"{a}{op}{b}={z}")
-    return "\n".join(lines)
+            lines.append((f"{a}{op}{b}=", f"{z}\n"))
+    return lines
 
 
-def roll(lang: str, rng: Random) -> str:
+def roll(lang: str, rng: Random) -> tuple[str, str]:
     """Some words, and the same again: what has been named is named again."""
     spoken = world.tongue(lang)
     tables = [spoken.names, spoken.objects]
     words = [list(rng.choice(list(rng.choice(tables).values())).values())[1] for _ in range(rng.randint(4, 10))]
-    return f"{', '.join(words)}: {', '.join(words)}."
+    return f"{', '.join(words)}:", f" {', '.join(words)}."
 
 
-def document(rng: Random, kinds: Mapping[str, float], problems: Mapping[str, float], plain: Mapping[str, float]) -> str:
-    """A text to train the base model on.
+Part = tuple[str, bool]
+"""A piece of a document, and whether it follows from what is before it. What does not (a question, the numbers of a
+drill) is as the dice fell; a model has little to learn from it."""
+
+
+def document(
+    rng: Random, kinds: Mapping[str, float], problems: Mapping[str, float], plain: Mapping[str, float]
+) -> list[Part]:
+    """A text to train the base model on, in pieces that can be tokenised one by one.
 
     Args:
         rng: where its choices come from.
@@ -48,14 +55,15 @@ def document(rng: Random, kinds: Mapping[str, float], problems: Mapping[str, flo
     """
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if kind == "drill":
-        return drill(rng)
+        return [part for asked, comes_to in drill(rng) for part in ((asked, False), (comes_to, True))]
     shares = plain if kind in ("plain", "roll") else problems
     lang = rng.choices(list(shares), list(shares.values()))[0]
-    if kind == "roll":
-        return roll(lang, rng)
     if kind == "plain":
-        return " ".join(world.plain(lang, rng) for _ in range(rng.randint(1, 3)))
-    return "".join(problem(lang, rng, "nano" if kind == "problem" else "nano-ood"))
+        return [(" ".join(world.plain(lang, rng) for _ in range(rng.randint(1, 3))), True)]
+    drawn, follows = (
+        roll(lang, rng) if kind == "roll" else problem(lang, rng, "nano" if kind == "problem" else "nano-ood")
+    )
+    return [(drawn, False), (follows, True)]
 
 
 def pair(lang: str, rng: Random) -> tuple[str, str]:

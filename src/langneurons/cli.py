@@ -3,14 +3,26 @@
 import os
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
-from langneurons import __version__, analyse, ask, contrast, mapo, measure, publish
+from langneurons import __version__, analyse, ask, contrast, mapo, measure, nano, publish
 from langneurons import run as conduct
 from langneurons.errors import LangneuronsError
 
+
+def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give the embedded model what suits it where nothing is asked for."""
+    values = {argument.name: argument for argument in arguments}
+    model = values.get("MODEL")
+    if commands and model and [token.value for token in model.tokens] == [nano.NAME]:
+        for name, value in nano.DEFAULTS.get(commands[0], {}).items():
+            if not values[f"--{name}"].tokens:
+                values[f"--{name}"].append(Token(keyword=f"--{name}", value=value, source="nano"))
+
+
 app = App(
     name="langneurons",
+    config=_suited,
     version=__version__,
     help="Find the language neurons of a causal language model and show what they do.",
     help_format="plaintext",

@@ -22,29 +22,30 @@ def draw(logits: Tensor, bases: Tensor | None, config: SampleConfig) -> Tensor:
     if bases is None:
         return logits.argmax(dim=-1)
     scores = logits.float() / config.temperature
+    tokens = torch.arange(scores.shape[-1], device=scores.device)[None]
     if config.top_k:
-        least = scores.topk(min(config.top_k, scores.shape[-1])).values[:, -1:]
-        scores = scores.masked_fill(scores < least, -torch.inf)
+        scores, tokens = scores.topk(min(config.top_k, scores.shape[-1]))
+    elif config.top_p < 1:
+        scores, tokens = scores.sort(descending=True)
     if config.top_p < 1:
-        ordered = scores.sort(descending=True).values
-        before = ordered.softmax(dim=-1).cumsum(dim=-1).roll(1, dims=-1)
+        before = scores.softmax(dim=-1).cumsum(dim=-1).roll(1, dims=-1)
         before[:, 0] = 0
-        least = ordered.masked_fill(before >= config.top_p, torch.inf).amin(dim=-1, keepdim=True)
-        scores = scores.masked_fill(scores < least, -torch.inf)
-    return (scores + gumbel(bases, scores.shape[-1])).argmax(dim=-1)
+        scores = scores.masked_fill(before >= config.top_p, -torch.inf)
+    place = (scores + gumbel(bases, tokens)).argmax(dim=-1, keepdim=True)
+    return tokens.expand(len(scores), -1).gather(1, place)[:, 0]
 
 
-def gumbel(bases: Tensor, size: int) -> Tensor:
-    """Gumbel noise, float32 [B, V]: the largest sum of it and log-probabilities falls on each token by its probability.
+def gumbel(bases: Tensor, tokens: Tensor) -> Tensor:
+    """Gumbel noise, float32 [B, N]: the largest sum of it and log-probabilities falls on each token by its probability.
 
     The numbers follow from the base and the token alone, by a 32-bit integer hash (multiply and xor-shift, twice), so
     they are the same on every device and in every batch.
 
     Args:
         bases: 32 random bits for each row, int64 [B].
-        size: V.
+        tokens: N tokens of each row, int64 [B, N], or of all [1, N].
     """
-    x = (bases[:, None] + 0x9E3779B9 * torch.arange(size, device=bases.device)) & 0xFFFFFFFF
+    x = (bases[:, None] + 0x9E3779B9 * tokens) & 0xFFFFFFFF
     x ^= x >> 16
     x = x * 0x21F0AAAD & 0xFFFFFFFF
     x ^= x >> 15

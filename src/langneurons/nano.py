@@ -1,5 +1,6 @@
-"""nano: where the embedded models are."""
+"""nano: where the embedded models are, and what suits them where it does not suit a large model."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,8 +8,36 @@ NAME = "nano"
 """Name of the embedded causal language model, and of the translation model that belongs to it. It comes before a
 folder that is called so; `./nano` is the folder."""
 
+FOLDER = Path(str(files("langneurons"))) / "embedded"
+"""Holds `model`, `translator` and their `CARD.md`."""
+
+RATE, TAU_QUANTILE = 0.1, 0.97
+"""What to identify its neurons with. It has 3,840 of them: the paper's hundredth of these is too few for ten languages.
+Its gates are mostly shut, so that a higher quantile is needed for "highly active" to mean it."""
+
+_DRAWING = {"temperature": "0.8", "top-k": "20", "top-p": "0.9", "max-new-tokens": "200"}
+
+DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "sample": _DRAWING,
+    "evaluate": {"max-new-tokens": "200"},
+    "align": {
+        "steps": "100",
+        "batch": "16",
+        "device-batch": "16",
+        "learning-rate": "3e-4",
+        "warmup": "10",
+        "rank": "16",
+        "alpha": "32",
+        "max-tokens": "512",
+        "max-new-tokens": "200",
+        "save-every": "50",
+    },
+}
+"""Command -> option -> what it is for MODEL `nano` unless given. A small model draws too much nonsense from the tail of
+its distribution, and the paper's 1,000 steps at a rate of 1e-6 are for 7 billion weights."""
+
 
 def folder(name: str, *, translator: bool = False) -> Path | None:
     """Where the embedded model of that name is, with its tokenizer; None for any other name, or where there is none."""
-    path = Path(str(files("langneurons"))) / "embedded" / ("translator" if translator else "model")
+    path = FOLDER / ("translator" if translator else "model")
     return path if name == NAME and path.is_dir() else None
