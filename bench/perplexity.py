@@ -1,8 +1,9 @@
-"""What silencing costs: python bench/perplexity.py [--data FOLDER] [--device cuda --dtype bfloat16 --shape 7b].
+"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape 7b].
 
 The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing silenced: 121
 conditions, under each of which the texts of ten languages are scored. On one model with random weights and real texts
-(responses_mcot7b/mgsm; ten responses to a prompt, made by cutting the real one at ten lengths):
+(responses_mcot7b/mgsm; ten responses to a prompt, made by cutting the real one at ten lengths), or with --nano on the
+embedded model and problems of its own world:
 
 - ours: the units of `langneurons perplexity`, as it runs them;
 - bare: the same batches through the same model and its LM head at the scored positions, nothing silenced or scored;
@@ -13,20 +14,22 @@ Conditions cost the same, so a sample of them is timed, by turns, unit by unit, 
 
 import argparse
 import platform
-import resource
+import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import torch
-from record import SHAPES, clock, model_of, texts, train_tokenizer
+from record import SAMPLES, SHAPES, clock, model_of, texts, train_tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from langneurons import batches
+from langneurons import batches, models, world
 from langneurons.loglik import Head
+from langneurons.models import cache_name
 from langneurons.perplexity import Work, run_unit
 from langneurons.responses import Response
 from langneurons.silencing import to_masks
@@ -47,6 +50,16 @@ def work_on(model: Any, responses: list[Response], rows: list[Tokens], budget: i
     return Work(model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False)
 
 
+def problems(questions: int) -> list[Response]:
+    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every language."""
+    return [
+        Response(one.id, code, world.tell(one, code, Random(0)), world.think(one, code, Random(sample)), sample)
+        for code in world.LANGUAGES
+        for one in world.problems("nano", "test", questions)
+        for sample in range(SAMPLES)
+    ]
+
+
 def random_sets(work: Work, count: int) -> list[np.ndarray]:
     """Sets of neurons drawn at random."""
     total = sum(int(np.prod(site.shape)) for site in work.sites)
@@ -56,15 +69,18 @@ def random_sets(work: Work, count: int) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def bare(work: Work, batch: batches.Batch) -> None:
-    """The batch through the decoder, and its scored positions through the LM head."""
+    """The batch through the decoder, and its scored positions through the LM head, as many at once as ours."""
     prompts, inputs = model_inputs(work.model, work.plan, batch)
     if prompts:
         work.model.model(**prompts)
-        spread_prompts(work.plan, batch, inputs["past_key_values"])
+        spread_prompts(work.plan, batch, inputs[cache_name(work.model)])
     hidden = work.model.model(**inputs).last_hidden_state
-    for row, i in enumerate(batch.rows):
-        counted = np.flatnonzero(work.plan.rows[i].tokens.counted[batch.prefix :])
-        work.model.lm_head(hidden[row, torch.from_numpy(counted).to(hidden.device)])
+    counted = np.zeros(hidden.shape[:2], dtype=bool)
+    for row, i in zip(counted, batch.rows, strict=True):
+        mine = work.plan.rows[i].tokens.counted[batch.prefix :]
+        row[: len(mine)] = mine
+    for part in hidden[torch.from_numpy(counted).to(hidden.device)].split(work.head.chunk):
+        work.model.lm_head(part)
 
 
 @torch.inference_mode()
@@ -79,14 +95,20 @@ def one_at_a_time(work: Work, rows: list[Tokens], chosen: np.ndarray) -> None:
 
 
 def memory(length: int, vocabulary: int) -> None:
-    """Peak memory of scoring one text of so many tokens, in a process of its own; printed in MiB."""
+    """What scoring one text of so many tokens adds to the memory of a process of its own; printed in MiB."""
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, **SHAPES["tiny"])
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     rng = np.random.default_rng(0)
     row = Tokens(rng.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= 16)
     work = work_on(model, [Response("q", "en", "p", "r")], [row], 1024)
+
+    def known(name: str) -> float:
+        return float(re.findall(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text("utf-8"))[0]) / 1024
+
+    before = known("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     run_unit(work, work.plan.batches[0], [np.arange(3)])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(known("VmHWM") - before)
 
 
 def main() -> None:
@@ -95,56 +117,67 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
     parser.add_argument("--questions", type=int, default=2, help="questions per language")
     parser.add_argument("--conditions", type=int, default=3, help="conditions timed, of 121")
-    parser.add_argument("--rows", type=int, default=12, help="texts that run one at a time")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--shape", default="111m", choices=SHAPES)
+    parser.add_argument("--nano", action="store_true", help="the embedded model, on word problems of its own world")
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument("--memory", type=int, nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.memory:
         memory(*asked.memory)
         return
-    responses = texts(asked.data, asked.questions)
-    tokenizer = train_tokenizer(responses)
-    model = model_of(asked.shape, asked.device, getattr(torch, asked.dtype))
+    if asked.nano:
+        loaded = models.load("nano", device=asked.device, dtype=asked.dtype)
+        model, tokenizer, responses = loaded.model, loaded.tokenizer, problems(asked.questions)
+    else:
+        responses = texts(asked.data, asked.questions)
+        tokenizer = train_tokenizer(responses)
+        model = model_of(asked.shape, asked.device, getattr(torch, asked.dtype))
     rows = tokenise(tokenizer, responses)
     work = work_on(model, responses, rows, asked.budget)
     sets = random_sets(work, asked.conditions)
+    tokens = sum(len(row.ids) for row in rows)
     computed = sum(map(work.plan.computed, work.plan.batches))
-    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    scored = sum(int(row.tokens.counted.sum()) for row in work.plan.rows)
+    name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
     print(
         f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; Llama of {parameters:.0f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts, "
-        f"{computed:,} tokens computed per condition, {asked.conditions} of {CONDITIONS} conditions timed"
+        f"threads; {name} of {size:.1f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts of "
+        f"{tokens:,} tokens, {scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
+        "timed"
     )
-    spent = {"ours": 0.0, "bare": 0.0}
+    spent = {"ours": 0.0, "bare": 0.0, "alone": 0.0}
     run_unit(work, work.plan.batches[-1], sets[:1])
     bare(work, work.plan.batches[-1])
+    some = [rows[batch.rows[len(batch.rows) // 2]] for batch in work.plan.batches]
+    one_at_a_time(work, some[:1], sets[0])
     for number, batch in enumerate(work.plan.batches):
         at_once = max(1, asked.budget // work.plan.computed(batch))
         groups = [sets[i : i + at_once] for i in range(0, len(sets), at_once)]
         ways = {
             "ours": lambda batch=batch, groups=groups: [run_unit(work, batch, group) for group in groups],
             "bare": lambda batch=batch: [bare(work, batch) for _ in sets],
+            "alone": lambda number=number: one_at_a_time(work, some[number : number + 1], sets[0]),
         }
-        for name in sorted(ways, reverse=bool(number % 2)):
-            spent[name] += clock(asked.device, ways[name])
+        for way in sorted(ways, reverse=bool(number % 2)):
+            spent[way] += clock(asked.device, ways[way])
+    spent["alone"] *= len(sets) * tokens / sum(len(row.ids) for row in some)
     scale = CONDITIONS / asked.conditions
     print(f"{'bare forward':<18}{spent['bare'] * scale:10.1f} s   1.000")
     print(f"{'ours':<18}{spent['ours'] * scale:10.1f} s   {spent['ours'] / spent['bare']:.3f} of bare")
-    some = [rows[i * len(rows) // asked.rows + i % 10] for i in range(asked.rows)]
-    share = sum(len(row.ids) for row in rows) / sum(len(row.ids) for row in some)
-    one_at_a_time(work, some[:1], sets[0])
-    slow = min(clock(asked.device, lambda: one_at_a_time(work, some, sets[0])) for _ in range(2)) * share
-    ratio = slow * asked.conditions / spent["ours"]
-    print(f"{'one at a time':<18}{slow * CONDITIONS:10.1f} s   {ratio:.1f} times ours ({len(some)} texts, scaled up)")
+    layers, head = (sum(p.numel() for p in part.parameters()) for part in (model.model.layers, model.lm_head))
+    products = tokens * (layers + head) / (computed * layers + scored * head)
+    print(
+        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {spent['alone'] / spent['ours']:.1f} times ours, "
+        f"with {products:.1f} times the multiplications ({len(some)} texts, scaled up)"
+    )
     peaks = {}
     for length, vocabulary in ((512, 150_000), (4096, 150_000), (4096, 8_000)):
         command = [sys.executable, __file__, "--memory", str(length), str(vocabulary)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks[f"{length:,} tokens of {vocabulary:,}"] = float(done.stdout)
-    print("peak memory of one text: " + "; ".join(f"{name}: {peak:.0f} MiB" for name, peak in peaks.items()))
+    print("memory that scoring one text adds: " + "; ".join(f"{name}: {peak:.0f} MiB" for name, peak in peaks.items()))
 
 
 if __name__ == "__main__":

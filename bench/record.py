@@ -31,6 +31,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langneurons import batches, data
+from langneurons.models import cache_name
 from langneurons.responses import Response
 from langneurons.sites import find_sites
 from langneurons.tally import Tally, model_inputs, run_batch, spread_prompts
@@ -100,7 +101,7 @@ def bare(model: Any, plan: batches.Plan, batch: batches.Batch) -> None:
     prompts, inputs = model_inputs(model, plan, batch)
     if prompts:
         model.model(**prompts)
-        spread_prompts(plan, batch, inputs["past_key_values"])
+        spread_prompts(plan, batch, inputs[cache_name(model)])
     model.model(**inputs)
 
 

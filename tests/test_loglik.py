@@ -1,5 +1,8 @@
 """What tokens cost, against the plainest loop there is, for every family."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +95,35 @@ def test_logits_held_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(held) <= 1 << 22
     assert len(held) > 10
     assert (found - plain(model, ids)).abs().max() < 1e-5
+
+
+MEMORY = """
+from pathlib import Path
+import torch, families
+from langneurons.loglik import Head
+
+def mebibytes(name):
+    line = next(x for x in Path("/proc/self/status").read_text("utf-8").splitlines() if x.startswith(name))
+    return int(line.split()[1]) / 1024
+
+head = Head(families.build("llama", vocab_size=150_000))
+hidden, targets = torch.randn(2000, 32), torch.randint(0, 150_000, (2000,))
+with torch.inference_mode():
+    head.costs(hidden[:10], targets[:10])  # the allocator then keeps what is freed, as in a run
+    before = mebibytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    head.costs(hidden, targets, best=True)
+print(mebibytes("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_memory_is_bounded() -> None:
+    """2,000 positions of a vocabulary of 150,000 are 1,144 MiB of logits; two chunks of them are 128."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 300
 
 
 def test_the_most_likely_token() -> None:

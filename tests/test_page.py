@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import made_up_study
 from conftest import CHROMIUM, random_counts
@@ -43,6 +43,7 @@ class Watched:
             color_scheme=scheme,
             accept_downloads=True,  # ty: ignore
         )
+        self.context.set_default_timeout(300_000)
         self.page: Page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []
@@ -180,7 +181,7 @@ def test_filter_by_language_kind_layer_n_and_index(watched: Page, neurons: Neuro
     watched.fill("[name=neuron]", str(expected.neuron[2]))
     assert str(expected.neuron[2]) in [row[1] for row in rows(watched)]
     watched.click("#filters [type=reset]")
-    watched.wait_for_function(f"document.getElementById('found').textContent.startsWith('{len(neurons):,} of')")
+    expect(watched.locator("#found")).to_have_text(f"{len(neurons):,} of {len(neurons):,} neurons")
 
 
 def test_pages(watched: Page, neurons: Neurons) -> None:
@@ -197,7 +198,7 @@ def test_card_by_keyboard(watched: Page, neurons: Neurons) -> None:
     watched.locator("#rows tbody tr").nth(3).focus()
     watched.keyboard.press("Enter")
     layer, _, neuron = neurons.keys[3]
-    watched.wait_for_function(f"document.querySelector('#card h3').textContent === 'Layer {layer}, neuron {neuron}'")
+    expect(watched.locator("#card h3")).to_have_text(f"Layer {layer}, neuron {neuron}")
     assert watched.locator("#rows tr[aria-selected=true]").count() == 1
     got = list(csv.DictReader(io.StringIO(download(watched, "#card button[data-format=csv]").decode())))
     assert [float(row["probability"]) for row in got] == pytest.approx(neurons.probability[3], abs=1e-5)
@@ -246,9 +247,7 @@ def test_a_study_at_any_width(browser: Browser, study: Path, width: int, scheme:
     assert faults(shown.page) == []
     shown.page.select_option("[name=questions]", "market")
     shown.page.select_option("[name=alignment]", "zh-de")
-    shown.page.wait_for_function(
-        "[...document.querySelectorAll('.chart')].every((x) => x.closest('[hidden]') || x.querySelector('svg'))"
-    )
+    shown.page.wait_for_selector("body[data-ready=yes]")
     assert drawn(shown.page, width) == first - 2  # silencing was not measured on these
     assert shown.page.locator("#silencing .nothing").is_visible()
     shown.close()
@@ -279,7 +278,7 @@ def test_the_first_screen(shown: Page, study: Path) -> None:
 def test_every_verdict_side_by_side(shown: Page) -> None:
     shown.click("text=Every verdict")
     heads = shown.locator("#claims thead th").all_inner_texts()
-    assert heads == [f"small · {q} · {a}" for q in ("school", "market") for a in ("sw-th", "zh-de")]
+    assert heads == [f"{q} · {a}" for q in ("school", "market") for a in ("sw-th", "zh-de")]
     assert shown.locator("#claims tbody tr:has(th)").count() == 11
 
 

@@ -14,6 +14,7 @@ from torch.nn.functional import linear, silu
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, DynamicCache
 
 from families import DENSE, FAMILIES, LAYERS, MOE, build, tiny
+from langneurons.models import cache_name
 from langneurons.sites import Reading, Site, SiteError, find_sites, probe, run_to_last_site, silence, watch
 
 FEW = ["llama", "gpt2", "opt", "deepseek_v3", "gpt_oss"]
@@ -267,10 +268,10 @@ def test_runs_to_the_last_site_and_no_further(name: str) -> None:
         head.register_forward_pre_hook(lambda *_: after.append("head")),
         last.register_forward_hook(lambda *_: after.append("last layer")),
     ):
-        found = read(model, lambda model: run_to_last_site(model, sites, input_ids=IDS, past_key_values=stopped))
+        found = read(model, lambda model: run_to_last_site(model, sites, input_ids=IDS, **{cache_name(model): stopped}))
     assert after == []
     assert hooks(model) == 0
-    everything = read(model, lambda model: model(input_ids=IDS, past_key_values=whole))
+    everything = read(model, lambda model: model(input_ids=IDS, **{cache_name(model): whole}))
     for some, all_ in zip(found, everything, strict=True):
         assert [r.values.shape for r in some] == [r.values.shape for r in all_]
         assert all(torch.equal(a.values, b.values) for a, b in zip(some, all_, strict=True))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import LangneuronsError
+from langneurons.models import cache_name
 from langneurons.sites import Reading, Site, find_sites, probe, run_to_last_site, silence, watch
 
 TEXTS = (
@@ -137,10 +138,10 @@ def _cached(model: Any, sites: Sequence[Site], rows: Sequence[Tensor]) -> list[l
     out = []
     for row in rows:
         half = len(row) // 2
-        cache = DynamicCache(config=model.config.get_text_config())
-        first = _signs(model, sites, row[None, :half], use_cache=True, past_key_values=cache)
+        kept = {"use_cache": True, cache_name(model): DynamicCache(config=model.config.get_text_config())}
+        first = _signs(model, sites, row[None, :half], **kept)
         mask = torch.ones_like(row[None])
-        rest = _signs(model, sites, row[None, half:], use_cache=True, past_key_values=cache, attention_mask=mask)
+        rest = _signs(model, sites, row[None, half:], **kept, attention_mask=mask)
         out.append([torch.cat(pair, dim=1) for pair in zip(first, rest, strict=True)])
     return out
 

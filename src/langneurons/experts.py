@@ -63,8 +63,8 @@ def zero_experts(mask: Tensor) -> Tap:
 
     def tap(_: Tensor, hidden: Tensor, experts: Tensor, tokens: Tensor, size: int) -> Tensor:
         nonlocal mask
-        mask = mask.to(hidden.device)
-        return hidden.masked_fill(mask[tokens // share(size, mask), experts], 0)
+        mask = mask.to(hidden.device, non_blocking=True)
+        return torch.where(mask[tokens // share(size, mask), experts], 0, hidden)
 
     return tap
 

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from langneurons.errors import ModelError
 
 CHUNK = 1 << 24
 """Logits held at once on a CPU; eight times as many on a GPU, where small products leave it idle."""
+
+CACHED = 1 << 19
+"""Logits that are summed up at once on a CPU: few enough to stay in its cache."""
 
 
 class Costs(NamedTuple):
@@ -93,15 +97,19 @@ class Head:
             targets: the tokens, [n].
             best: whether the most likely token is looked for; without, `best` is `nll`.
         """
-        nll, top = [], []
-        for part, wanted in zip(hidden.split(self.chunk), targets.split(self.chunk), strict=True):
-            logits = self.logits(part).float()
-            total = _log_total(logits)
-            nll.append(total - logits.gather(-1, wanted[:, None])[:, 0])
-            if best:
-                top.append(total - logits.amax(dim=-1))
-        whole = torch.cat(nll) if nll else hidden.new_zeros(0, dtype=torch.float32)
-        return Costs(whole, torch.cat(top) if top else whole)
+        # made before any logits: small results between large temporaries would keep the allocator from reusing them
+        nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        likeliest = torch.empty_like(nll) if best else nll
+        for start in range(0, len(hidden), self.chunk):
+            logits = self.logits(hidden[start : start + self.chunk]).float()
+            rows = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+            for first in range(0, len(logits), rows):
+                few = logits[first : first + rows]
+                here = slice(start + first, start + first + len(few))
+                nll[here] = cross_entropy(few, targets[here], reduction="none")
+                if best:
+                    likeliest[here] = nll[here] - (few.amax(dim=-1) - few.gather(-1, targets[here][:, None])[:, 0])
+        return Costs(nll, likeliest)
 
     def _known(self, hidden: Tensor) -> Tensor:
         logits = self.module(hidden)
@@ -129,13 +137,6 @@ class Head:
             raise ModelError(f"{type(self.model).__name__} gives its LM head {list(hidden.shape)} for 8 tokens")
         ours, own = self._known(hidden[0]).float(), self._own(hidden[0]).float()
         return bool(torch.allclose(ours, own, rtol=1e-6, atol=1e-6 * float(own.abs().max())))
-
-
-def _log_total(logits: Tensor) -> Tensor:
-    """Logarithm of the summed exponentials of each row; on a CPU a few rows at a time, which stay in its cache."""
-    if logits.device.type != "cpu" or not len(logits):
-        return logits.logsumexp(dim=-1)
-    return torch.cat([rows.logsumexp(dim=-1) for rows in logits.split(16)])
 
 
 class _HeadReached(Exception):  # noqa: N818

@@ -14,6 +14,7 @@ from torch import Tensor
 from langneurons.batches import Plan
 from langneurons.errors import SiteError
 from langneurons.experts import share
+from langneurons.models import cache_name
 from langneurons.sites import Reading, Site, run_to_last_site, watch
 from langneurons.tally import model_inputs, spread_prompts
 
@@ -68,7 +69,7 @@ def mean_activations(model: Any, sites: Sequence[Site], plan: Plan) -> list[Tens
         prompts, inputs = model_inputs(model, plan, batch)
         if prompts:
             run_to_last_site(model, sites, **prompts)
-            spread_prompts(plan, batch, inputs["past_key_values"])
+            spread_prompts(plan, batch, inputs[cache_name(model)])
         weight = torch.zeros(k, *inputs["input_ids"].shape)
         for row, i in enumerate(batch.rows):
             counted = torch.from_numpy(plan.rows[i].tokens.counted[batch.prefix :])

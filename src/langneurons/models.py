@@ -1,6 +1,7 @@
 """Models: a causal language model and its tokenizer, from the Hugging Face Hub, a folder or a PEFT adapter folder."""
 
 import hashlib
+import inspect
 import json
 import logging
 import math
@@ -140,6 +141,12 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     text = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cache_name(model: Any) -> str:
+    """What the model's forward calls its key-value cache: `cache`, or `past_key_values` before transformers 5.24."""
+    inner = getattr(model, "get_base_model", lambda: model)()  # PEFT's own forward names nothing
+    return "cache" if "cache" in inspect.signature(type(inner).forward).parameters else "past_key_values"
 
 
 def _device(name: str) -> torch.device:

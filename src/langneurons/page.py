@@ -122,7 +122,8 @@ def _claims(page: Page) -> str:
     if not judged:
         return ""
     lists = "".join(_judged(one) for one in judged)
-    whole = _every_verdict(judged) if len(judged) > 1 else ""
+    told = [name for name, values in page.choices.items() if len(values) > 1]
+    whole = _every_verdict(judged, told) if len(judged) > 1 else ""
     return f'<section id="claims"><h2>The paper’s claims</h2>{lists}{whole}</section>'
 
 
@@ -167,10 +168,10 @@ def _flat(numbers: Any, name: str = "") -> Iterable[tuple[str, str]]:
         yield name, "not known" if numbers is None else f"{numbers:.4g}" if isinstance(numbers, float) else str(numbers)
 
 
-def _every_verdict(judged: list[Judged]) -> str:
-    """Claims by what they were judged on."""
+def _every_verdict(judged: list[Judged], told: list[str]) -> str:
+    """Claims by what they were judged on, told by these of what can be chosen."""
     claims = {claim.name: claim.statement for one in judged for claim in one.claims}
-    places = [" · ".join(one.where.values()) for one in judged]
+    places = [" · ".join(one.where[name] for name in told if name in one.where) for one in judged]
     head = "".join(f'<th scope="col">{_text(place)}</th>' for place in places)
     body = ""
     for name, statement in claims.items():

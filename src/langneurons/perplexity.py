@@ -22,6 +22,7 @@ from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.loglik import Head
 from langneurons.losses import Losses
 from langneurons.means import hold, mean_activations
+from langneurons.models import cache_name
 from langneurons.neurons import Neurons
 from langneurons.record import Progress, State, fitting
 from langneurons.responses import Response
@@ -235,7 +236,7 @@ def run_unit(work: Work, batch: Batch, sets: Sequence[NDArray[np.int64]]) -> tup
     with silence(work.sites, masks) if work.values is None else hold(work.sites, masks, work.values):
         if prompts:
             run_to_last_site(work.model, work.sites, **_tiled(prompts, n))
-            inputs["past_key_values"].batch_select_indices(_prompt_of_row(plan, batch, n))
+            inputs[cache_name(work.model)].batch_select_indices(_prompt_of_row(plan, batch, n))
         hidden = work.head.hidden(**_tiled(inputs, n))
     rows = [plan.rows[i].tokens.counted[batch.prefix :] for i in batch.rows]
     row = np.repeat(np.arange(len(rows)), [int(counted.sum()) for counted in rows])

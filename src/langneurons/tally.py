@@ -15,6 +15,7 @@ from torch import Tensor
 from langneurons.batches import Batch, Plan
 from langneurons.counts import Counts
 from langneurons.errors import RecordError
+from langneurons.models import cache_name
 from langneurons.responses import block_rule
 from langneurons.sites import Reading, Site, run_to_last_site, watch
 
@@ -201,7 +202,7 @@ def run_batch(model: Any, sites: Sequence[Site], plan: Plan, batch: Batch) -> Pe
     prompts, inputs = model_inputs(model, plan, batch)
     if prompts:
         run_to_last_site(model, sites, **prompts)
-        spread_prompts(plan, batch, inputs["past_key_values"])
+        spread_prompts(plan, batch, inputs[cache_name(model)])
     with watch(sites, pending.read):
         run_to_last_site(model, sites, **inputs)
     if any(flag.item() for flag in pending.not_numbers):  # here the device is waited for, once a batch
@@ -231,9 +232,9 @@ def model_inputs(model: Any, plan: Plan, batch: Batch) -> tuple[dict[str, Any], 
     first = dict(reversed([(plan.rows[i].prompt, row) for i, row in zip(batch.rows, rows, strict=True)]))
     prompts = torch.from_numpy(np.stack([first[p][:prefix] for p in _prompts(plan, batch)])).long().to(device)
     cache = DynamicCache(config=model.config.get_text_config())
-    inputs["past_key_values"] = cache
+    inputs[cache_name(model)] = cache
     shared = {"input_ids": prompts, "attention_mask": torch.ones_like(prompts)}
-    return {**shared, "use_cache": True, "past_key_values": cache}, inputs
+    return {**shared, "use_cache": True, cache_name(model): cache}, inputs
 
 
 def _prompts(plan: Plan, batch: Batch) -> list[int]:

@@ -137,6 +137,7 @@ function select() {
 let turn = 0;
 async function drawAll() {
   const mine = ++turn;
+  document.body.dataset.ready = "no";
   for (const box of $$(".chart")) {
     if (box.closest("[hidden]") || drawn.get(box)?.width === innerWidth) continue;
     await draw(box, figures.get(box.dataset.figure));
