@@ -158,7 +158,7 @@ def test_report_of_a_mask(tmp_path: Path, langneurons) -> None:
     assert langneurons(*words).status == 0
     done = langneurons("report", tmp_path / "m", "--json")
     assert done.status == 0, done.err
-    assert done.json["figures"] == ["layers", "shared-by", "per-language"]
+    assert done.json["figures"] == ["layers", "shared-by", "per-language", "english"]
 
 
 def broken(folder: Path, tmp_path: Path) -> Path:

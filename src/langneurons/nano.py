@@ -24,7 +24,7 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "steps": "100",
         "batch": "16",
         "device-batch": "16",
-        "learning-rate": "3e-4",
+        "learning-rate": "1e-4",
         "warmup": "10",
         "rank": "16",
         "alpha": "32",
