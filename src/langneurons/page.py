@@ -281,7 +281,7 @@ def _provenance(source: Provenance) -> str:
     }
     body = "".join(f"<dt>{k}</dt><dd>{_text(v)}</dd>" for k, v in rows.items())
     return (
-        f"<details><summary><strong>{_text(source.name)}</strong> <span>{_text(manifest['kind'])}</span></summary>"
+        f"<details><summary><b>{_text(source.name)}</b> <span>{_text(manifest['kind'])}</span></summary>"
         f"<dl>{body}</dl></details>"
     )
 
