@@ -274,7 +274,9 @@ def test_without_counts_controls_are_matched_per_layer(run: Run, tmp_path: Path,
     import shutil
 
     alone = Path(shutil.copytree(run.neurons, tmp_path / "elsewhere" / "neurons"))
-    words = ["perplexity", run.model, alone, run.texts, "--languages", "en,zh", "--blocks", 1]
+    texts = tmp_path / "all.jsonl"  # languages that are not asked for may be there
+    texts.write_text("".join(file.read_text("utf-8") for file in sorted(run.texts.glob("*.jsonl"))), "utf-8")
+    words = ["perplexity", run.model, alone, texts, "--languages", "en,zh", "--blocks", 1]
     done = langneurons(*words, "--out", tmp_path / "p")
     assert done.status == 0, done.err
     assert "matched per layer only" in done.out
@@ -290,7 +292,10 @@ def test_bad_input_of_perplexity(run: Run, tmp_path: Path, langneurons: Callable
 
     out = tmp_path / "p"
     words = run.words(out)
-    refused(langneurons(*words, "--languages", "en,fr"), "fr")
+    refused(langneurons(*words, "--languages", "en,fr"), "the neurons have no fr; they have")
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"question_id": "q", "lang": "fr", "prompt": "a", "response": "b"}\n', "utf-8")
+    refused(langneurons("perplexity", run.model, run.neurons, other, "--out", out), "(fr) share no language")
     refused(langneurons(*words, "--layers", "7"), "layers '7'")
     refused(langneurons(*words, "--to", "nothing"), "nothing")
     refused(langneurons("perplexity", run.model, run.counts, run.texts, "--out", out), "holds counts")

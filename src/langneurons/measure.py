@@ -160,7 +160,7 @@ def perplexity(
     codes = console.codes(languages)
     loaded = models.load(model, **asdict(loading))
     notes = _other_weights(source, behind, loaded.fingerprint, force=force)
-    rows = data.read_responses(responses, template, codes, loaded.tokenizer)
+    rows = data.read_responses(responses, template, tokenizer=loaded.tokenizer)
     settings = {**asdict(config), "languages": codes, "template": template, "dtype": str(loaded.model.dtype)}
     del settings["save_every"]
     files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
