@@ -194,6 +194,7 @@ def lambda_figure(neurons: Neurons) -> Figure | None:
     if lam is None or not lam.curve:
         return None
     rows = [{"lambda": x, "plain": x * lam.factor, "general": n} for x, n in lam.curve]
+    most = max(1, *(n for _, n in lam.curve))
     hover = [
         enc("lambda:Q", format=".4f"),
         enc("plain:Q", title="lambda of Eq. 5", format=".4f"),
@@ -201,7 +202,7 @@ def lambda_figure(neurons: Neurons) -> Figure | None:
     ]
     curve = {
         "x": enc("lambda:Q", title=f"lambda (released units; times {lam.factor:.3f} in Eq. 5)"),
-        "y": enc("general:Q", title="general neurons among the selected"),
+        "y": enc("general:Q", title="general neurons among the selected", scale={"domain": [0, most], "nice": True}),
         "color": {"value": LIGHT["range"]["category"][2]},
         "tooltip": hover,
     }
@@ -218,7 +219,11 @@ def lambda_figure(neurons: Neurons) -> Figure | None:
         width=WIDTH,
         height=220,
     )
-    text = "λ is the largest at which no neuron highly active in every language is selected; beyond it they pour in."
+    text = "Neurons highly active in every language among the selected, against λ; dashed: the λ that is used."
+    if lam.status == "bound":
+        text = (
+            "λ is the largest at which no neuron highly active in every language is selected; beyond it they pour in."
+        )
     table = Table("lambda", text, ("lambda", "lambda of Eq. 5", "general selected"), tuple(map(_curve_row, rows)))
     return Figure("lambda", "Choosing lambda", text, spec, table)
 

@@ -194,7 +194,8 @@ def _short(value: float) -> str:
     """A number in few characters; a dash where there is none."""
     if np.isnan(value):
         return "–"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
 
 
 def _cell(value: float | NDArray[np.float64]) -> float | None:

@@ -217,12 +217,16 @@ def _shift(claim: Mapping[str, Any]) -> Tile | None:
     if not claim:
         return None
     both = [claim[kind] for kind in ("specific", "related")]
-    value = " / ".join(f"{one['value']:+,.0f}".replace("-", "−") for one in both)
+    value = " / ".join(_signed(one["value"]) for one in both)
     ends = [one["interval"] for one in both]
     interval = (
         "95% intervals " + " and ".join(f"{low:+,.0f} to {high:+,.0f}" for low, high in ends) if all(ends) else ""
     )
     return Tile("general", "specific / related", value, "change of their number by alignment", interval)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
 
 
 def _count(number: int, one: str, several: str | None = None) -> str:

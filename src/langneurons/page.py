@@ -25,6 +25,7 @@ LONGEST = 1500
 """Characters of a prompt or response that are shown."""
 
 _VERDICTS = {"holds": ("✓", "yes"), "does not hold": ("✕", "no"), "cannot tell": ("?", "open")}
+_SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 _LABELS = {"model": "Model", "questions": "Questions", "alignment": "Alignment"}
 
 
@@ -130,7 +131,7 @@ def _claims(page: Page) -> str:
 def _judged(judged: Judged) -> str:
     known = [claim for claim in judged.claims if claim.numbers]
     count = {verdict: sum(claim.verdict == verdict for claim in known) for verdict in _VERDICTS}
-    said = ", ".join(f"{n} {'hold' if v == 'holds' and n > 1 else v}" for v, n in count.items() if n)
+    said = ", ".join(f"{n} {v if n == 1 else _SEVERAL.get(v, v)}" for v, n in count.items() if n)
     body = f'<p class="sum">{said or "Nothing to judge them by yet"}.</p><ol class="claims">'
     body += "".join(map(_claim, known)) + "</ol>"
     if missing := [claim for claim in judged.claims if not claim.numbers]:
@@ -236,7 +237,7 @@ def _pair(pair: Pair) -> str:
     said = partial(_said, code=pair.lang)
     mark = "right too" if pair.rejected_correct else "wrong"
     sides = "".join(
-        f'<div><p><b class="{name.lower()}">{name}</b> {words}, score {score:.3f}</p>{said(text)}</div>'
+        f'<div><p><b class="{name.lower()}">{name}</b> {words}, score {score:.3f}</p>{said(text.strip())}</div>'
         for name, words, score, text in (
             ("Chosen", "right", pair.chosen_score, pair.chosen),
             ("Rejected", mark, pair.rejected_score, pair.rejected),
