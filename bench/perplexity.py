@@ -14,7 +14,6 @@ Conditions cost the same, so a sample of them is timed, by turns, unit by unit, 
 
 import argparse
 import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import SAMPLES, SHAPES, clock, model_of, texts, train_tokenizer
+from record import SAMPLES, SHAPES, added_memory, clock, model_of, texts, train_tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -101,14 +100,7 @@ def memory(length: int, vocabulary: int) -> None:
     rng = np.random.default_rng(0)
     row = Tokens(rng.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= 16)
     work = work_on(model, [Response("q", "en", "p", "r")], [row], 1024)
-
-    def known(name: str) -> float:
-        return float(re.findall(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text("utf-8"))[0]) / 1024
-
-    before = known("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    run_unit(work, work.plan.batches[0], [np.arange(3)])
-    print(known("VmHWM") - before)
+    print(added_memory(lambda: run_unit(work, work.plan.batches[0], [np.arange(3)])))
 
 
 def main() -> None:

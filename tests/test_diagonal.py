@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langneurons.diagonal import Matrix, dominance, matrix
+from langneurons.diagonal import Matrix, dominance, matrix, words
 from langneurons.losses import Condition, Losses
 
 
@@ -50,6 +50,11 @@ def test_changes_by_hand() -> None:
     assert np.allclose(bits.change, np.array(CHANGE) * 10 / 20 / math.log(2))
     assert np.isnan(difference.low).all()
     assert dominance(difference).interval is None
+
+
+def test_one_language_alone_has_nothing_off_the_diagonal() -> None:
+    found = dominance(matrix(losses({"specific": [[0.5]]}, [1.0]), "specific", "log ratio"))
+    assert words(found) == "cannot tell: there is one language only, which changes by +0.5"
 
 
 def test_z_and_percentile_by_hand() -> None:

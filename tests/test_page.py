@@ -44,7 +44,7 @@ class Watched:
             color_scheme=scheme,
             accept_downloads=True,  # ty: ignore
         )
-        self.context.set_default_timeout(300_000)
+        self.context.set_default_timeout(60_000)
         self.page: Page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []

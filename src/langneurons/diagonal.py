@@ -192,6 +192,8 @@ def words(verdict: Verdict) -> str:
     """A verdict in one line, with its numbers."""
     if not verdict.rows:
         return f"{verdict.holds}: no language has such neurons"
+    if math.isnan(verdict.others):
+        return f"{verdict.holds}: there is one language only, which changes by {verdict.diagonal:+.4g}"
     parts = [f"{len(verdict.on_diagonal)} of {len(verdict.rows)} languages lose most themselves"]
     if verdict.elsewhere:
         parts[0] += f" (not {', '.join(f'{a}: {b} does' for a, b in verdict.elsewhere.items())})"

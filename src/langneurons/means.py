@@ -85,7 +85,8 @@ def _replace(mask: Tensor, value: Tensor) -> Callable[..., Tensor]:
 
     def hook(_: Any, __: tuple[Any, ...], output: Tensor) -> Tensor:
         nonlocal mask, value
-        mask, value = mask.to(output.device), value.to(output.device, output.dtype)
+        mask = mask.to(output.device, non_blocking=True)
+        value = value.to(output.device, output.dtype, non_blocking=True)
         share(len(output), mask)
         rows = output.reshape(len(mask), -1, output.shape[-1])  # [B, T, D], or [N, D] in opt
         return torch.where(mask[:, None], value, rows).view(output.shape)
