@@ -1,12 +1,13 @@
 """Does alignment help the embedded model? python bench/mapo.py [--targets sw,th zh,de] [--seeds 0 1 2].
 
 For each seed and target, the commands of the stages: `sample` (seed questions), `reward`, `pair`, `align`, and
-`evaluate` on the held-out questions of `nano`, against the base model on the same. Per language, and on average over
+`evaluate` on held-out questions, against the base model on the same. Per language, and on average over
 the trained and the other languages, what changed, with paired intervals and tests; then the mean over seeds. What is
 done already is not done again. Words after -- go to `align`, such as -- --steps 200.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from langneurons import data
+from langneurons import data, world
 from langneurons.accuracy import compare_accuracy
 from langneurons.claims import accuracy_rises
 from langneurons.responses import Response
@@ -27,6 +28,13 @@ def step(out: Path, *words: object) -> Path:
     with Path(f"{out}.log").open("w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=log)
     print(f"  {words[0]} {out.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return out
+
+
+def write(out: Path, name: str, number: int, languages: list[str] | None = None) -> Path:
+    """Questions of one of the embedded sets, more of them than its name alone gives."""
+    rows = [question.to_row() for question in world.questions(name, languages, number)]
+    out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     return out
 
 
@@ -47,6 +55,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", default=["sw,th", "zh,de"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seed-questions", type=int, default=150, help="questions to sample responses to")
+    parser.add_argument("--questions", type=int, default=200, help="held-out questions in each language")
     parser.add_argument("-n", type=int, default=8, help="responses sampled to each seed question")
     parser.add_argument("--margin", type=float, default=0.0, help="of pair")
     parser.add_argument("--out", type=Path, default=Path("build/mapo"))
@@ -54,22 +64,26 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="options of align, after --")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    base = data.read_responses(step(asked.out / "base", "evaluate", "nano", "nano"))
+    held = write(asked.out / "held-out.jsonl", "nano", asked.questions)
+    base = data.read_responses(step(asked.out / "base", "evaluate", "nano", held))
+    spoken = list(dict.fromkeys(["en", *(code for target in asked.targets for code in target.split(","))]))
+    seeds = write(asked.out / "seeds.jsonl", "nano-seed", asked.seed_questions, spoken)
     codes = list(dict.fromkeys(r.lang for r in base))
     print(f"| aligned | seed | {' | '.join(codes)} | trained | untrained |\n|---|---|{'---|' * (len(codes) + 2)}")
     changes: dict[str, list[dict[str, float]]] = {}
     for seed in asked.seeds:
         of = asked.out / f"seed-{seed}"
         of.mkdir(exist_ok=True)
-        spoken = ",".join(dict.fromkeys(["en", *(code for target in asked.targets for code in target.split(","))]))
-        said = step(of / "said", "sample", "nano", "nano-seed", "-n", asked.n, "--seed", seed, "--asked", spoken)
+        said = step(of / "said", "sample", "nano", seeds, "-n", asked.n, "--seed", seed)
         scored = step(of / "scored", "reward", said, "--translator", "nano")
         for target in asked.targets:
             name = target.replace(",", "-")
             options = ("--languages", target, "--margin", asked.margin, "--seed", seed)
             pairs = step(of / f"pairs-{name}-{asked.margin}", "pair", scored, *options)
             adapter = step(of / f"{asked.name}-{name}", "align", "nano", pairs, "--seed", seed, *asked.more)
-            after = data.read_responses(step(of / f"{asked.name}-{name}-accuracy", "evaluate", adapter, "nano"))
+            after = data.read_responses(
+                step(of / f"{asked.name}-{name}-accuracy", "evaluate", adapter, held, "--no-base")
+            )
             changes.setdefault(target, []).append(tell(target, seed, base, after))
     for target, rows in changes.items():
         for which in ("trained", "untrained"):

@@ -157,7 +157,7 @@ def main() -> None:
     place = {text: i for i, text in enumerate(said)}, {text: i for i, text in enumerate(english)}
     pairs = list(dict.fromkeys(Translation(place[0][one], place[1][other]) for one, others in held for other in others))
     sources, targets = (translation.encode(tokenizer, rows, tokens, 512)[0] for rows in (said, english))
-    budget = asked.budget or (1024 if asked.device == "cpu" else 8192)
+    budget = asked.budget or (4096 if asked.device == "cpu" else 8192)
     chunks = translation.plan(sources, targets, pairs, budget)
     whole = sum(len(others) for _, others in held)
     size = sum(p.numel() for p in model.parameters()) / 1e6

@@ -20,7 +20,7 @@ import torch
 
 import families
 from langneurons import artifacts, models
-from langneurons.align import Aligned, adapter_files, align, begun
+from langneurons.align import Aligned, adapter_files, align, apart, begun
 from langneurons.errors import InputError, MissingExtraError
 from langneurons.pair import Pair
 from langneurons.recipe import AlignConfig, built, settings
@@ -282,6 +282,36 @@ def test_the_folder_and_its_checkpoints_are_models(aligned: Path, folder: Path) 
             assert torch.equal(loaded.model(input_ids=ids).logits, base.model(input_ids=ids).logits)
         assert not torch.equal(loaded.model(input_ids=ids).logits, base.model(input_ids=ids).logits)
     assert len(prints) == 4
+
+
+def test_no_token_is_in_prompt_and_response() -> None:
+    """The embedded tokenizer has a token for a colon and a space: before a digit it reaches across the seam."""
+    tokenizer = models.load_tokenizer("nano")
+    for said, prompt in (((" 12", " She"), "A"), ((" Anna", " She"), "A:"), ((" 1", " 2"), "A")):
+        assert apart(tokenizer, "A:", said) == (prompt, tuple("A:".removeprefix(prompt) + one for one in said))
+        alone, *whole = tokenizer([prompt, *("A:" + one for one in said)], add_special_tokens=False)["input_ids"]
+        assert all(ids[: len(alone)] == alone for ids in whole)
+
+
+def test_an_adapter_is_evaluated_with_its_base(aligned: Path, folder: Path, tmp_path: Path, langneurons: Any) -> None:
+    """The base comes first, into a folder beside, as if it had been asked for; --no-base leaves it out."""
+    asked = tmp_path / "asked.jsonl"
+    rows = [
+        {"id": f"q{n}", "lang": lang, "question": f"{n} + 1?", "answer": n} for n in range(3) for lang in ("en", "sw")
+    ]
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    words = (asked, "--max-new-tokens", 3, "--template", "plain", "--out")
+    alone = langneurons("evaluate", aligned, *words, tmp_path / "e", "--no-base", "--json")
+    assert alone.status == 0, alone.err
+    assert "changes" not in alone.json
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["e"]
+    done = langneurons("evaluate", aligned, *words, tmp_path / "e", "--json")
+    assert done.status == 0, done.err
+    assert done.json["against"] == str(tmp_path / "e-base")
+    assert [row["lang"] for row in done.json["changes"]] == ["en", "sw", "mean"]
+    assert artifacts.read(tmp_path / "e-base", "accuracy").manifest["facts"]["model"]["id"] == str(folder)
+    again = langneurons("evaluate", folder, *words, tmp_path / "e-base", "--json")
+    assert "up to date" in again.err
 
 
 def test_what_the_command_refuses(aligned: Path, folder: Path, paired: Path, tmp_path: Path, langneurons: Any) -> None:

@@ -114,7 +114,7 @@ def test_a_translation_is_judged_once() -> None:
     """4 texts of responses (the same in two languages are two), 2 references, one question without."""
     facts = scored([*RESPONSES, said("zh", "Ana 9.", sample=2)]).facts
     assert facts["translations judged"] == 8
-    assert facts["references"] == {"kept": 2, "empty": 0, "repeated": 1, "looping": 0}
+    assert facts["references"] == {"kept": 2, "empty": 0, "repeated": 1, "looping": 0, "beyond": 0}
     by = {row["lang"]: row for row in facts["languages"]}
     assert (by["sw"]["responses"], by["sw"]["without_reference"]) == (3, 1)
     assert by["zh"]["right_above_wrong"] in (0, 1)
@@ -147,7 +147,19 @@ def test_which_english_responses_are_references() -> None:
         ]
     )
     assert found.texts == {"q": ["one\ntwo", "one\n\n\n\nthree"]}
-    assert found.facts == {"kept": 2, "empty": 1, "repeated": 1, "looping": 2}
+    assert found.facts == {"kept": 2, "empty": 1, "repeated": 1, "looping": 2, "beyond": 0}
+
+
+def test_only_the_first_references() -> None:
+    """Each response then scores as if the others had not been there."""
+    english = [one for one in RESPONSES if one.lang == "en"]
+    first = list({one.question_id: one for one in reversed(english)}.values())
+    rest = [one for one in RESPONSES if one.lang != "en"]
+    few = scored(RESPONSES, references=1)
+    assert few.scored == scored([*first, *rest]).scored
+    assert max(one.references for one in few.scored) == 1 < max(one.references for one in scored(RESPONSES).scored)
+    assert few.facts["references"]["kept"] == len(first)
+    assert few.facts["references"]["beyond"] > 0
 
 
 def test_what_cannot_be_scored() -> None:
@@ -157,7 +169,7 @@ def test_what_cannot_be_scored() -> None:
         scored([one for one in RESPONSES if one.lang == "en"])
     with pytest.raises(InputError, match="no language token tha_Thai or __th__ or <th> for th"):
         scored([*RESPONSES, said("th", "เก้า")])
-    for wrong in ({"direction": "up"}, {"arithmetic": "sum"}, {"max_tokens": 2}, {"budget": -1}):
+    for wrong in ({"direction": "up"}, {"arithmetic": "sum"}, {"max_tokens": 2}, {"budget": -1}, {"references": -1}):
         with pytest.raises(InputError):
             RewardConfig(**wrong)
 

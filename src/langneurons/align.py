@@ -4,8 +4,10 @@ The objective of DPO is the paper's Eq. 1 to 3: -log sigmoid(A - B), where A and
 chosen and the rejected response have become under the adapted model than under the base.
 """
 
+import ctypes
 import json
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -126,6 +128,8 @@ def trained(
     from transformers import PrinterCallback
 
     _without_dropout(model)
+    if is_on_cpu(model):
+        _keep_freed_memory()
     with _quiet():
         trainer = kind(
             model=model,
@@ -210,6 +214,18 @@ def _without_dropout(model: Any) -> None:
                 setattr(module, name, 0.0)
 
 
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep large blocks that are freed, for as long as the process lives.
+
+    By default it gives them back to the system, which hands them out again page by page, cleared: on a CPU that took
+    more than half of a step.
+    """
+    trim_threshold, mmap_max = -1, -4  # of malloc.h
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_max, 0)
+
+
 def _linear(module: Any) -> bool:
     return type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
 
@@ -228,9 +244,23 @@ def _fitting(
 def _dataset(tokenizer: "PreTrainedTokenizerBase", pairs: Sequence[Pair]) -> Any:
     from datasets import Dataset
 
-    return Dataset.from_list(
-        [{"prompt": begun(tokenizer, p.prompt), "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
-    )
+    rows = [apart(tokenizer, begun(tokenizer, pair.prompt), (pair.chosen, pair.rejected)) for pair in pairs]
+    return Dataset.from_list([{"prompt": prompt, "chosen": one, "rejected": two} for prompt, (one, two) in rows])
+
+
+def apart(tokenizer: "PreTrainedTokenizerBase", prompt: str, said: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Prompt and responses such that no token is in both.
+
+    Where one would be, the end of the prompt that is in it goes to every response: as in `tokens`, such a token counts
+    as the response's.
+    """
+    while prompt:
+        texts = [prompt, *(prompt + one for one in said)]
+        alone, *whole = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        if all(ids[: len(alone)] == alone for ids in whole):
+            break
+        prompt, said = prompt[:-1], tuple(prompt[-1] + one for one in said)
+    return prompt, said
 
 
 def begun(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:

@@ -99,6 +99,7 @@ def evaluate(
     out: Path,
     config: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
     against: Path | None = None,
+    base: bool = True,
     how: Annotated[Asking, Parameter(name="*")] = Asking(),
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
@@ -118,28 +119,55 @@ def evaluate(
         Settings.
     against
         Folder of another evaluation on the same questions, of the model before: both are shown, with a paired test.
+        Of an adapter by default its base, which is evaluated first, into a folder beside OUT: OUT-base.
+    base
+        Whether the base of an adapter is evaluated if there is no --against.
     how
         How it is asked.
     loading
         How the model is loaded.
     """
-    from langneurons.evaluate import evaluate as run
-
     if against:
         artifacts.read(against, "accuracy")
-    held, prompt, one = _begin(model, questions, config, how, loading, force=force)
-    if not console.there(out, "accuracy", one.settings, one.inputs, force=force):
-        state = artifacts.State(out, one.settings, one.inputs)
-        with console.progress("evaluating", quiet=json, unit="responses") as step:
-            responses, accuracies, facts = run(
-                one.engine, held, config, template=prompt, tokenizer=one.tokenizer, state=state, on_step=step
-            )
-        with artifacts.writing(out, "accuracy", "evaluate", one.settings, one.inputs) as draft:
-            draft.bytes("responses.jsonl", _jsonl(responses))
-            draft.table(ACCURACY, _table(accuracies))
-            draft.facts |= facts | one.facts()
-        state.drop()
+    elif base and how.engine == "transformers" and not how.silence and (before := _base_of(model)):
+        against = out.with_name(f"{out.name}-base")
+        _evaluate(before, questions, against, config, how, loading, force=force, quiet=json)
+    _evaluate(model, questions, out, config, how, loading, force=force, quiet=json)
     _tell_accuracy(out, against, json)
+
+
+def _base_of(model: str) -> str | None:
+    from langneurons.models import base_of
+
+    return base_of(model)
+
+
+def _evaluate(
+    model: str,
+    questions: str,
+    out: Path,
+    config: EvaluateConfig,
+    how: Asking,
+    loading: ModelConfig,
+    *,
+    force: bool,
+    quiet: bool,
+) -> None:
+    from langneurons.evaluate import evaluate as run
+
+    held, prompt, one = _begin(model, questions, config, how, loading, force=force)
+    if console.there(out, "accuracy", one.settings, one.inputs, force=force):
+        return
+    state = artifacts.State(out, one.settings, one.inputs)
+    with console.progress(f"evaluating {model}", quiet=quiet, unit="responses") as step:
+        responses, accuracies, facts = run(
+            one.engine, held, config, template=prompt, tokenizer=one.tokenizer, state=state, on_step=step
+        )
+    with artifacts.writing(out, "accuracy", "evaluate", one.settings, one.inputs) as draft:
+        draft.bytes("responses.jsonl", _jsonl(responses))
+        draft.table(ACCURACY, _table(accuracies))
+        draft.facts |= facts | one.facts()
+    state.drop()
 
 
 class _Silenced(NamedTuple):

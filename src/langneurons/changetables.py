@@ -172,7 +172,15 @@ def accuracy_table(changes: Mapping[str, Sequence[Change]], trained: Sequence[st
             code = row.lang
             p = (row.p, row.p if code == MEAN else next(adjusted))
             shown = "mean" if code == MEAN else language(code).name
-            cells = (code, shown, _yes(code in trained), row.n, *map(_cell, numbers), row.lost, row.gained)
+            cells = (
+                code,
+                shown,
+                None if code == MEAN else _yes(code in trained),
+                row.n,
+                *map(_cell, numbers),
+                row.lost,
+                row.gained,
+            )
             rows.append((name, *cells, *map(_cell, p)))
     caption = (
         "Share of right answers on the questions both answered. p: exact McNemar test, of the mean a permutation test; "

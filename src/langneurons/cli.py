@@ -14,8 +14,9 @@ def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
     """Give the embedded model what suits it where nothing is asked for."""
     values = {argument.name: argument for argument in arguments}
     model = values.get("MODEL")
-    if commands and model and [token.value for token in model.tokens] == [nano.NAME]:
-        for name, value in nano.DEFAULTS.get(commands[0], {}).items():
+    suited = nano.DEFAULTS.get(commands[0], {}) if commands else {}
+    if suited and model and model.tokens and nano.suits(model.tokens[0].value):
+        for name, value in suited.items():
             if not values[f"--{name}"].tokens:
                 values[f"--{name}"].append(Token(keyword=f"--{name}", value=value, source="nano"))
 

@@ -263,10 +263,12 @@ class RewardConfig:
     arithmetic: Literal["log-probability", "mapo"] = "log-probability"
     """`log-probability`: mean over the reference's tokens. `mapo`: its code's 1 / mean of the negative, in which the
     language token and padding take part."""
+    references: int = 0
+    """English responses to a question that each response is held against, the first of them; 0: all, as MAPO does."""
     max_tokens: int = 512
     """Tokens of a text, its language and end tokens included, beyond which it is cut (MAPO's code: 512)."""
     budget: int = 0
-    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 8,192 elsewhere."""
+    """Tokens of a batch, padding included; 0: 4,096 on a CPU, 8,192 elsewhere."""
     save_every: float = 60.0
     """Seconds between savings of what is done, from which a killed scoring goes on."""
 
@@ -275,6 +277,8 @@ class RewardConfig:
             raise InputError(f"direction {self.direction!r}: it is to-english or from-english")
         if self.arithmetic not in ("log-probability", "mapo"):
             raise InputError(f"arithmetic {self.arithmetic!r}: it is log-probability or mapo")
+        if self.references < 0:
+            raise InputError(f"references {self.references}: how many to a question, or 0 for all")
         if self.max_tokens < 3:
             raise InputError(f"max-tokens {self.max_tokens}: language, text and end are 3 tokens at least")
         if self.budget < 0:

@@ -77,9 +77,7 @@ def load(
     where = _device(device)
     if dtype not in ("auto", *DTYPES):
         raise ModelError(f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}")
-    path = nano.folder(str(name), translator=seq2seq) or Path(name).expanduser()
-    adapter = path if (path / "adapter_config.json").is_file() else None
-    base = str(path) if adapter is None else _base_of(adapter)
+    adapter, base = _places(name, translator=seq2seq)
     with _quiet():
         model = _model(base, dtype, where, device_map, revision, seq2seq)
         if adapter is not None:
@@ -96,12 +94,34 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrained
     Raises:
         ModelError: as `load`.
     """
-    path = nano.folder(str(name)) or Path(name).expanduser()
-    adapter = path if (path / "adapter_config.json").is_file() else None
-    base = str(path) if adapter is None else _base_of(adapter)
+    adapter, base = _places(name)
     _folder(base)
     with _quiet():
         return _tokenizer(base, adapter, revision)
+
+
+def base_of(name: str | Path) -> str | None:
+    """What a PEFT adapter folder adapts: a folder, `nano`, or an id on the Hub; None for what is no adapter folder.
+
+    Raises:
+        ModelError: when the adapter does not say, or names a folder that is no model.
+    """
+    adapter = Path(name).expanduser()
+    if not (adapter / "adapter_config.json").is_file():
+        return None
+    try:
+        base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
+        beside = adapter / base
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{adapter}/adapter_config.json does not say what model it adapts") from error
+    if nano.folder(base):
+        return base
+    found = str(beside if beside.is_dir() else base)
+    try:
+        _folder(found)
+    except ModelError as error:
+        raise ModelError(f"{adapter} adapts {error}; correct base_model_name_or_path in its config") from error
+    return found
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -147,6 +167,14 @@ def cache_name(model: Any) -> str:
     """What the model's forward calls its key-value cache: `cache`, or `past_key_values` before transformers 5.24."""
     inner = getattr(model, "get_base_model", lambda: model)()  # PEFT's own forward names nothing
     return "cache" if "cache" in inspect.signature(type(inner).forward).parameters else "past_key_values"
+
+
+def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:
+    """The adapter folder, if it is one, and the folder or id of the model itself."""
+    own = nano.folder(str(name), translator=translator)
+    base = None if own else base_of(name)
+    adapter = Path(name).expanduser() if base else None
+    return adapter, str(own or (base and nano.folder(base)) or base or Path(name).expanduser())
 
 
 def _device(name: str) -> torch.device:
@@ -236,21 +264,6 @@ def _folder(name: str) -> bool:
     if path.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise ModelError(f"{name} is no folder; give a model's folder or an id on the Hugging Face Hub (owner/name)")
     return False
-
-
-def _base_of(adapter: Path) -> str:
-    """What an adapter's config says it adapts: a folder (beside it, or from here), `nano`, or an id on the Hub."""
-    try:
-        base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"]
-        beside = adapter / base
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{adapter}/adapter_config.json does not say what model it adapts") from error
-    found = str(beside if beside.is_dir() else nano.folder(base) or base)
-    try:
-        _folder(found)
-    except ModelError as error:
-        raise ModelError(f"{adapter} adapts {error}; correct base_model_name_or_path in its config") from error
-    return found
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """nano: where the embedded models are, and what suits them where it does not suit a large model."""
 
+import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -33,11 +34,20 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "save-every": "50",
     },
 }
-"""Command -> option -> what it is for MODEL `nano` unless given. A small model draws too much nonsense from the tail of
-its distribution, and the paper's 1,000 steps at a rate of 1e-6 are for 7 billion weights."""
+"""Command -> option -> what it is for MODEL `nano`, or an adapter of it, unless given. A small model draws too much
+nonsense from the tail of its distribution, and the paper's 1,000 steps at a rate of 1e-6 are for 7 billion weights."""
 
 
 def folder(name: str, *, translator: bool = False) -> Path | None:
     """Where the embedded model of that name is, with its tokenizer; None for any other name, or where there is none."""
     path = FOLDER / ("translator" if translator else "model")
     return path if name == NAME and path.is_dir() else None
+
+
+def suits(model: str) -> bool:
+    """Whether `DEFAULTS` are for this MODEL: `nano`, or the folder of an adapter of it."""
+    config = Path(model).expanduser() / "adapter_config.json"
+    try:
+        return model == NAME or json.loads(config.read_text("utf-8"))["base_model_name_or_path"] == NAME
+    except (OSError, ValueError, KeyError, TypeError):  # no adapter; one that is damaged is told of when it is loaded
+        return False

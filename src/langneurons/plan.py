@@ -81,7 +81,7 @@ STAGES = (
         "evaluate",
         ("model", "questions"),
         "accuracy",
-        lambda s: {"config": s.evaluate, "how": _asking(s), "loading": s.loading},
+        lambda s: {"config": s.evaluate, "base": False, "how": _asking(s), "loading": s.loading},
     ),
     Stage("record", ("model", "responses"), "counts", lambda s: _of_texts(s) | {"config": s.record}),
     Stage("identify", ("counts",), "neurons", lambda s: {"config": s.identify}),

@@ -74,7 +74,7 @@ def reward(
         InputError: when there is no English response, or nothing else; when a language has no token.
     """
     foreign = [response for response in responses if response.lang != ENGLISH]
-    found = references([response for response in responses if response.lang == ENGLISH])
+    found = references([response for response in responses if response.lang == ENGLISH], config.references)
     if not found.texts:
         raise InputError(f"no response in {ENGLISH} can be a reference; sample the questions in {ENGLISH} as well")
     if not foreign:
@@ -116,10 +116,15 @@ class References(NamedTuple):
     facts: dict[str, int]
 
 
-def references(english: Sequence[Response]) -> References:
-    """The references among English responses: cleaned, each text once, none empty, none with a line that repeats."""
+def references(english: Sequence[Response], most: int = 0) -> References:
+    """The references among English responses: cleaned, each text once, none empty, none with a line that repeats.
+
+    Args:
+        english: responses in English.
+        most: references that a question may have, the first of them; 0: any number.
+    """
     texts: dict[str, list[str]] = {}
-    seen: Counter[str] = Counter(kept=0, empty=0, repeated=0, looping=0)
+    seen: Counter[str] = Counter(kept=0, empty=0, repeated=0, looping=0, beyond=0)
     for response in english:
         text = clean(response.response)
         lines = [line for line in map(str.strip, text.splitlines()) if line]
@@ -131,6 +136,8 @@ def references(english: Sequence[Response]) -> References:
             if text in there
             else "looping"
             if len(set(lines)) < len(lines)
+            else "beyond"
+            if most and len(there) >= most
             else "kept"
         )
         seen[fate] += 1
@@ -173,7 +180,7 @@ def _judged(
 ) -> NDArray[np.float64]:
     """Log-probabilities of each translation [P, 2]: of text and end token, of the language token."""
     on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
-    chunks = translation.plan(sources, targets, pairs, config.budget or (1024 if on_cpu else 8192))
+    chunks = translation.plan(sources, targets, pairs, config.budget or (4096 if on_cpu else 8192))
     sums, done = np.zeros((len(pairs), 2)), 0
     if state and (saved := state.load()):
         sums, done = saved[0]["sums"], saved[1]

@@ -200,7 +200,7 @@ def _log_probabilities(
         handle.remove()
     bias = getattr(model, "final_logits_bias", None)  # mBART, Marian
     rows, wanted = states[0][counted.bool()], labels[counted.bool()]
-    at_once = max(1, (1 << 21 if rows.device.type == "cpu" else 1 << 27) // head.weight.shape[0])
+    at_once = max(1, (1 << 20 if rows.device.type == "cpu" else 1 << 27) // head.weight.shape[0])
     found = []
     for part, label in zip(rows.split(at_once), wanted.split(at_once), strict=True):
         logits = head(part).float() if bias is None else (head(part) + bias).float()

@@ -31,8 +31,8 @@ QUESTIONS = ("nano", "nano-ood", "nano-seed")
 """`nano` and `nano-ood`: held-out problems of two domains, as MGSM and MSVAMP are to the paper. `nano-seed`: problems
 as the model was trained on, to sample responses from for an alignment, as the paper does from NumGLUE."""
 
-NUMBER = 250
-"""Questions of a name in each language, as MGSM has."""
+NUMBER = 100
+"""Questions of a name in each language: what two cores ask, score and align on in minutes; `questions` gives more."""
 
 LARGEST = 99
 """No number in a problem is larger, and none is below 2."""
