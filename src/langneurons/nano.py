@@ -22,16 +22,17 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "sample": _DRAWING,
     "evaluate": {"max-new-tokens": "200"},
     "align": {
-        "steps": "100",
-        "batch": "16",
-        "device-batch": "16",
+        "steps": "40",
+        "batch": "8",
+        "device-batch": "8",
         "learning-rate": "1e-4",
-        "warmup": "10",
+        "warmup": "4",
         "rank": "16",
         "alpha": "32",
         "max-tokens": "512",
         "max-new-tokens": "200",
-        "save-every": "50",
+        "dev": "40",
+        "save-every": "20",
     },
 }
 """Command -> option -> what it is for MODEL `nano`, or an adapter of it, unless given. A small model draws too much
