@@ -2,7 +2,7 @@
 
 import hashlib
 import json as jsonlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -16,12 +16,9 @@ from langneurons.console import Force, Json
 from langneurons.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
-    from langneurons.accuracy import Accuracy, Change
+    from langneurons.accuracy import Accuracy
     from langneurons.completions import Engine
     from langneurons.responses import Question, Response
-
-ACCURACY = "accuracy.parquet"
-"""Name of the table in a folder of accuracy; beside it are the responses."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def sample(
             draft.bytes("responses.jsonl", _jsonl(responses))
             draft.facts |= facts | one.facts()
         state.drop()
-    _tell_sampled(out, model, json)
+    console.tell_sampled(out, model, json)
 
 
 def evaluate(
@@ -133,7 +130,7 @@ def evaluate(
         against = out.with_name(f"{out.name}-base")
         _evaluate(before, questions, against, config, how, loading, force=force, quiet=json)
     _evaluate(model, questions, out, config, how, loading, force=force, quiet=json)
-    _tell_accuracy(out, against, json)
+    console.tell_accuracy(out, against, json)
 
 
 def _base_of(model: str) -> str | None:
@@ -165,7 +162,7 @@ def _evaluate(
         )
     with artifacts.writing(out, "accuracy", "evaluate", one.settings, one.inputs) as draft:
         draft.bytes("responses.jsonl", _jsonl(responses))
-        draft.table(ACCURACY, _table(accuracies))
+        draft.table(console.ACCURACY, _table(accuracies))
         draft.facts |= facts | one.facts()
     state.drop()
 
@@ -297,75 +294,3 @@ def _table(accuracies: "Sequence[Accuracy]") -> Any:
     import pyarrow as pa
 
     return pa.Table.from_pylist([row._asdict() for row in accuracies])
-
-
-def _tell_sampled(out: Path, model: str, json: bool) -> None:
-    facts = artifacts.read(out, "responses").manifest["facts"]
-    if json:
-        console.print_json({"out": str(out), **facts})
-        return
-    _tell_languages(facts["languages"])
-    _tell_model(facts)
-    print(f"wrote {out}; next: langneurons record {model} {out} --out {out.parent / 'counts'}")
-
-
-def _tell_accuracy(out: Path, against: Path | None, json: bool) -> None:
-    from langneurons import data
-    from langneurons.accuracy import compare_accuracy
-
-    source = artifacts.read(out, "accuracy")
-    facts, rows = source.manifest["facts"], source.table(ACCURACY).to_pylist()
-    changes = []
-    if against:
-        changes = compare_accuracy(data.read_responses(against), data.read_responses(out))
-    if json:
-        compared = {"against": str(against), "changes": [change._asdict() for change in changes]} if against else {}
-        console.print_json({"out": str(out), "accuracy": rows, **compared, **facts})
-        return
-    print(f"{'language':<10}{'questions':>10}{'right':>10}{'accuracy':>10}   95% interval")
-    for row in rows:
-        shares = f"{row['accuracy']:>10.1%}   {row['low']:.1%} to {row['high']:.1%}"
-        print(f"{row['lang']:<10}{row['n']:>10,}{row['correct']:>10,}{shares}")
-    if against:
-        _tell_changes(changes, against, artifacts.read(against, "accuracy").manifest["facts"], facts)
-    _tell_languages(facts["languages"])
-    _tell_model(facts)
-    print(f"wrote {out}")
-
-
-def _tell_changes(
-    changes: "Sequence[Change]", against: Path, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> None:
-    print(f"-- against {against}, on the questions both answered")
-    print(
-        f"{'language':<10}{'before':>8}{'after':>8}{'change':>8}   {'95% interval':<18}"
-        f"{'lost':>6}{'gained':>8}{'p':>10}   in another language"
-    )
-    strays = [_strays(of["languages"]) for of in (before, after)]
-    for row in changes:
-        shares = f"{row.before:>8.1%}{row.after:>8.1%}{row.change:>+8.1%}"
-        interval = f"{row.low:+.1%} to {row.high:+.1%}"
-        elsewhere = " to ".join(share[row.lang] for share in strays if row.lang in share)
-        print(f"{row.lang:<10}{shares}   {interval:<18}{row.lost:>6,}{row.gained:>8,}{row.p:>10.2g}   {elsewhere}")
-
-
-def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Share of responses in another language, per language; in a wrong script, where that is all that is known."""
-    names = {row["lang"]: "wrong_script" if row["other_language"] is None else "other_language" for row in rows}
-    return {row["lang"]: f"{row[names[row['lang']]] / row['responses']:.1%}" for row in rows}
-
-
-def _tell_languages(rows: Sequence[Mapping[str, Any]]) -> None:
-    names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
-    print(f"{'language':<10}" + "".join(f"{name.replace('_', ' '):>{max(10, len(name) + 2)}}" for name in names))
-    for row in rows:
-        cells = ("-" if row[name] is None else f"{row[name]:,}" for name in names)
-        print(
-            f"{row['lang']:<10}"
-            + "".join(f"{cell:>{max(10, len(name) + 2)}}" for cell, name in zip(cells, names, strict=True))
-        )
-
-
-def _tell_model(facts: Mapping[str, Any]) -> None:
-    if said := facts["model"].get("silenced"):
-        print(f"silenced: {said['neurons']:,} neurons")

@@ -3,7 +3,7 @@
 import json as jsonlib
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from langneurons import artifacts
 from langneurons.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
+    from langneurons.accuracy import Change
     from langneurons.check import Check
     from langneurons.losses import Losses
     from langneurons.neurons import Neurons
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 COUNTS, NEURONS, PERPLEXITY = "counts.safetensors", "neurons.parquet", "perplexity.parquet"
 """Names of the files in a folder of counts, in one of neurons, and in one of perplexity."""
+
+ACCURACY = "accuracy.parquet"
+"""Name of the table in a folder of accuracy; beside it are the responses."""
 
 CLAIMS = "claims.json"
 """Name of the file of claims in a folder of comparison; beside it each table as NAME.json, NAME.csv and NAME.tex."""
@@ -239,6 +243,80 @@ def tell_perplexity(out: Path, json: bool) -> None:
     for note in facts.get("notes", []):
         print(f"note: {note}")
     print(f"wrote {out}; next: langneurons report {out.parent}")
+
+
+def tell_sampled(out: Path, model: str, json: bool) -> None:
+    """Print what a model answered."""
+    facts = artifacts.read(out, "responses").manifest["facts"]
+    if json:
+        print_json({"out": str(out), **facts})
+        return
+    _tell_languages(facts["languages"])
+    _tell_model(facts)
+    print(f"wrote {out}; next: langneurons record {model} {out} --out {out.parent / 'counts'}")
+
+
+def tell_accuracy(out: Path, against: Path | None, json: bool) -> None:
+    """Print how many answers are right, and what changed against another evaluation."""
+    from langneurons import data
+    from langneurons.accuracy import compare_accuracy
+
+    source = artifacts.read(out, "accuracy")
+    facts, rows = source.manifest["facts"], source.table(ACCURACY).to_pylist()
+    changes = []
+    if against:
+        changes = compare_accuracy(data.read_responses(against), data.read_responses(out))
+    if json:
+        compared = {"against": str(against), "changes": [change._asdict() for change in changes]} if against else {}
+        print_json({"out": str(out), "accuracy": rows, **compared, **facts})
+        return
+    print(f"{'language':<10}{'questions':>10}{'right':>10}{'accuracy':>10}   95% interval")
+    for row in rows:
+        shares = f"{row['accuracy']:>10.1%}   {row['low']:.1%} to {row['high']:.1%}"
+        print(f"{row['lang']:<10}{row['n']:>10,}{row['correct']:>10,}{shares}")
+    if against:
+        _tell_changes(changes, against, artifacts.read(against, "accuracy").manifest["facts"], facts)
+    _tell_languages(facts["languages"])
+    _tell_model(facts)
+    print(f"wrote {out}")
+
+
+def _tell_changes(
+    changes: "Sequence[Change]", against: Path, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    print(f"-- against {against}, on the questions both answered")
+    print(
+        f"{'language':<10}{'before':>8}{'after':>8}{'change':>8}   {'95% interval':<18}"
+        f"{'lost':>6}{'gained':>8}{'p':>10}   in another language"
+    )
+    strays = [_strays(of["languages"]) for of in (before, after)]
+    for row in changes:
+        shares = f"{row.before:>8.1%}{row.after:>8.1%}{row.change:>+8.1%}"
+        interval = f"{row.low:+.1%} to {row.high:+.1%}"
+        elsewhere = " to ".join(share[row.lang] for share in strays if row.lang in share)
+        print(f"{row.lang:<10}{shares}   {interval:<18}{row.lost:>6,}{row.gained:>8,}{row.p:>10.2g}   {elsewhere}")
+
+
+def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Share of responses in another language, per language; in a wrong script, where that is all that is known."""
+    names = {row["lang"]: "wrong_script" if row["other_language"] is None else "other_language" for row in rows}
+    return {row["lang"]: f"{row[names[row['lang']]] / row['responses']:.1%}" for row in rows}
+
+
+def _tell_languages(rows: Sequence[Mapping[str, Any]]) -> None:
+    names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
+    print(f"{'language':<10}" + "".join(f"{name.replace('_', ' '):>{max(10, len(name) + 2)}}" for name in names))
+    for row in rows:
+        cells = ("-" if row[name] is None else f"{row[name]:,}" for name in names)
+        print(
+            f"{row['lang']:<10}"
+            + "".join(f"{cell:>{max(10, len(name) + 2)}}" for cell, name in zip(cells, names, strict=True))
+        )
+
+
+def _tell_model(facts: Mapping[str, Any]) -> None:
+    if said := facts["model"].get("silenced"):
+        print(f"silenced: {said['neurons']:,} neurons")
 
 
 def _known(value: Any) -> Any:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langneurons import artifacts, console
-from langneurons.ask import ACCURACY
 from langneurons.console import Json
 from langneurons.errors import FormatError, InputError
 from langneurons.mapo import HISTORY, TRAIN
@@ -204,7 +203,7 @@ def _results(sources: Mapping[str, artifacts.Artifact]) -> "Results":
     return Results(
         console.load_neurons(neurons) if neurons else None,
         console.load_losses(costs) if costs else None,
-        tuple(Accuracy(**row) for row in marked.table(ACCURACY).to_pylist()) if marked else (),
+        tuple(Accuracy(**row) for row in marked.table(console.ACCURACY).to_pylist()) if marked else (),
         {kind: one.manifest for kind, one in sources.items()},
     )
 
