@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from langneurons import analyse, artifacts, contrast
 from langneurons.accuracy import accuracies
-from langneurons.ask import ACCURACY
 from langneurons.config import IdentifyConfig
-from langneurons.console import COUNTS, PERPLEXITY, load_neurons
+from langneurons.console import ACCURACY, COUNTS, PERPLEXITY, load_neurons
 from langneurons.counts import Counts
 from langneurons.losses import Condition, Losses
 from langneurons.mapo import DEV, HISTORY, SCORED, TRAIN
