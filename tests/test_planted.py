@@ -14,7 +14,7 @@ import pytest
 
 import planted
 from conftest import CHROMIUM
-from langneurons import artifacts, diagonal
+from langneurons import artifacts, diagonal, publish
 from langneurons.config import PerplexityConfig
 from langneurons.counts import Counts
 from langneurons.losses import Losses
@@ -187,6 +187,15 @@ def test_the_report_holds_the_matrix(run: Run, page: Path) -> None:
     assert verdicts["specific", "difference"]["verdict"] == "holds"
     assert verdicts["specific", "difference"]["own greatest"] == "3 of 3"
     assert verdicts["specific", "difference"]["no such neurons"] == "th"
+
+
+def test_the_report_does_not_depend_on_what_was_drawn_before(page: Path, tmp_path: Path) -> None:
+    """Vega numbers gradients and clips over the life of a process; here two reports in this one, that in another."""
+    for place in ("once", "twice"):
+        publish.report(page.parent, out=tmp_path / place / "report.html")
+        made = {path.name: path.read_bytes() for path in (tmp_path / place / "report").glob("*.svg")}
+        assert made == {path.name: path.read_bytes() for path in page.with_suffix("").glob("*.svg")}
+        assert b"gradient_0" in made["perplexity.svg"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make browser` installs one")

@@ -189,11 +189,18 @@ def figure_files(page: Page) -> dict[str, bytes]:
     out = {}
     for path, figure in page.figures():
         if figure.spec:
-            svg = vl.vegalite_to_svg(figure.spec, config=LIGHT)
+            svg = _numbered_anew(vl.vegalite_to_svg(figure.spec, config=LIGHT))
             out[f"{path}.svg"], out[f"{path}.png"] = svg.encode(), vl.svg_to_png(svg, scale=2)
         out[f"{path}.csv"] = figure.table.to_csv().encode()
         out[f"{path}.tex"] = figure.table.to_latex().encode()
     return out
+
+
+def _numbered_anew(svg: str) -> str:
+    """The same image with its gradients and clips numbered from 0: Vega numbers them over the life of the process."""
+    names = list(dict.fromkeys(re.findall(r'id="((?:gradient_|clip)\d+)"', svg)))
+    place = {name: re.sub(r"\d+", str(i), name) for i, name in enumerate(names)}
+    return re.sub(r"\b(?:gradient_|clip)\d+\b", lambda found: place.get(found[0], found[0]), svg)
 
 
 def vl_convert() -> Any:
