@@ -126,17 +126,14 @@ def evaluate(
     """
     if against:
         artifacts.read(against, "accuracy")
-    elif base and how.engine == "transformers" and not how.silence and (before := _base_of(model)):
-        against = out.with_name(f"{out.name}-base")
-        _evaluate(before, questions, against, config, how, loading, force=force, quiet=json)
+    elif base and how.engine == "transformers" and not how.silence:
+        from langneurons.models import base_of
+
+        if before := base_of(model):
+            against = out.with_name(f"{out.name}-base")
+            _evaluate(before, questions, against, config, how, loading, force=force, quiet=json)
     _evaluate(model, questions, out, config, how, loading, force=force, quiet=json)
     console.tell_accuracy(out, against, json)
-
-
-def _base_of(model: str) -> str | None:
-    from langneurons.models import base_of
-
-    return base_of(model)
 
 
 def _evaluate(
