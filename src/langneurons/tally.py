@@ -66,11 +66,14 @@ class Tally:
             RecordError: naming the layer that was not read.
         """
         pending.check()
+        keys: dict[torch.device, Tensor] = {}
         for i, (active, routed) in enumerate(zip(pending.active, pending.routed, strict=True)):
             assert active is not None  # noqa: S101 - checked above
-            self.active[i] = _added(self.active[i], active, pending.keys, self.size)
+            if active.device not in keys:
+                keys[active.device] = torch.from_numpy(pending.keys).to(active.device)
+            self.active[i] = _added(self.active[i], active, keys[active.device], self.size)
             if routed is not None:
-                self.routed[i] = _added(self.routed[i], routed, pending.keys, self.size)
+                self.routed[i] = _added(self.routed[i], routed, keys[active.device], self.size)
         np.add.at(self.tokens, pending.keys, pending.tokens)
 
     def counts(self) -> Counts:
@@ -89,12 +92,11 @@ class Tally:
         )
 
 
-def _added(total: Tensor | None, part: Tensor, keys: np.ndarray, size: int) -> Tensor:
+def _added(total: Tensor | None, part: Tensor, keys: Tensor, size: int) -> Tensor:
     """`total` [size, ...] with the rows of `part` [U, ...] added at `keys` [U]; made where the part is."""
     if total is None:
         total = torch.zeros((size, *part.shape[1:]), dtype=torch.int64, device=part.device)
-    total = total.to(part.device)
-    return total.index_add_(0, torch.from_numpy(keys).to(part.device), part.to(torch.int64))
+    return total.to(part.device).index_add_(0, keys, part.to(torch.int64))
 
 
 class Pending:
