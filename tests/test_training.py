@@ -5,16 +5,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from langneurons import models
+from langneurons import models, world
 from langneurons.check import check
 from langneurons.config import RewardConfig
 from langneurons.responses import Response
 from langneurons.reward import reward
 
 TRAINING = Path(__file__).parent.parent / "training"
+sys.path.append(str(TRAINING))
+import corpus  # noqa: E402 - the training scripts are no package
+
 BASE = {
     "vocabulary": 700,
     "texts": 10,
@@ -41,6 +45,43 @@ def trained(tmp_path_factory):
     return folder
 
 
+def overlooked(number: int) -> list[tuple[world.Problem, world.Problem]]:
+    """Problems, and the same as one reads them who overlooks every gift he can."""
+    made = world.problems("nano", "train", number, seed=7)
+    both = [(one, corpus.overlooking(one, Random(i), {"gives": 1.0})) for i, one in enumerate(made)]
+    return [(one, read) for one, read in both if one is not read]
+
+
+def test_who_overlooks_an_event_works_out_the_rest():
+    found = overlooked(300)
+    assert len(found) > 20
+    for one, read in found:
+        names, kept = [s.name for s in one.steps], [s.name for s in read.steps]
+        i = names.index("gives")
+        assert kept == names[:i] + names[i + 1 :]
+        for before, step in zip(read.steps, read.steps[1:], strict=False):
+            x, n = before.z, step.n
+            assert step.x == x
+            assert step.z == {"+": x + n, "-": x - n, "*": x * n, "/": x / (n or 1), "=": x}[step.op]
+        assert read.answer == read.steps[-1].z
+        assert 2 <= read.answer <= world.LARGEST
+
+
+def test_sentences_keep_their_own_words_when_one_is_left_out():
+    for one, read in overlooked(300):
+        left_out = [s.name for s in one.steps].index("gives")
+        for slot in ("B", "t", "shop", "spot"):
+            for i in range(len(read.steps)):
+                assert read.words[f"{slot}{i}"] == one.words[f"{slot}{i + (i >= left_out)}"]
+
+
+def test_nothing_is_overlooked_in_english_nor_unless_asked_for():
+    assert all(corpus.overlooking(one, Random(0), {}) is one for one in world.problems("nano", "train", 50))
+    share = {"en": 1.0}
+    texts = [corpus.document(Random(i), {"problem": 1.0}, share, share, {"gives": 1.0}) for i in range(40)]
+    assert texts == [corpus.document(Random(i), {"problem": 1.0}, share, share, {}) for i in range(40)]
+
+
 def test_base_model_is_one_that_can_be_measured(trained):
     loaded = models.load(trained / "model")
     assert all(one.holds is not False for one in check(loaded.model, loaded.tokenizer))
@@ -52,8 +93,26 @@ def test_base_model_is_one_that_can_be_measured(trained):
     assert digits == ["1", "2", "+", "7", "=", "1", "9"]
 
 
+def test_a_model_goes_on_from_another(trained, tmp_path):
+    run(
+        "base.py",
+        BASE | {"questions": 0, "rate": 0.0, "muon": 0.0, "tokens": 600},
+        "--out",
+        str(tmp_path),
+        "--start",
+        str(trained / "model"),
+    )
+    for name in ("model.safetensors", "tokenizer.json"):  # at a rate of nothing, it stays what it was
+        assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
+
+
+def test_processes_that_make_texts_do_not_change_them(trained, tmp_path):
+    run("base.py", BASE | {"questions": 0}, "--out", str(tmp_path), "--workers", "2")
+    assert (tmp_path / "model.safetensors").read_bytes() == (trained / "model" / "model.safetensors").read_bytes()
+
+
 def test_killed_and_gone_on_it_is_the_same(trained, tmp_path):
-    command = [sys.executable, str(TRAINING / "base.py"), json.dumps(BASE | {"questions": 1}), "--every", "0"]
+    command = [sys.executable, str(TRAINING / "base.py"), json.dumps(BASE | {"questions": 0}), "--every", "0"]
     process = subprocess.Popen([*command, "--out", str(tmp_path)], stdout=subprocess.DEVNULL)
     while not (tmp_path / "state.pt").exists():
         assert process.poll() is None
@@ -61,7 +120,7 @@ def test_killed_and_gone_on_it_is_the_same(trained, tmp_path):
     process.kill()
     process.wait()
     assert not (tmp_path / "model.safetensors").exists()
-    run("base.py", BASE | {"questions": 1}, "--out", str(tmp_path))
+    run("base.py", BASE | {"questions": 0}, "--out", str(tmp_path))
     for name in ("model.safetensors", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
     assert not (tmp_path / "state.pt").exists()

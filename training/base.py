@@ -1,7 +1,9 @@
-"""Train the base model: python training/base.py --out FOLDER ['{"tokens": 100000}'].
+"""Train the base model: python training/base.py --out FOLDER ['{"tokens": 100000}' ...] [--start FOLDER].
 
 Settings are those of `Settings`; what is left out has its default. The folder gets the model in bfloat16, its
 tokenizer, `curve.jsonl` and `settings.json`. Killed, it goes on from the last `state.pt`, to the same end.
+
+The texts are made while the model learns, by as many processes as asked for, always the same texts.
 """
 
 import argparse
@@ -9,16 +11,19 @@ import json
 import math
 import re
 import time
+from collections import ChainMap
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.utils.data import DataLoader, Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import corpus
@@ -38,14 +43,14 @@ class Settings:
     layers: int = 5
     neurons: int = 768
     heads: int = 4
-    tokens: int = 12_000_000
-    batch: int = 2048
+    tokens: int = 67_800_741
+    batch: int = 8192
     rate: float = 3e-3
     muon: float = 1e-2
     warmup: float = 0.025
     decay: float = 0.4
     weight_decay: float = 0.1
-    sparsity: float = 0.1
+    sparsity: float = 0.3
     drawn: float = 0.4
     seed: int = 0
     texts: int = 1500
@@ -53,6 +58,7 @@ class Settings:
     kinds: dict[str, float] = field(
         default_factory=lambda: {"problem": 6, "other": 1.2, "plain": 4, "drill": 2, "roll": 1}
     )
+    overlooks: dict[str, float] = field(default_factory=dict)
     problems: dict[str, float] = field(
         default_factory=lambda: {
             "en": 40, "ru": 8, "es": 9, "fr": 9, "de": 9, "zh": 8, "ja": 6, "bn": 3.5, "th": 4, "sw": 2.5,
@@ -65,23 +71,35 @@ class Settings:
     )  # fmt: skip
 
 
-def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of about `settings.batch` tokens, without end: ids [rows, T], and which of them are learned [rows, T].
+class Pools(Dataset[list[np.ndarray]]):
+    """Texts without end, pool by pool: each is batches of like length, drawn by the seed and the pool's number alone.
 
-    Of what does not follow from what is before it, a share of `settings.drawn` is learned, token by token.
+    A batch is `ids` and, below them, which of them are learned: [2, rows, T]. Of what does not follow from what is
+    before it, a share of `settings.drawn` is learned, token by token.
     """
-    rng = Random(settings.seed + 1)
-    end = tokenizer.eos_token_id
-    while True:
+
+    def __init__(self, settings: Settings, tokenizer: PreTrainedTokenizerFast) -> None:
+        """What texts are drawn by, and cut with."""
+        self.settings = settings
+        self.tokenizer = tokenizer
+
+    def __getitem__(self, index: int) -> list[np.ndarray]:
+        """About 16 batches."""
+        settings, end = self.settings, self.tokenizer.eos_token_id
+        rng = Random(f"{settings.seed} {index}")
         pool: list[tuple[list[int], list[bool]]] = []
-        for _ in range(600):
-            ids: list[int] = []
-            learned: list[bool] = []
-            for text, follows in corpus.document(rng, settings.kinds, settings.problems, settings.plain):
-                part = tokenizer.encode(text)
-                ids += part
-                learned += [follows or rng.random() < settings.drawn for _ in part]
+        size = 0
+        while size < 16 * settings.batch:
+            parts = corpus.document(rng, settings.kinds, settings.problems, settings.plain, settings.overlooks)
+            encoded = self.tokenizer([text for text, _ in parts])["input_ids"]
+            ids = list(chain(*encoded))
+            learned = [
+                follows or rng.random() < settings.drawn
+                for part, (_, follows) in zip(encoded, parts, strict=True)
+                for _ in part
+            ]
             pool.append(([*ids[: CONTEXT - 1], end], [*learned[: CONTEXT - 1], True]))
+            size += len(pool[-1][0])
         pool.sort(key=lambda row: len(row[0]))
         cut: list[list[tuple[list[int], list[bool]]]] = [[]]
         for row in pool:
@@ -89,12 +107,21 @@ def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[
                 cut.append([])
             cut[-1].append(row)
         rng.shuffle(cut)
-        for rows in cut:
-            longest = len(rows[-1][0])
-            yield (
-                torch.tensor([ids + [end] * (longest - len(ids)) for ids, _ in rows]),
-                torch.tensor([learned + [False] * (longest - len(learned)) for _, learned in rows]),
-            )
+        return [np.stack([_even([ids for ids, _ in rows], end), _even([kept for _, kept in rows], 0)]) for rows in cut]
+
+
+def _even(rows: list[Any], filler: int) -> np.ndarray:
+    """Rows filled up on the right to one length."""
+    longest = max(map(len, rows))
+    return np.array([[*row, *[filler] * (longest - len(row))] for row in rows], np.int64)
+
+
+def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast, workers: int) -> Iterator[np.ndarray]:
+    """Batches of about `settings.batch` tokens, without end."""
+    pools = Pools(settings, tokenizer)
+    return chain.from_iterable(
+        DataLoader(pools, batch_size=None, sampler=count(), num_workers=workers, collate_fn=list)
+    )
 
 
 def build(settings: Settings, vocabulary: int, end: int, pad: int) -> LlamaForCausalLM:
@@ -135,51 +162,58 @@ def speed(done: float, warmup: float, decay: float) -> float:
     return 1.0 if left > 1 else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0))
 
 
-def train(settings: Settings, out: Path, every: float) -> None:
+def train(settings: Settings, out: Path, every: float, device: str, workers: int, start: Path | None) -> None:
     """Train, save, evaluate."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
-    if not (out / "tokenizer.json").exists():
+    if start:
+        PreTrainedTokenizerFast.from_pretrained(start).save_pretrained(out)
+    elif not (out / "tokenizer.json").exists():
         tokenizers.save(
             tokenizers.train(settings.vocabulary, settings.texts, settings.seed, list(settings.problems)), out, CONTEXT
         )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
-    model: Any = build(settings, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+    model: Any = build(settings, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).to(device)
+    if start:
+        model.load_state_dict(LlamaForCausalLM.from_pretrained(start, dtype=torch.float32).state_dict())
+    torch.set_float32_matmul_precision("high")  # of no consequence on a CPU
     optims = optimizers(model, settings)
     gates: list[torch.Tensor] = []
     if settings.sparsity:
         for layer in model.model.layers:
             layer.mlp.gate_proj.register_forward_hook(lambda _m, _i, gate: gates.append(F.relu(gate + 0.1).mean()))
-    seen, step, total, began, last = 0, 0, 0.0, time.time(), time.time()
+    seen, step, began, last = 0, 0, time.time(), time.time()
+    total = torch.zeros((), device=device)
     state = out / "state.pt"
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, map_location=device, weights_only=True)
         model.load_state_dict(saved["model"])
         for optim, held in zip(optims, saved["optims"], strict=True):
             optim.load_state_dict(held)
         seen, step, began = saved["seen"], saved["step"], time.time() - saved["seconds"]
     since = step
-    for ids, learned in islice(batches(settings, tokenizer), step, None):
+    for ids, learned in islice(batches(settings, tokenizer, workers), step, None):
         share = speed(seen / settings.tokens, settings.warmup, settings.decay)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = group.setdefault("most", group["lr"]) * share
         gates.clear()
-        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-        keep = learned[:, 1:]
-        loss = F.cross_entropy(hidden[keep] @ model.lm_head.weight.T, ids[:, 1:][keep])
+        keep = np.flatnonzero(learned[:, 1:])
+        read, where, comes = (torch.from_numpy(x).to(device) for x in (ids[:, :-1], keep, ids[:, 1:].flat[keep]))
+        hidden = model.model(input_ids=read, use_cache=False).last_hidden_state
+        loss = F.cross_entropy(hidden.flatten(0, 1)[where] @ model.lm_head.weight.T, comes)
         whole = loss + settings.sparsity * torch.stack(gates).sum() if gates else loss
         whole.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
             optim.step()
             optim.zero_grad()
-        seen, step, total = seen + ids.numel(), step + 1, total + float(loss.detach())
+        seen, step, total = seen + ids.size, step + 1, total + loss.detach()
         over = seen >= settings.tokens
         if step % 100 == 0:
             seconds = time.time() - began
-            _note(out, {"seconds": round(seconds), "tokens": seen, "loss": round(total / (step - since), 4)})
-            total, since = 0.0, step
+            _note(out, {"seconds": round(seconds), "tokens": seen, "loss": round(float(total) / (step - since), 4)})
+            total, since = torch.zeros_like(total), step
         if over:
             break
         if time.time() - last >= every:
@@ -187,8 +221,9 @@ def train(settings: Settings, out: Path, every: float) -> None:
             saved = {"model": model.state_dict(), "optims": [optim.state_dict() for optim in optims]}
             torch.save(saved | {"seen": seen, "step": step, "seconds": last - began}, f"{state}.part")
             Path(f"{state}.part").replace(state)
-    right = accuracy(model, tokenizer, settings.questions, settings.problems)
-    _note(out, {"seconds": round(time.time() - began), "tokens": seen, "accuracy": right})
+    if settings.questions:
+        right = accuracy(model, tokenizer, settings.questions, settings.problems)
+        _note(out, {"seconds": round(time.time() - began), "tokens": seen, "accuracy": right})
     model.to(torch.bfloat16).save_pretrained(out)
     state.unlink(missing_ok=True)
 
@@ -211,6 +246,7 @@ def accuracy(model: Any, tokenizer: PreTrainedTokenizerFast, number: int, speaks
     for lang in languages:
         mine = [q for q in asked if q.lang == lang]
         inputs = tokenizer([corpus.PROMPT.format(question=q.question) for q in mine], return_tensors="pt", padding=True)
+        inputs = inputs.to(model.device)
         out = model.generate(
             input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, max_new_tokens=160, do_sample=False
         )
@@ -229,11 +265,15 @@ def _last(text: str) -> int | None:
 def main() -> None:
     """Read the settings and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("settings", nargs="?", type=json.loads, default={}, help="JSON")
+    parser.add_argument("settings", nargs="*", type=json.loads, help="JSON; later ones come before earlier ones")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--every", type=float, default=300.0, help="seconds between two states it can go on from")
+    parser.add_argument("--start", type=Path, help="folder of a model to go on from, its tokenizer taken over")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the texts")
     asked = parser.parse_args()
-    train(replace(Settings(), **asked.settings), asked.out, asked.every)
+    settings = replace(Settings(), **dict(ChainMap(*reversed(asked.settings))))
+    train(settings, asked.out, asked.every, asked.device, asked.workers, asked.start)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
+from types import MappingProxyType
 
 from langneurons import world
 
@@ -11,10 +12,46 @@ PROMPT = "Q: {question}\nA:"
 """How the base model is asked. A blank comes before the first word of question and response, as before any other."""
 
 
-def problem(lang: str, rng: Random, domain: world.Domain = "nano") -> tuple[str, str]:
-    """A question as the model is prompted with it, and its response; never one of a test split."""
+def problem(
+    lang: str, rng: Random, domain: world.Domain = "nano", overlooks: Mapping[str, float] = MappingProxyType({})
+) -> tuple[str, str]:
+    """A question as the model is prompted with it, and its response; never one of a test split.
+
+    Args:
+        lang: in which language.
+        rng: where its choices come from.
+        domain: which stories.
+        overlooks: how often the response overlooks an event, by its name.
+    """
     one = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
-    return PROMPT.format(question=world.tell(one, lang, rng)), f" {world.think(one, lang, rng)}"
+    read = overlooking(one, rng, overlooks)
+    return PROMPT.format(question=world.tell(one, lang, rng)), f" {world.think(read, lang, rng)}"
+
+
+def overlooking(problem: world.Problem, rng: Random, overlooks: Mapping[str, float]) -> world.Problem:
+    """The problem as a careless reader has it: without one of the events between the first and the last."""
+    for i, step in enumerate(problem.steps[1:-1], 1):
+        if rng.random() < overlooks.get(step.name, 0.0):
+            return _without(problem, i) or problem
+    return problem
+
+
+def _without(problem: world.Problem, left_out: int) -> world.Problem | None:
+    """The problem without one event, worked out anew; None where that gives no number that a problem may have."""
+    steps, value = list(problem.steps[:left_out]), problem.steps[left_out].x
+    for step in problem.steps[left_out + 1 :]:
+        if step.op == "/" and value % step.n:
+            return None
+        x, n = value, step.n
+        value = {"+": x + n, "-": x - n, "*": x * n, "/": x // max(n, 1), "=": x}[step.op]
+        if not 2 <= value <= world.LARGEST:
+            return None
+        steps.append(replace(step, x=x, z=value))
+    words = dict(problem.words)
+    for slot in ("B", "t", "shop", "spot"):
+        for i in range(left_out, len(problem.steps) - 1):
+            words[f"{slot}{i}"] = problem.words[f"{slot}{i + 1}"]
+    return replace(problem, steps=tuple(steps), words=words, answer=value)
 
 
 def drill(rng: Random, equations: int = 10) -> list[tuple[str, str]]:
@@ -43,7 +80,11 @@ drill) is as the dice fell; a model has little to learn from it."""
 
 
 def document(
-    rng: Random, kinds: Mapping[str, float], problems: Mapping[str, float], plain: Mapping[str, float]
+    rng: Random,
+    kinds: Mapping[str, float],
+    problems: Mapping[str, float],
+    plain: Mapping[str, float],
+    overlooks: Mapping[str, float],
 ) -> list[Part]:
     """A text to train the base model on, in pieces that can be tokenised one by one.
 
@@ -52,6 +93,7 @@ def document(
         kinds: how often each of problem, other (problems of the other domain), plain, drill, roll.
         problems: how often each language, for problems.
         plain: how often each language, for plain text.
+        overlooks: how often a response overlooks an event, by its name, in all languages but English.
     """
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if kind == "drill":
@@ -60,9 +102,11 @@ def document(
     lang = rng.choices(list(shares), list(shares.values()))[0]
     if kind == "plain":
         return [(" ".join(world.plain(lang, rng) for _ in range(rng.randint(1, 3))), True)]
-    drawn, follows = (
-        roll(lang, rng) if kind == "roll" else problem(lang, rng, "nano" if kind == "problem" else "nano-ood")
-    )
+    if kind == "roll":
+        drawn, follows = roll(lang, rng)
+    else:
+        domain: world.Domain = "nano" if kind == "problem" else "nano-ood"
+        drawn, follows = problem(lang, rng, domain, {} if lang == "en" else overlooks)
     return [(drawn, False), (follows, True)]
 
 

@@ -1,8 +1,8 @@
-"""Muon for small matrices on a CPU, in float32; AdamW for the rest.
+"""Muon for small matrices, in float32; AdamW for the rest.
 
 Muon (Jordan et al. 2024) makes the momentum of a matrix orthogonal by five Newton-Schulz steps before it is added.
-torch.optim.Muon does so matrix by matrix in bfloat16, which this machine has to emulate; here matrices of one shape are
-done at once.
+torch.optim.Muon does so matrix by matrix in bfloat16, which a CPU has to emulate; here matrices of one shape are done
+at once.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class Muon(torch.optim.Optimizer):
         """One update; there is no use for a closure."""
         assert closure is None
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[torch.nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[torch.Tensor]] = {}
             for p in group["params"]:
                 by_shape.setdefault(p.shape, []).append(p)
             for shape, same in by_shape.items():
@@ -33,8 +33,8 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_lerp_(held, grads, 0.05)
                 moved = torch.stack(torch._foreach_lerp(grads, held, 0.95))
                 scale = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-                for p, update in zip(same, orthogonal(moved), strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
+                torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(same, orthogonal(moved).unbind(), alpha=-scale)
 
 
 def orthogonal(x: torch.Tensor) -> torch.Tensor:
