@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", default=["sw,th", "zh,de"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--seed-questions", type=int, default=150, help="questions to sample responses to")
+    parser.add_argument("--seed-questions", type=int, default=100, help="questions to sample responses to")
     parser.add_argument("--questions", type=int, default=200, help="held-out questions in each language")
     parser.add_argument("-n", type=int, default=8, help="responses sampled to each seed question")
     parser.add_argument("--margin", type=float, default=0.0, help="of pair")

@@ -100,6 +100,15 @@ def test_the_objective_is_equations_1_to_3(folder: Path, tmp_path: Path) -> None
     assert logged[6] < math.log(2)
 
 
+def test_the_chosen_response_can_have_a_loss_of_its_own(folder: Path, tmp_path: Path) -> None:
+    """With the adapter at its start: ln 2, and the chosen tokens' mean -log P times the weight."""
+    loaded = models.load(folder)
+    done = trained(folder, tmp_path / "w", replace(QUICK, sft=2.0, batch=24, device_batch=24, steps=2))
+    read = [log_likelihood(loaded.model, loaded.tokenizer, pair.prompt, pair.chosen) for pair in pairs()]
+    tokens = sum(len(loaded.tokenizer(pair.chosen, add_special_tokens=False).input_ids) + 1 for pair in pairs())
+    assert done.history[0]["loss"] == pytest.approx(math.log(2) - 2 * sum(read) / tokens, abs=1e-4)
+
+
 def test_dropout_of_the_adapter_is_honoured(folder: Path, whole: Aligned, tmp_path: Path) -> None:
     without = losses(trained(folder, tmp_path / "w", replace(QUICK, dropout=0.0)))
     assert losses(whole)[0] == without[0]
@@ -165,7 +174,7 @@ def test_what_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
     loaded = models.load(done.checkpoints[1])
     with pytest.raises(InputError, match="the model is an adapter already"):
         align(loaded.model, loaded.tokenizer, pairs(), (), QUICK, tmp_path / "w")
-    for wrong in ({"steps": 0}, {"beta": 0.0}, {"dropout": 1.0}, {"learning_rate": -1.0}, {"dev": -1}):
+    for wrong in ({"steps": 0}, {"beta": 0.0}, {"dropout": 1.0}, {"learning_rate": -1.0}, {"sft": -1.0}, {"dev": -1}):
         with pytest.raises(InputError):
             AlignConfig(**wrong)
 

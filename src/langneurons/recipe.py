@@ -30,6 +30,9 @@ class AlignConfig:
     beta: float = 0.1
     """Beta of Eq. 1 and 2 (MAPO's example config; the paper does not give it); with GRPO the weight of the divergence
     from the base."""
+    sft: float = 0.0
+    """Weight of the chosen response's own loss, -log P per token, beside Eq. 3 (ours: the paper has none). It keeps a model
+    from drifting at rates that it needs; with GRPO of no effect."""
     schedule: str = "cosine"
     """How the learning rate falls (MAPO's code)."""
     warmup: int = 100
@@ -64,6 +67,8 @@ class AlignConfig:
         for name in ("learning_rate", "beta"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(f"{name.replace('_', '-')} {getattr(self, name)} is not a number above 0")
+        if not 0 <= self.sft < float("inf"):
+            raise InputError(f"sft {self.sft} is not a number from 0 up")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout {self.dropout} is outside [0, 1)")
         if self.max_tokens < 2 or self.dev < 0 or self.warmup < 0:
@@ -165,6 +170,8 @@ def settings(
             "eval_strategy": "steps" if watch else "no",
             "eval_steps": config.save_every,
         }
+        if config.sft:
+            arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.sft]}
     lora: dict[str, Any] = {
         "r": config.rank,
         "lora_alpha": config.alpha,
