@@ -31,8 +31,8 @@ class AlignConfig:
     """Beta of Eq. 1 and 2 (MAPO's example config; the paper does not give it); with GRPO the weight of the divergence
     from the base."""
     sft: float = 0.0
-    """Weight of the chosen response's own loss, -log P per token, beside Eq. 3 (ours: the paper has none). It keeps a model
-    from drifting at rates that it needs; with GRPO of no effect."""
+    """Weight of the chosen response's own loss, -log P per token, beside Eq. 3 (ours: the paper has none). It keeps a
+    model from drifting at rates that it needs; with GRPO of no effect."""
     schedule: str = "cosine"
     """How the learning rate falls (MAPO's code)."""
     warmup: int = 100
