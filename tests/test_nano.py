@@ -43,7 +43,7 @@ def gold():
 @pytest.fixture(scope="module")
 def neurons(loaded, gold):
     counts = record(loaded.model, loaded.tokenizer, gold, RecordConfig(), languages=world.LANGUAGES).counts
-    return identify(counts, IdentifyConfig(rate=nano.RATE, tau_quantile=nano.TAU_QUANTILE, bootstrap=0))
+    return identify(counts, IdentifyConfig(rate=nano.RATE, bootstrap=0))
 
 
 def test_all_of_it_is_small():

@@ -12,9 +12,8 @@ folder that is called so; `./nano` is the folder."""
 FOLDER = Path(str(files("langneurons"))) / "embedded"
 """Holds `model`, `translator` and their `CARD.md`."""
 
-RATE, TAU_QUANTILE = 0.1, 0.97
-"""What to identify its neurons with. It has 3,840 of them: the paper's hundredth of these is too few for ten languages.
-Its gates are mostly shut, so that a higher quantile is needed for "highly active" to mean it."""
+RATE = 0.2
+"""Share of neurons to identify. It has 3,840 of them: the paper's hundredth of these is too few for ten languages."""
 
 _DRAWING = {"temperature": "0.8", "top-k": "20", "top-p": "0.9", "max-new-tokens": "200"}
 
@@ -22,10 +21,11 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "sample": _DRAWING,
     "evaluate": {"max-new-tokens": "200"},
     "align": {
-        "steps": "40",
+        "steps": "60",
         "batch": "8",
         "device-batch": "8",
-        "learning-rate": "1e-4",
+        "learning-rate": "5e-4",
+        "sft": "1",
         "warmup": "4",
         "rank": "16",
         "alpha": "32",
