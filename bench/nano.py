@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=200, help="held-out problems per language")
     parser.add_argument("--samples", type=int, default=10, help="responses a question that are recorded")
     parser.add_argument("--rate", type=float, nargs="+", default=[nano.RATE])
-    parser.add_argument("--tau", type=float, default=0.95)
+    parser.add_argument("--tau", type=float, default=IdentifyConfig.tau_quantile)
     parser.add_argument("--only", nargs="+", default=["accuracy", "silencing", "translation"])
     asked = parser.parse_args()
     models.load(asked.model)  # imports what it needs

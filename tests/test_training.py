@@ -82,6 +82,14 @@ def test_nothing_is_overlooked_in_english_nor_unless_asked_for():
     assert texts == [corpus.document(Random(i), {"problem": 1.0}, share, share, {}) for i in range(40)]
 
 
+def test_careful_texts_are_drawn_as_if_there_were_no_careless_ones():
+    """What a seed gave before there were any, it gives still."""
+    rng, asked, thought = Random(5), *corpus.problem("de", Random(5))
+    one = next(world.problems("nano", "train", 1, seed=rng.randrange(1 << 40)))
+    assert asked == corpus.PROMPT.format(question=world.tell(one, "de", rng))
+    assert thought == f" {world.think(one, 'de', rng)}"
+
+
 def test_base_model_is_one_that_can_be_measured(trained):
     loaded = models.load(trained / "model")
     assert all(one.holds is not False for one in check(loaded.model, loaded.tokenizer))

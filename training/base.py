@@ -11,7 +11,6 @@ import json
 import math
 import re
 import time
-from collections import ChainMap
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count, islice
@@ -58,7 +57,7 @@ class Settings:
     kinds: dict[str, float] = field(
         default_factory=lambda: {"problem": 6, "other": 1.2, "plain": 4, "drill": 2, "roll": 1}
     )
-    overlooks: dict[str, float] = field(default_factory=dict)
+    overlooks: dict[str, float] | None = None
     problems: dict[str, float] = field(
         default_factory=lambda: {
             "en": 40, "ru": 8, "es": 9, "fr": 9, "de": 9, "zh": 8, "ja": 6, "bn": 3.5, "th": 4, "sw": 2.5,
@@ -173,9 +172,12 @@ def train(settings: Settings, out: Path, every: float, device: str, workers: int
             tokenizers.train(settings.vocabulary, settings.texts, settings.seed, list(settings.problems)), out, CONTEXT
         )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
-    model: Any = build(settings, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).to(device)
-    if start:
-        model.load_state_dict(LlamaForCausalLM.from_pretrained(start, dtype=torch.float32).state_dict())
+    model: Any = (
+        LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+        if start
+        else build(settings, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+    )
+    model.to(device).train()
     torch.set_float32_matmul_precision("high")  # of no consequence on a CPU
     optims = optimizers(model, settings)
     gates: list[torch.Tensor] = []
@@ -265,14 +267,14 @@ def _last(text: str) -> int | None:
 def main() -> None:
     """Read the settings and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("settings", nargs="*", type=json.loads, help="JSON; later ones come before earlier ones")
+    parser.add_argument("settings", nargs="*", type=json.loads, help="JSON; where two say something, the later")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--every", type=float, default=300.0, help="seconds between two states it can go on from")
-    parser.add_argument("--start", type=Path, help="folder of a model to go on from, its tokenizer taken over")
+    parser.add_argument("--start", type=Path, help="folder of a model to go on from, with its shape and tokenizer")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that make the texts")
     asked = parser.parse_args()
-    settings = replace(Settings(), **dict(ChainMap(*reversed(asked.settings))))
+    settings = replace(Settings(), **{name: value for given in asked.settings for name, value in given.items()})
     train(settings, asked.out, asked.every, asked.device, asked.workers, asked.start)
 
 

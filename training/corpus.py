@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
-from types import MappingProxyType
 
 from langneurons import world
 
@@ -13,7 +12,7 @@ PROMPT = "Q: {question}\nA:"
 
 
 def problem(
-    lang: str, rng: Random, domain: world.Domain = "nano", overlooks: Mapping[str, float] = MappingProxyType({})
+    lang: str, rng: Random, domain: world.Domain = "nano", overlooks: Mapping[str, float] | None = None
 ) -> tuple[str, str]:
     """A question as the model is prompted with it, and its response; never one of a test split.
 
@@ -21,10 +20,10 @@ def problem(
         lang: in which language.
         rng: where its choices come from.
         domain: which stories.
-        overlooks: how often the response overlooks an event, by its name.
+        overlooks: how often the response overlooks an event, by its name; None: it is careful, and nothing is drawn.
     """
     one = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
-    read = overlooking(one, rng, overlooks)
+    read = one if overlooks is None else overlooking(one, rng, overlooks)
     return PROMPT.format(question=world.tell(one, lang, rng)), f" {world.think(read, lang, rng)}"
 
 
@@ -38,20 +37,18 @@ def overlooking(problem: world.Problem, rng: Random, overlooks: Mapping[str, flo
 
 def _without(problem: world.Problem, left_out: int) -> world.Problem | None:
     """The problem without one event, worked out anew; None where that gives no number that a problem may have."""
-    steps, value = list(problem.steps[:left_out]), problem.steps[left_out].x
+    steps, x = list(problem.steps[:left_out]), problem.steps[left_out].x
     for step in problem.steps[left_out + 1 :]:
-        if step.op == "/" and value % step.n:
+        z = world.work_out(step.op, x, step.n)
+        if z is None:
             return None
-        x, n = value, step.n
-        value = {"+": x + n, "-": x - n, "*": x * n, "/": x // max(n, 1), "=": x}[step.op]
-        if not 2 <= value <= world.LARGEST:
-            return None
-        steps.append(replace(step, x=x, z=value))
+        steps.append(replace(step, x=x, z=z))
+        x = z
     words = dict(problem.words)
     for slot in ("B", "t", "shop", "spot"):
         for i in range(left_out, len(problem.steps) - 1):
             words[f"{slot}{i}"] = problem.words[f"{slot}{i + 1}"]
-    return replace(problem, steps=tuple(steps), words=words, answer=value)
+    return replace(problem, steps=tuple(steps), words=words, answer=x)
 
 
 def drill(rng: Random, equations: int = 10) -> list[tuple[str, str]]:
@@ -60,8 +57,8 @@ def drill(rng: Random, equations: int = 10) -> list[tuple[str, str]]:
     while len(lines) < equations:
         op = rng.choice("+-*/")
         a, b = rng.randint(2, 99), rng.randint(2, 9 if op in "*/" else 40)
-        z = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
-        if 2 <= z <= world.LARGEST and not (op == "/" and a % b):
+        z = world.work_out(op, a, b)
+        if z is not None:
             lines.append((f"{a}{op}{b}=", f"{z}\n"))
     return lines
 
@@ -84,7 +81,7 @@ def document(
     kinds: Mapping[str, float],
     problems: Mapping[str, float],
     plain: Mapping[str, float],
-    overlooks: Mapping[str, float],
+    overlooks: Mapping[str, float] | None,
 ) -> list[Part]:
     """A text to train the base model on, in pieces that can be tokenised one by one.
 
@@ -93,7 +90,8 @@ def document(
         kinds: how often each of problem, other (problems of the other domain), plain, drill, roll.
         problems: how often each language, for problems.
         plain: how often each language, for plain text.
-        overlooks: how often a response overlooks an event, by its name, in all languages but English.
+        overlooks: how often a response overlooks an event, by its name, in all languages but English; None: all are
+            careful.
     """
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if kind == "drill":
@@ -106,7 +104,7 @@ def document(
         drawn, follows = roll(lang, rng)
     else:
         domain: world.Domain = "nano" if kind == "problem" else "nano-ood"
-        drawn, follows = problem(lang, rng, domain, {} if lang == "en" else overlooks)
+        drawn, follows = problem(lang, rng, domain, {} if lang == "en" and overlooks else overlooks)
     return [(drawn, False), (follows, True)]
 
 

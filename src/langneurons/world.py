@@ -298,6 +298,14 @@ def _words(steps: int, rng: Random) -> dict[str, str]:
     return words
 
 
+def work_out(op: str, x: int, n: int) -> int | None:
+    """What `op` (= nothing, or one of + - * /) and n make of x; None where that is no number a problem may have."""
+    if op == "=":
+        return x
+    z = {"+": x + n, "-": x - n, "*": x * n, "/": x // n}[op]
+    return None if not 2 <= z <= LARGEST or (op == "/" and x % n) else z
+
+
 def _steps(schema: Sequence[str], rng: Random) -> tuple[Step, ...] | None:
     """Numbers for a schema, or None when a draw comes out badly."""
     steps: list[Step] = []
@@ -308,12 +316,10 @@ def _steps(schema: Sequence[str], rng: Random) -> tuple[Step, ...] | None:
         if name in OPENINGS:
             n, m = (rng.randint(2, 9), rng.randint(2, 9)) if op == "*" else (0, 0)
             x = z = n * m if op == "*" else rng.randint(3, 80)
-        elif op == "=":
-            z = x
         else:
-            n = rng.randint(2, 9) if op in "*/" else rng.randint(2, 40)
-            z = {"+": x + n, "-": x - n, "*": x * n, "/": x // n}[op]
-            if not 2 <= z <= LARGEST or (op == "/" and x % n):
+            n = 0 if op == "=" else rng.randint(2, 9) if op in "*/" else rng.randint(2, 40)
+            z = work_out(op, x, n)
+            if z is None:
                 return None
         steps.append(Step(name, op, x, n, m, z))
         x = z
