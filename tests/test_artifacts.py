@@ -107,6 +107,27 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"], "and swept by the next who writes there"
 
 
+def test_looking_on_while_others_write(tmp_path: Path) -> None:
+    """Drafts come and go by the dozen; who lists the results meanwhile sees whole ones and no error."""
+    code = """
+        import sys
+        from pathlib import Path
+        from langneurons import artifacts
+        for i in range(100):
+            with artifacts.writing(Path(sys.argv[1]) / "deep" / str(i), "counts", "test", {}, {}) as draft:
+                draft.bytes("x", b"x")
+    """
+    seen = [0]
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), tmp_path]) as other:
+        while other.poll() is None:
+            found = artifacts.finished(tmp_path)
+            assert all(path.name.isdigit() for path in found)
+            assert len(found) >= seen[-1]
+            seen.append(len(found))
+    assert len(set(seen)) > 10
+    assert artifacts.finished(tmp_path) == sorted(tmp_path / "deep" / str(i) for i in range(100))
+
+
 def test_a_file_sweeps_too(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / "x"], check=False)
     artifacts.write_file(tmp_path / "y", b"y")

@@ -330,9 +330,9 @@ def test_the_card_says_what_silencing_costs(shown: Page, study: Path) -> None:
 def test_every_result_is_named(shown: Page, study: Path) -> None:
     listed = shown.locator(".origins summary b").all_inner_texts()
     there = sorted(
-        path.parent.relative_to(study).as_posix()
+        path.relative_to(study).as_posix()
         for part in ("models", "questions")
-        for path in (study / part).rglob(artifacts.MANIFEST)
+        for path in artifacts.finished(study / part)
     )
     assert sorted(listed) == there
     assert len(there) > 40

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 
 import families
 from conftest import ROOT, Outcome
-from langneurons import artifacts, estimate, plan
+from langneurons import artifacts, estimate, nano, plan
 from langneurons.console import load_neurons
 from langneurons.errors import InputError
 from langneurons.ledger import Ledger, identity
@@ -137,8 +138,7 @@ def whole(home: Path, tmp_path_factory: pytest.TempPathFactory, langneurons: Any
 
 def digests(run: Path) -> dict[str, str]:
     """Digest of each result in a run."""
-    manifests = sorted(run.rglob(artifacts.MANIFEST))
-    return {one.parent.relative_to(run).as_posix(): artifacts.read(one.parent).digest for one in manifests}
+    return {one.relative_to(run).as_posix(): artifacts.read(one).digest for one in artifacts.finished(run)}
 
 
 def made(run: Path) -> dict[str, int]:
@@ -207,6 +207,16 @@ def test_a_dry_run_of_each(
     assert "steps to do: " in told
     assert "could not be checked" in told or path == "nano"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_runs_nano_as_suits_it() -> None:
+    """A study says in full what it is run with; that of `nano` is what its commands would take."""
+    said = tomllib.loads((ROOT / "src/langneurons/studies/nano.toml").read_text("utf-8"))
+    for table in ("sample", "sample-seeds", "evaluate", "align"):
+        suited = nano.DEFAULTS[table.removesuffix("-seeds")]
+        own = {name: float(value) for name, value in said[table].items() if name != "n"}
+        of_grpo = {"max-new-tokens"} if table == "align" else set()
+        assert own == {name: float(value) for name, value in suited.items() if name not in of_grpo}
 
 
 def test_files_are_found_beside_the_study(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -339,10 +349,10 @@ def test_killed_again_and_again_is_the_same(whole: Path, home: Path, tmp_path: P
     run, rng, kills = tmp_path / "run", random.Random(1), 0
     words = ("run", home / "tiny.toml", "--out", run)
     for _ in range(6):
-        there = len(list(run.rglob(artifacts.MANIFEST)))
+        there = len(artifacts.finished(run))
         process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stderr=subprocess.DEVNULL)
         more = rng.randint(1, len(digests(whole)) // 6)
-        while len(list(run.rglob(artifacts.MANIFEST))) < there + more and process.poll() is None:
+        while len(artifacts.finished(run)) < there + more and process.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)

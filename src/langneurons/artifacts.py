@@ -140,6 +140,16 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
     return [artifact for artifact in found if artifact.manifest["kind"] in kinds]
 
 
+def finished(folder: Path) -> list[Path]:
+    """Every finished stage folder below `folder`, by name, also while others are being written there."""
+    found = []
+    for place, inside, files in os.walk(folder):  # passes over what vanishes meanwhile, as rglob does not
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        if MANIFEST in files:
+            found.append(Path(place))
+    return sorted(found)
+
+
 def current(
     folder: Path, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str], *, force: bool = False
 ) -> Artifact | None:

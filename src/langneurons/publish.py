@@ -96,12 +96,7 @@ def _of_study(run: Path, title: str | None) -> "tuple[Page, dict[str, str]]":
     for questions in settings["domains"]:
         if there := _there(run / "questions" / questions, "questions"):
             asked[questions] = (there.manifest["facts"]["source"], there.manifest["facts"]["questions"])
-    sources = [
-        artifacts.read(path.parent)
-        for part in ("questions", "models")
-        for path in sorted((run / part).rglob(artifacts.MANIFEST))
-        if not any(place.startswith(".") for place in path.relative_to(run).parts)
-    ]
+    sources = [artifacts.read(path) for part in ("questions", "models") for path in artifacts.finished(run / part)]
     if not any(one.manifest["kind"] in ("neurons", "accuracy") for one in sources):
         raise InputError(f"{run} holds no neurons and no accuracy yet; langneurons run goes on with it")
     inputs = {one.folder.relative_to(run).as_posix(): one.digest for one in sources}
