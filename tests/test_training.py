@@ -129,6 +129,25 @@ def test_killed_and_gone_on_it_is_the_same_whoever_makes_the_texts(trained, tmp_
     assert not (tmp_path / "state.pt").exists()
 
 
+def test_a_source_that_contradicts_itself():
+    """A number named twice is named otherwise once; the target has either, about as often as it is named so."""
+    source, target = "Ken gives 38. So 12+38=50, and 38 was much.", "12+38=50. It is 380."
+    made = [corpus.contradicted(source, target, Random(i)) for i in range(300)]
+    believed = 0
+    for one, told in made:
+        (was, now), *more = [(a, b) for a, b in zip(source.split(), one.split(), strict=True) if a != b]
+        assert not more
+        assert "38" in was
+        wrong = now.strip(".,").replace("12+", "").replace("=50", "")
+        assert len(wrong) == 2
+        assert sum(a != b for a, b in zip(wrong, "38", strict=True)) == 1
+        believed += told != target
+        assert told in (target, f"12+{wrong}=50. It is 380.")
+    assert 70 < believed < 130
+    assert len({one.split(" ", 3)[2] for one, _ in made}) > 10
+    assert corpus.contradicted("1+2=3", "3=2+1", Random(0)) == ("1+2=3", "3=2+1"), "nothing is named twice"
+
+
 def test_translator_scores_what_it_never_saw(trained, tmp_path):
     run("translator.py", TRANSLATOR, "--tokenizer", str(trained / "model"), "--out", str(tmp_path))
     loaded = models.load(tmp_path, seq2seq=True)

@@ -1,5 +1,6 @@
 """What the nano models learn from: problems with reasoning, plain sentences and stories, arithmetic drills."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
@@ -129,3 +130,25 @@ def scrambled(problem: world.Problem, rng: Random) -> world.Problem:
 
     steps = tuple(replace(step, x=drawn(), n=drawn(), m=drawn(), z=drawn()) for step in problem.steps)
     return replace(problem, steps=steps, answer=drawn())
+
+
+def contradicted(source: str, target: str, rng: Random) -> tuple[str, str]:
+    """A pair whose source says a number now so and now otherwise, of which the target believes one throughout.
+
+    Most numbers are named twice, in words and in the equation. Where they always agree, a translator reads one of the
+    two and is blind to an error in the other; here it learns to doubt. A number that is named k times is named
+    otherwise once, and in one of k such pairs that once is what the target has.
+    """
+    found = re.findall(r"\d+", source)
+    again = sorted({number for number in found if found.count(number) > 1})
+    if not again:
+        return source, target
+    number = rng.choice(again)
+    place = rng.randrange(len(number))
+    wrong = number[:place] + rng.choice("0123456789".replace(number[place], "")) + number[place + 1 :]
+    named = [m for m in re.finditer(r"\d+", source) if m.group() == number]
+    once = rng.choice(named)
+    source = source[: once.start()] + wrong + source[once.end() :]
+    if rng.random() < 1 / len(named):
+        target = re.sub(rf"(?<!\d){number}(?!\d)", wrong, target)
+    return source, target
