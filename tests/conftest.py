@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,19 @@ def langneurons() -> Callable[..., Outcome]:
         )
 
     return run
+
+
+def killed(*words: object, when: Callable[[], object], after: float = 0.0) -> bool:
+    """Run the real command line and kill it, seconds after something is true; False: it had ended by itself."""
+    command = [sys.executable, "-m", "langneurons", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not when() and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(after)
+        finally:
+            process.kill()
+    return process.returncode == -signal.SIGKILL
 
 
 def tiny(active: list, tokens: list | int, languages: str = "en zh", **more: Any) -> Counts:

@@ -5,10 +5,8 @@ import math
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -19,6 +17,7 @@ import pytest
 import torch
 
 import families
+from conftest import killed
 from langneurons import artifacts, models
 from langneurons.align import Aligned, adapter_files, align, apart, begun
 from langneurons.errors import InputError, MissingExtraError
@@ -258,12 +257,7 @@ def aligned(folder: Path, paired: Path, tmp_path_factory: pytest.TempPathFactory
     """What the command leaves that was killed at any moment after its first checkpoint, and run again."""
     out = tmp_path_factory.mktemp("runs") / "d"
     words = ["align", folder, paired, "--out", out, *WORDS]
-    process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stdout=subprocess.DEVNULL)
-    while not list(out.parent.glob(".d.*/checkpoint-2")) and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(random.uniform(0, 0.3))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed(*words, when=lambda: list(out.parent.glob(".d.*/checkpoint-2")), after=random.uniform(0, 0.3))
     done = langneurons(*words)
     assert done.status == 0, done.err
     if "up to date" not in done.err:

@@ -2,10 +2,6 @@
 
 import json
 import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import numpy as np
 import pytest
 
 import families
+from conftest import killed
 from langneurons import artifacts, grpo, models
 from langneurons.align import Aligned, adapter_files
 from langneurons.config import RewardConfig
@@ -169,12 +166,7 @@ def test_killed_and_resumed_by_the_command(folder: Path, whole: Aligned, tmp_pat
     assert refused.status == 2
     assert "give a translation model with --translator" in refused.err
     words += ["--translator", translator]
-    process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob(".d.*/checkpoint-2")) and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(random.uniform(0, 0.3))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed(*words, when=lambda: list(tmp_path.glob(".d.*/checkpoint-2")), after=random.uniform(0, 0.3))
     done = langneurons(*words)
     assert done.status == 0, done.err
     assert "  step" in done.out

@@ -2,9 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import killed
 from langneurons import artifacts
 from langneurons.config import PairConfig
 from langneurons.errors import InputError
@@ -208,11 +206,7 @@ def test_killed_and_run_again_is_the_same(tmp_path: Path, langneurons: Any) -> N
     assert langneurons(*words, "--out", tmp_path / "whole").status == 0
     rng = random.Random(3)
     for _ in range(3):
-        command = [sys.executable, "-m", "langneurons", *map(str, words), "--out", str(tmp_path / "p")]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 3))
-        process.kill()
-        process.wait()
+        killed(*words, "--out", tmp_path / "p", when=lambda: True, after=rng.uniform(0.2, 3))
     assert langneurons(*words, "--out", tmp_path / "p").status == 0
     found, whole = (artifacts.read(tmp_path / name, "pairs") for name in ("p", "whole"))
     assert found.digest == whole.digest

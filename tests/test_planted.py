@@ -2,10 +2,6 @@
 
 import csv
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import numpy as np
 import pytest
 
 import planted
-from conftest import CHROMIUM
+from conftest import CHROMIUM, killed
 from langneurons import artifacts, diagonal, publish
 from langneurons.config import PerplexityConfig
 from langneurons.counts import Counts
@@ -243,13 +239,8 @@ def digest(folder: Path) -> str:
 def test_killed_and_resumed_is_the_same(run: Run, tmp_path: Path, langneurons: Callable) -> None:
     """SIGKILL after the first units were saved; then again, to the end."""
     words = [str(w) for w in run.words(tmp_path / "p", "--save-every", 0)]
-    process = subprocess.Popen([sys.executable, "-m", "langneurons", *words], stdout=subprocess.DEVNULL)
     state = tmp_path / ".p.state-0"
-    while not state.exists() and process.poll() is None:  # ends with the process at the latest
-        time.sleep(0.001)
-    time.sleep(random.Random(0).uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed(*words, when=state.exists, after=random.uniform(0, 0.05))
     assert not (tmp_path / "p").exists()
     assert state.exists()
     done = langneurons(*words)

@@ -3,10 +3,8 @@
 import copy
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import families
+from conftest import killed
 from langneurons import artifacts, batches
 from langneurons.config import RecordConfig
 from langneurons.counts import Counts, merge
@@ -390,14 +389,8 @@ def test_killed_and_resumed_is_the_same(
         "--save-every",
         "0",
     ]
-    process = subprocess.Popen([sys.executable, "-m", "langneurons", *words], stdout=subprocess.DEVNULL)
     state = tmp_path / ".c.state-0-of-1"
-    while not state.exists() and process.poll() is None:  # ends with the process at the latest
-        time.sleep(0.001)
-    time.sleep(random.Random(attempt).uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    killed_in_time = not (tmp_path / "c").exists()
+    killed_in_time = killed(*words, when=state.exists, after=random.Random(attempt).uniform(0, 0.05))
     done = langneurons(*words)
     assert done.status == 0, done.err
     assert digest(tmp_path / "c") == digest(recorded)

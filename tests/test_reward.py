@@ -3,10 +3,6 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 import torch
 
 import families
+from conftest import killed
 from langneurons import artifacts
 from langneurons.config import RewardConfig
 from langneurons.errors import InputError
@@ -256,13 +253,7 @@ def test_killed_and_resumed_is_the_same(
     rewarded: Path, responses: Path, translator: Path, tmp_path: Path, langneurons: Any
 ) -> None:
     words = ["reward", responses, "--translator", translator, "--out", tmp_path / "s", "--budget", "200"]
-    command = [sys.executable, "-m", "langneurons", *map(str, words), "--save-every", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not (tmp_path / ".s.state-0").exists() and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(random.uniform(0, 0.1))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed(*words, "--save-every", 0, when=(tmp_path / ".s.state-0").exists, after=random.uniform(0, 0.1))
     assert langneurons(*words, "--save-every", "0").status == 0
     assert (tmp_path / "s" / "scored.jsonl").read_bytes() == (rewarded / "scored.jsonl").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

@@ -3,10 +3,6 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import families
+from conftest import killed
 from langneurons import data
 from langneurons.artifacts import State
 from langneurons.completions import Completion, Request
@@ -122,14 +119,7 @@ def test_killed_and_resumed_is_the_same(
     ran = langneurons(command, model, questions, "--out", tmp_path / "b", *words)
     assert ran.status == 0, ran.err
     command_line = [command, model, questions, "--out", tmp_path / "a", *words]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "langneurons", *map(str, command_line)], stdout=subprocess.DEVNULL
-    )
-    while not (tmp_path / ".a.state-0").exists() and process.poll() is None:
-        time.sleep(0.001)
-    time.sleep(random.Random(0).uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed(*command_line, when=(tmp_path / ".a.state-0").exists, after=random.uniform(0, 0.05))
     assert not (tmp_path / "a").exists()
     done = langneurons(*command_line)
     assert done.status == 0, done.err

@@ -3,12 +3,11 @@
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 import families
-from conftest import ROOT, Outcome
+from conftest import ROOT, Outcome, killed
 from langneurons import artifacts, estimate, nano, plan
 from langneurons.console import load_neurons
 from langneurons.errors import InputError
@@ -134,6 +133,11 @@ def whole(home: Path, tmp_path_factory: pytest.TempPathFactory, langneurons: Any
     done = langneurons("run", home / "tiny.toml", "--out", run)
     assert done.status == 0, done.err
     return run
+
+
+def holds(run: Path, number: int) -> bool:
+    """Whether there are as many results in a run."""
+    return len(artifacts.finished(run)) >= number
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -350,13 +354,8 @@ def test_killed_again_and_again_is_the_same(whole: Path, home: Path, tmp_path: P
     words = ("run", home / "tiny.toml", "--out", run)
     for _ in range(6):
         there = len(artifacts.finished(run))
-        process = subprocess.Popen([sys.executable, "-m", "langneurons", *map(str, words)], stderr=subprocess.DEVNULL)
-        more = rng.randint(1, len(digests(whole)) // 6)
-        while len(artifacts.finished(run)) < there + more and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
+        enough = there + rng.randint(1, len(digests(whole)) // 6)
+        kills += killed(*words, when=partial(holds, run, enough), after=rng.uniform(0, 0.3))
     assert kills > 3
     done = langneurons(*words)
     assert done.status == 0, done.err
