@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,12 +142,9 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
 
 def finished(folder: Path) -> list[Path]:
     """Every finished stage folder below `folder`, by name, also while others are being written there."""
-    found = []
-    for place, inside, files in os.walk(folder):  # passes over what vanishes meanwhile, as rglob does not
-        inside[:] = [name for name in inside if not name.startswith(".")]
-        if MANIFEST in files:
-            found.append(Path(place))
-    return sorted(found)
+    walked = os.walk(folder)  # passes over what vanishes meanwhile, as rglob does not
+    found = [Path(place) for place, _, files in walked if MANIFEST in files]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def current(
@@ -166,10 +163,8 @@ def current(
     there = read(folder)
     asked = {"kind": kind, "config": dict(config), "inputs": dict(inputs)}
     differences = _differences({key: there.manifest[key] for key in asked}, json.loads(json.dumps(asked)))
-    if not differences:
-        return there
-    if force:
-        return None
+    if not differences or force:
+        return None if differences else there
     raise MismatchError(
         f"{folder} holds a result of other settings: {'; '.join(differences)}. "
         "Choose another --out, or replace it with --force"
@@ -309,10 +304,8 @@ def _sweep(path: Path) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
 
 
@@ -337,9 +330,7 @@ def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
     if isinstance(there, dict) and isinstance(asked, dict):
         keys = dict.fromkeys((*there, *asked))
         return [d for key in keys for d in _differences(there.get(key), asked.get(key), key)]
-    if there == asked:
-        return []
-    return [f"{name} {_brief(there)} there, {_brief(asked)} now"]
+    return [] if there == asked else [f"{name} {_brief(there)} there, {_brief(asked)} now"]
 
 
 def _brief(value: Any) -> str:
@@ -354,7 +345,6 @@ def _sha256(content: bytes) -> str:
 def _version(package: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
+    with suppress(PackageNotFoundError):
         return version(package)
-    except PackageNotFoundError:
-        return None
+    return None
