@@ -24,7 +24,7 @@ from test_compare import neurons_at
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make browser` installs one")
 
-WIDTHS = [(1280, "light"), (1280, "dark"), (820, "light"), (820, "dark"), (390, "light"), (390, "dark")]
+WIDTHS = [(1280, "light"), (820, "dark"), (390, "light")]
 
 
 @pytest.fixture(scope="module")

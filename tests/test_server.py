@@ -53,10 +53,11 @@ class Served:
                     served.now += 1
                     served.most = max(served.most, served.now)
                 try:
-                    self.reply(answer(served, body, number))
+                    said = answer(served, body, number)
                 finally:
-                    with served.lock:
+                    with served.lock:  # before the reply, after which the next request may come at once
                         served.now -= 1
+                self.reply(said)
 
             def reply(self, what: Any) -> None:
                 if what == "drop":

@@ -352,11 +352,11 @@ def test_killed_again_and_again_is_the_same(whole: Path, home: Path, tmp_path: P
     """SIGKILL at random moments of the whole study, which goes on each time; then to the end."""
     run, rng, kills = tmp_path / "run", random.Random(1), 0
     words = ("run", home / "tiny.toml", "--out", run)
-    for _ in range(6):
+    for _ in range(4):
         there = len(artifacts.finished(run))
-        enough = there + rng.randint(1, len(digests(whole)) // 6)
+        enough = there + rng.randint(1, len(digests(whole)) // 4)
         kills += killed(*words, when=partial(holds, run, enough), after=rng.uniform(0, 0.3))
-    assert kills > 3
+    assert kills > 2
     done = langneurons(*words)
     assert done.status == 0, done.err
     assert digests(run) == digests(whole)

@@ -272,7 +272,7 @@ def _read(
     """What `build` makes of each row at `path`, checked against its file, the languages wanted and doubles."""
     items: list[_T] = []
     seen: dict[tuple, str] = {}
-    for file, of in _files(path, languages):
+    for file, of in files(path, languages):
         for place, row in _rows(file):
             try:
                 item = build(row)
@@ -292,8 +292,12 @@ def _read(
     return items
 
 
-def _files(path: Path, languages: Sequence[str] | None) -> list[tuple[Path, str | None]]:
-    """The files to read at `path`, each with the language its name says, if it says one."""
+def files(path: Path, languages: Sequence[str] | None = None) -> list[tuple[Path, str | None]]:
+    """The files of rows at `path`, each with the language its name says, if it says one.
+
+    Raises:
+        InputError: when there are none.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist; give a JSONL file, a stage's folder or a folder of <lang>.jsonl")
     if not path.is_dir():

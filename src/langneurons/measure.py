@@ -75,11 +75,15 @@ def record(
     loading
         How the model is loaded.
     """
-    from langneurons import data, models
+    from langneurons import data
+
+    codes = console.codes(languages)
+    data.files(responses, codes)  # before a model is loaded for nothing
+
+    from langneurons import models
     from langneurons.record import processes
     from langneurons.record import record as run
 
-    codes = console.codes(languages)
     rank, world = processes()
     loaded = models.load(model, **asdict(loading))
     rows = data.read_responses(responses, template, codes, loaded.tokenizer)
@@ -151,13 +155,17 @@ def perplexity(
     loading
         How the model is loaded.
     """
-    from langneurons import data, models
-    from langneurons.counts import Counts
-    from langneurons.perplexity import perplexity as run
+    from langneurons import data
 
     source = artifacts.read(neurons, "neurons")
     behind = _counts_behind(source, counts)
     codes = console.codes(languages)
+    data.files(responses)  # before a model is loaded for nothing
+
+    from langneurons import models
+    from langneurons.counts import Counts
+    from langneurons.perplexity import perplexity as run
+
     loaded = models.load(model, **asdict(loading))
     notes = _other_weights(source, behind, loaded.fingerprint, force=force)
     rows = data.read_responses(responses, template, tokenizer=loaded.tokenizer)
