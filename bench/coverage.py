@@ -1,8 +1,9 @@
 """Do the 95% intervals hold the truth 95 times in 100? python bench/coverage.py [--block-spread 0.15]
 
-Draws counts again and again from known probabilities, so that the numbers an unlimited recording would give are known,
-and asks of each interval whether it holds them: the percentile interval that `bootstrap` gives, and two others made
-from the same resamplings (mirrored around the estimate; of the same width, centred on the estimate).
+Draws counts again and again from known probabilities, so that the numbers an unlimited recording
+would give are known, and asks of each interval whether it holds them: the percentile interval that
+`bootstrap` gives, and two others made from the same resamplings (mirrored around the estimate; of
+the same width, centred on the estimate).
 """
 
 import argparse
@@ -10,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from langneurons.bootstrap import bootstrap
 from langneurons.config import IdentifyConfig
-from langneurons.counts import Counts
-from langneurons.identify import identify
+from langneurons.neurons.bootstrap import bootstrap
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.identify import identify
 
 LANGUAGES, NEURONS, BLOCKS, TOKENS = 10, 4096, 10, 2000
 CODES = tuple("abcdefghij")
@@ -38,7 +39,9 @@ def truth(rng: np.random.Generator) -> np.ndarray:
 def numbers(counts: Counts, config: IdentifyConfig) -> dict[str, float]:
     """The numbers whose intervals are tested."""
     neurons = identify(counts, config)
-    values = {kind: float((neurons.kind == kind).sum()) for kind in ("specific", "related", "general")}
+    values = {
+        kind: float((neurons.kind == kind).sum()) for kind in ("specific", "related", "general")
+    }
     for kind in ("specific", "related"):
         values[f"{kind}/a"] = float((neurons.member[:, 0] & (neurons.kind == kind)).sum())
     return values | {"tau": neurons.rule.tau or 0.0}
@@ -47,7 +50,9 @@ def numbers(counts: Counts, config: IdentifyConfig) -> dict[str, float]:
 def main() -> None:
     """Print, for each number, how often each interval held the truth."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--block-spread", type=float, default=0.15, help="how much blocks differ, as a share of p")
+    parser.add_argument(
+        "--block-spread", type=float, default=0.15, help="how much blocks differ, as a share of p"
+    )
     parser.add_argument("--times", type=int, default=60)
     asked = parser.parse_args()
     rng = np.random.default_rng(1)

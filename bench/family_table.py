@@ -1,7 +1,8 @@
 """The table of families: python bench/family_table.py [--data FOLDER] [--questions 10] > docs/families.md.
 
-For each: a tiny model with random weights from its own config, every claim of `langneurons check`, a recording of real
-responses (responses_mcot7b/mgsm, byte tokenizer) and the identification of its neurons.
+For each: a tiny model with random weights from its own config, every claim of `langneurons check`,
+a recording of real responses (responses_mcot7b/mgsm, byte tokenizer) and the identification of its
+neurons.
 """
 
 import argparse
@@ -13,14 +14,14 @@ from typing import Any
 
 import transformers
 
-from langneurons import data
-from langneurons.check import check
 from langneurons.config import IdentifyConfig, RecordConfig
-from langneurons.counts import describe_widths
-from langneurons.identify import identify
-from langneurons.models import load
-from langneurons.record import record
-from langneurons.sites import find_sites
+from langneurons.layout import describe as describe_widths
+from langneurons.model.check import check
+from langneurons.model.loading import load
+from langneurons.model.sites import find_sites
+from langneurons.neurons.identify import identify
+from langneurons.neurons.record import record
+from langneurons.texts.rows import read_responses
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 families: Any = import_module("families")  # the configs live with the tests
@@ -47,19 +48,27 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=10, help="questions per language")
     asked = parser.parse_args()
     wanted = {f"mgsm-{i:03d}" for i in range(asked.questions)}
-    responses = [r for r in data.read_responses(asked.data) if r.question_id in wanted]
+    responses = [r for r in read_responses(asked.data) if r.question_id in wanted]
     import_module("transformers.utils.logging").disable_progress_bar()
     print("# Families\n")
-    print("Made by `python bench/family_table.py > docs/families.md`: tiny models with random weights, from their own")
-    print(f"configs, transformers {transformers.__version__}, float32 on a CPU. Each is also tested, claim by claim.\n")
-    print(f"Recorded: the responses of mCoT-7B to {asked.questions} MGSM questions in ten languages.\n")
+    print(
+        "Made by `python bench/family_table.py > docs/families.md`: tiny models with random weights, from their own"
+    )
+    print(
+        f"configs, transformers {transformers.__version__}, float32 on a CPU. Each is also tested, claim by claim.\n"
+    )
+    print(
+        f"Recorded: the responses of mCoT-7B to {asked.questions} MGSM questions in ten languages.\n"
+    )
     print(
         "| family | class | where its neurons are | shape here | claims that hold | tokens counted | neurons listed |"
     )
     print("|---|---|---|---|---|---|---|")
     for name in families.FAMILIES:
         print(row(name, responses), flush=True)
-    print("\nA family that is not here may work as well: sites are found by structure, and `langneurons check` tells.")
+    print(
+        "\nA family that is not here may work as well: sites are found by structure, and `langneurons check` tells."
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How long identification takes, and how much memory: python bench/identify.py [--big]
 
-Drawn counts of the shape of a 7B model (32 x 14,336 neurons, 10 languages, 10 blocks) and, with --big, of a 70B model
-(80 x 28,672, one block). The released code walks over all neurons in a Python double loop, once per step of its search
-for lambda; that loop is written here in its plainest form, timed on a slice of the same counts and scaled up.
+Drawn counts of the shape of a 7B model (32 x 14,336 neurons, 10 languages, 10 blocks) and, with
+--big, of a 70B model (80 x 28,672, one block). The released code walks over all neurons in a Python
+double loop, once per step of its search for lambda; that loop is written here in its plainest form,
+timed on a slice of the same counts and scaled up.
 """
 
 import argparse
@@ -14,10 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from langneurons.bootstrap import bootstrap
 from langneurons.config import IdentifyConfig
-from langneurons.counts import Counts
-from langneurons.identify import identify
+from langneurons.neurons.bootstrap import bootstrap
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.identify import identify
 
 CODES = ("en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw")
 
@@ -74,15 +75,21 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     counts = drawn(32, 14336, 1)
     ours = best(lambda: identify(counts), 5)
-    print(f"identify, 10 x 32 x 14336:           {ours:8.2f} s (scores, tau, exact lambda, curve, margins, table)")
+    print(
+        f"identify, 10 x 32 x 14336:           {ours:8.2f} s (scores, tau, exact lambda, curve, margins, table)"
+    )
     part = counts.probability()[:, :20_000]
     loop = best(lambda: loop_pass(part, 0.1), 2) / 20_000 * 32 * 14336
     print(f"one pass of the Python double loop:  {loop:8.2f} s (20,000 neurons timed, scaled up)")
-    print(f"the 8 passes of its bisection:       {8 * loop:8.2f} s, {8 * loop / ours:.0f} times as long as identify")
+    print(
+        f"the 8 passes of its bisection:       {8 * loop:8.2f} s, {8 * loop / ours:.0f} times as long as identify"
+    )
     blocks = drawn(32, 14336, 10)
     config = IdentifyConfig(bootstrap=200)
     neurons = identify(blocks, config)
-    print(f"200 resamplings of 10 blocks:        {best(lambda: bootstrap(blocks, neurons, config), 1):8.2f} s")
+    print(
+        f"200 resamplings of 10 blocks:        {best(lambda: bootstrap(blocks, neurons, config), 1):8.2f} s"
+    )
     print(f"peak memory so far:                  {peak():8.2f} GiB")
     if asked.big:
         del counts, blocks, neurons, part

@@ -1,7 +1,8 @@
 """Kill a study again and again and see that it ends as an undisturbed run: python bench/killed.py [STUDY] [--kills 20].
 
-Two runs in a folder that is kept: `undisturbed`, and `killed`, which gets SIGKILL at random moments, drawn evenly over
-the time the first one took, and is then let go to its end. Every result must have the same digest.
+Two runs in a folder that is kept: `undisturbed`, and `killed`, which gets SIGKILL at random
+moments, drawn evenly over the time the first one took, and is then let go to its end. Every result
+must have the same digest.
 """
 
 import argparse
@@ -17,7 +18,10 @@ from langneurons import artifacts
 def digests(run: Path) -> dict[str, str]:
     """Digest of each result in a run."""
     manifests = sorted(run.rglob(artifacts.MANIFEST))
-    return {one.parent.relative_to(run).as_posix(): artifacts.read(one.parent).digest for one in manifests}
+    return {
+        one.parent.relative_to(run).as_posix(): artifacts.read(one.parent).digest
+        for one in manifests
+    }
 
 
 def main() -> None:
@@ -30,7 +34,15 @@ def main() -> None:
     asked = parser.parse_args()
 
     def command(name: str) -> list[str]:
-        return [sys.executable, "-m", "langneurons", "run", asked.study, "--out", str(asked.out / name)]
+        return [
+            sys.executable,
+            "-m",
+            "langneurons",
+            "run",
+            asked.study,
+            "--out",
+            str(asked.out / name),
+        ]
 
     began = time.monotonic()
     subprocess.run(command("undisturbed"), check=True)

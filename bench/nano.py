@@ -1,8 +1,9 @@
 """What the embedded model can do, and what silencing does to it: python bench/nano.py [--model nano] [--number 200].
 
-Held-out problems (ways of combining events, and wordings, that training never showed). Greedy accuracy, pass@8,
-perplexities, language neurons with their layers, the silencing matrix with controls, and how well the translator's
-score tells right from wrong. The figures go into the model card.
+Held-out problems (ways of combining events, and wordings, that training never showed). Greedy
+accuracy, pass@8, perplexities, language neurons with their layers, the silencing matrix with
+controls, and how well the translator's score tells right from wrong. The figures go into the model
+card.
 """
 
 import argparse
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from langneurons import models, nano, world
+from langneurons import nano
+from langneurons.align.reward import reward
+from langneurons.ask.local import InProcess
+from langneurons.ask.sample import evaluate, sample
 from langneurons.config import (
     EvaluateConfig,
     IdentifyConfig,
@@ -24,18 +28,16 @@ from langneurons.config import (
     RewardConfig,
     SampleConfig,
 )
-from langneurons.diagonal import dominance, matrix, words
-from langneurons.evaluate import evaluate
-from langneurons.generate import InProcess
-from langneurons.identify import identify
-from langneurons.losses import Losses
-from langneurons.neurons import Neurons
-from langneurons.perplexity import perplexity
-from langneurons.record import record
-from langneurons.responses import Question, Response
-from langneurons.reward import reward
-from langneurons.sample import sample
-from langneurons.stages import layer_stages
+from langneurons.model import loading as models
+from langneurons.neurons.identify import identify
+from langneurons.neurons.layer_stages import layer_stages
+from langneurons.neurons.record import record
+from langneurons.neurons.table import Neurons
+from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import dominance, matrix, words
+from langneurons.silencing.perplexity import perplexity
+from langneurons.texts import world
+from langneurons.texts.responses import Question, Response
 
 WEAK = ("bn", "th", "sw")
 LONGEST = 200
@@ -48,17 +50,24 @@ def sampling(n: int) -> SampleConfig:
 
 def row(name: str, values: dict[str, Any]) -> None:
     """A line of the table: a figure for each language."""
-    print(f"| {name} | {' | '.join(str(values.get(lang, '')) for lang in world.LANGUAGES)} |", flush=True)
+    print(
+        f"| {name} | {' | '.join(str(values.get(lang, '')) for lang in world.LANGUAGES)} |",
+        flush=True,
+    )
 
 
 def head(title: str) -> None:
     """A table's head."""
-    print(f"\n### {title}\n\n| | {' | '.join(world.LANGUAGES)} |\n|---|{'---|' * len(world.LANGUAGES)}")
+    print(
+        f"\n### {title}\n\n| | {' | '.join(world.LANGUAGES)} |\n|---|{'---|' * len(world.LANGUAGES)}"
+    )
 
 
 def accuracy(engine: InProcess, tokenizer: Any, asked: list[Question]) -> None:
     """Greedy accuracy, and whether any of 8 samples is right."""
-    head(f"Accuracy on {len(asked) // len(world.LANGUAGES)} held-out problems a language, in per cent")
+    head(
+        f"Accuracy on {len(asked) // len(world.LANGUAGES)} held-out problems a language, in per cent"
+    )
     config = EvaluateConfig(max_new_tokens=LONGEST)
     greedy = evaluate(engine, asked, config, template="chat", tokenizer=tokenizer)
     row("greedy", {a.lang: round(100 * a.accuracy, 1) for a in greedy.accuracies})
@@ -82,29 +91,52 @@ def gold(number: int, seed: int = 3) -> list[Response]:
         for lang in world.LANGUAGES:
             rng = Random(f"{problem.id} {lang}")
             asked, thought = world.tell(problem, lang, rng), world.think(problem, lang, rng)
-            rows.append(Response(problem.id, lang, f"Q: {asked}\nA:", f" {thought}", 0, problem.answer, True))
+            rows.append(
+                Response(
+                    problem.id, lang, f"Q: {asked}\nA:", f" {thought}", 0, problem.answer, True
+                )
+            )
     return rows
 
 
 def plain(number: int) -> list[Response]:
     """Plain sentences and stories, each with a wording that training never showed where there is one."""
     texts = (
-        (lang, i, world.plain(lang, Random(f"{lang} {i}"), "test")) for lang in world.LANGUAGES for i in range(number)
+        (lang, i, world.plain(lang, Random(f"{lang} {i}"), "test"))
+        for lang in world.LANGUAGES
+        for i in range(number)
     )
     return [Response(f"plain-{i}", lang, "", text) for lang, i, text in texts]
 
 
 def costs(loaded: models.Loaded, responses: list[Response], neurons: Neurons) -> dict[str, float]:
     """Perplexity of each language's texts."""
-    losses = silenced(loaded, responses, neurons, PerplexityConfig(controls=0, settings="specific")).losses
+    losses = silenced(
+        loaded, responses, neurons, PerplexityConfig(controls=0, settings="specific")
+    ).losses
     return {
-        lang: round(float(np.exp(x)), 3) for lang, x in zip(losses.languages, losses.log_perplexity()[0], strict=True)
+        lang: round(float(np.exp(x)), 3)
+        for lang, x in zip(losses.languages, losses.log_perplexity()[0], strict=True)
     }
 
 
-def silenced(loaded: models.Loaded, responses: list[Response], neurons: Neurons, config: PerplexityConfig, **more: Any):
+def silenced(
+    loaded: models.Loaded,
+    responses: list[Response],
+    neurons: Neurons,
+    config: PerplexityConfig,
+    **more: Any,
+):
     """The matrix."""
-    return perplexity(loaded.model, loaded.tokenizer, responses, neurons, config, languages=world.LANGUAGES, **more)
+    return perplexity(
+        loaded.model,
+        loaded.tokenizer,
+        responses,
+        neurons,
+        config,
+        languages=world.LANGUAGES,
+        **more,
+    )
 
 
 def kinds(neurons: Neurons, layers: int) -> None:
@@ -113,11 +145,15 @@ def kinds(neurons: Neurons, layers: int) -> None:
         held = neurons.of_kinds((kind,))
         row(kind, {lang: int(held.member[:, i].sum()) for i, lang in enumerate(neurons.languages)})
     names = ("specific", "related", "general", "none")
-    by_layer = {kind: np.bincount(neurons.layer[neurons.kind == kind], minlength=layers) for kind in names}
+    by_layer = {
+        kind: np.bincount(neurons.layer[neurons.kind == kind], minlength=layers) for kind in names
+    }
     print()
     for kind, counted in by_layer.items():
         print(f"- {kind}: {counted.sum()}, by layer {counted.tolist()}")
-    print(f"- stages: {layer_stages(by_layer['specific'] + by_layer['related'], by_layer['general'])}")
+    print(
+        f"- stages: {layer_stages(by_layer['specific'] + by_layer['related'], by_layer['general'])}"
+    )
 
 
 def silencing(losses: Losses, *, table: bool = True) -> None:
@@ -127,7 +163,16 @@ def silencing(losses: Losses, *, table: bool = True) -> None:
         if table:
             head(f"Change of mean cost per token, x 1000, with {setting} neurons silenced (rows)")
             for i, lang in enumerate(found.languages):
-                row(lang, dict(zip(found.languages, (round(1000 * x, 1) for x in found.change[i]), strict=True)))
+                row(
+                    lang,
+                    dict(
+                        zip(
+                            found.languages,
+                            (round(1000 * x, 1) for x in found.change[i]),
+                            strict=True,
+                        )
+                    ),
+                )
         own = np.nanmean(np.diag(found.change))
         drawn = np.nanmean([np.diag(one) for one in found.controls])
         print(f"\n{words(dominance(found))}")
@@ -145,14 +190,22 @@ def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, nu
     rng, other = Random(0), {}
     english = [r for r in rows if r.lang == "en"]
     foreign = [r for r in rows if r.lang != "en"]
-    for name, change in (("a changed number", lambda r: _one_digit(r, rng)), ("another problem", None)):
-        texts = [change(r) if change else foreign[(i + 9 * 7) % len(foreign)].response for i, r in enumerate(foreign)]
+    for name, change in (
+        ("a changed number", lambda r: _one_digit(r, rng)),
+        ("another problem", None),
+    ):
+        texts = [
+            change(r) if change else foreign[(i + 9 * 7) % len(foreign)].response
+            for i, r in enumerate(foreign)
+        ]
         both = [
             Response(r.question_id, r.lang, "", text, sample_)
             for r, wrong in zip(foreign, texts, strict=True)
             for sample_, text in ((0, r.response), (1, wrong))
         ]
-        scored = reward(translator.model, translator.tokenizer, english + both, RewardConfig()).scored
+        scored = reward(
+            translator.model, translator.tokenizer, english + both, RewardConfig()
+        ).scored
         wins: dict[str, list[bool]] = {}
         for right, wrong in zip(scored[::2], scored[1::2], strict=True):
             wins.setdefault(right.response.lang, []).append(right.score > wrong.score)  # ty: ignore[unsupported-operator]
@@ -175,7 +228,9 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--translator", default="nano")
     parser.add_argument("--number", type=int, default=200, help="held-out problems per language")
-    parser.add_argument("--samples", type=int, default=10, help="responses a question that are recorded")
+    parser.add_argument(
+        "--samples", type=int, default=10, help="responses a question that are recorded"
+    )
     parser.add_argument("--rate", type=float, nargs="+", default=[nano.RATE])
     parser.add_argument("--tau", type=float, default=IdentifyConfig.tau_quantile)
     parser.add_argument("--only", nargs="+", default=["accuracy", "silencing", "translation"])
@@ -188,38 +243,55 @@ def main() -> None:
     )
     folder = nano.folder(asked.model) or Path(asked.model)
     size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file())
-    print(f"{sum(p.numel() for p in loaded.model.parameters()):,} parameters; {folder.parent}: {size / 1e6:.1f} MB")
+    print(
+        f"{sum(p.numel() for p in loaded.model.parameters()):,} parameters; {folder.parent}: {size / 1e6:.1f} MB"
+    )
     engine = InProcess(loaded.model, loaded.tokenizer)
     questions = world.questions("nano", number=asked.number)
     if "accuracy" in asked.only:
         accuracy(engine, loaded.tokenizer, questions)
     if "silencing" in asked.only:
         few = [q for q in questions if int(q.id.rpartition("-")[2]) < asked.number // 4]
-        drawn = sample(engine, few, sampling(asked.samples), template="chat", tokenizer=loaded.tokenizer)
+        drawn = sample(
+            engine, few, sampling(asked.samples), template="chat", tokenizer=loaded.tokenizer
+        )
         responses = [r for r in drawn.responses if r.response.strip()]
-        counts = record(loaded.model, loaded.tokenizer, responses, RecordConfig(), languages=world.LANGUAGES).counts
+        counts = record(
+            loaded.model, loaded.tokenizer, responses, RecordConfig(), languages=world.LANGUAGES
+        ).counts
         shares = counts.probability()
         quantiles = np.quantile(shares, [0.25, 0.5, 0.75, 0.9, 0.95]).round(3).tolist()
         print(f"\nactivation probability, quantiles 25 50 75 90 95: {quantiles}")
         shown = False
         for rate in asked.rate:
-            neurons = identify(counts, IdentifyConfig(rate=rate, tau_quantile=asked.tau, bootstrap=0))
+            neurons = identify(
+                counts, IdentifyConfig(rate=rate, tau_quantile=asked.tau, bootstrap=0)
+            )
             if not shown:
                 head("Perplexity")
                 row("right responses", costs(loaded, gold(asked.number // 4), neurons))
                 row("plain sentences", costs(loaded, plain(asked.number), neurons))
-                row("its own responses", costs(loaded, [r for r in responses if r.sample == 0], neurons))
+                row(
+                    "its own responses",
+                    costs(loaded, [r for r in responses if r.sample == 0], neurons),
+                )
                 shown = True
             head(f"Language neurons, rate {rate}, tau at {asked.tau}")
             kinds(neurons, loaded.model.config.num_hidden_layers)
             rates = dict(zip(counts.languages, shares, strict=True))
             texts = gold(asked.number // 4)
             print("\n#### Silencing, on right responses; random sets matched by layer and rate")
-            silencing(silenced(loaded, texts, neurons, PerplexityConfig(controls=5), rates=rates).losses)
+            silencing(
+                silenced(loaded, texts, neurons, PerplexityConfig(controls=5), rates=rates).losses
+            )
             print("\n#### Silencing, on right responses; random sets matched by layer only")
-            silencing(silenced(loaded, texts, neurons, PerplexityConfig(controls=5)).losses, table=False)
+            silencing(
+                silenced(loaded, texts, neurons, PerplexityConfig(controls=5)).losses, table=False
+            )
     if "translation" in asked.only:
-        translation(models.load(asked.translator, seq2seq=True), engine, loaded.tokenizer, asked.number // 2)
+        translation(
+            models.load(asked.translator, seq2seq=True), engine, loaded.tokenizer, asked.number // 2
+        )
 
 
 if __name__ == "__main__":

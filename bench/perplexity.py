@@ -1,15 +1,19 @@
 """What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape 7b].
 
-The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing silenced: 121
-conditions, under each of which the texts of ten languages are scored. On one model with random weights and real texts
-(responses_mcot7b/mgsm; ten responses to a prompt, made by cutting the real one at ten lengths), or with --nano on the
-embedded model and problems of its own world:
+The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing
+silenced: 121 conditions, under each of which the texts of ten languages are scored. On one model
+with random weights and real texts (responses_mcot7b/mgsm; ten responses to a prompt, made by
+cutting the real one at ten lengths), or with --nano on the embedded model and problems of its own
+world:
 
 - ours: the units of `langneurons perplexity`, as it runs them;
-- bare: the same batches through the same model and its LM head at the scored positions, nothing silenced or scored;
-- one at a time: one text, one condition, all logits, as the released code's way of working, over a sample of the texts.
+- bare: the same batches through the same model and its LM head at the scored positions, nothing
+  silenced or scored;
+- one at a time: one text, one condition, all logits, as the released code's way of working, over a
+  sample of the texts.
 
-Conditions cost the same, so a sample of them is timed, by turns, unit by unit, and scaled up; --conditions 121 for all.
+Conditions cost the same, so a sample of them is timed, by turns, unit by unit, and scaled up;
+--conditions 121 for all.
 """
 
 import argparse
@@ -26,33 +30,45 @@ from record import SAMPLES, SHAPES, added_memory, clock, model_of, texts, train_
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from langneurons import batches, models, world
-from langneurons.loglik import Head
-from langneurons.models import cache_name
-from langneurons.perplexity import Work, run_unit
-from langneurons.responses import Response
-from langneurons.silencing import to_masks
-from langneurons.sites import find_sites, silence
-from langneurons.tally import model_inputs, spread_prompts
-from langneurons.tokens import Tokens, predicting, tokenise
+from langneurons.model import batches
+from langneurons.model import loading as models
+from langneurons.model.forward import model_inputs, spread_prompts
+from langneurons.model.head import Head
+from langneurons.model.loading import cache_name
+from langneurons.model.sites import find_sites, silence
+from langneurons.model.tokens import Tokens, predicting, tokenise
+from langneurons.neurons.sets import to_masks
+from langneurons.silencing.perplexity import Work, run_unit
+from langneurons.texts import world
+from langneurons.texts.responses import Response
 
 CONDITIONS = 1 + 10 * 2 * (1 + 5)
 RATE = 0.01
 """Share of all neurons that a set silences: more than a real one, of one language, does."""
 
 
-def work_on(model: Any, responses: list[Response], rows: list[Tokens], budget: int, *, share: bool = True) -> Work:
+def work_on(
+    model: Any, responses: list[Response], rows: list[Tokens], budget: int, *, share: bool = True
+) -> Work:
     """The work of the stage on these texts."""
     cut = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in rows]
     codes = tuple(dict.fromkeys(r.lang for r in responses))
     plan = batches.plan(responses, cut, codes, blocks=10, budget=budget, share_prompts=share)
-    return Work(model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False)
+    return Work(
+        model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False
+    )
 
 
 def problems(questions: int) -> list[Response]:
     """Ten ways to put the reasoning of each of the first problems of the embedded world, in every language."""
     return [
-        Response(one.id, code, world.tell(one, code, Random(0)), world.think(one, code, Random(sample)), sample)
+        Response(
+            one.id,
+            code,
+            world.tell(one, code, Random(0)),
+            world.think(one, code, Random(sample)),
+            sample,
+        )
         for code in world.LANGUAGES
         for one in world.problems("nano", "test", questions)
         for sample in range(SAMPLES)
@@ -105,14 +121,18 @@ def memory(length: int, vocabulary: int) -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
     parser.add_argument("--questions", type=int, default=2, help="questions per language")
     parser.add_argument("--conditions", type=int, default=3, help="conditions timed, of 121")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--shape", default="111m", choices=SHAPES)
-    parser.add_argument("--nano", action="store_true", help="the embedded model, on word problems of its own world")
+    parser.add_argument(
+        "--nano", action="store_true", help="the embedded model, on word problems of its own world"
+    )
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument("--memory", type=int, nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -148,7 +168,9 @@ def main() -> None:
         at_once = max(1, asked.budget // work.plan.computed(batch))
         groups = [sets[i : i + at_once] for i in range(0, len(sets), at_once)]
         ways = {
-            "ours": lambda batch=batch, groups=groups: [run_unit(work, batch, group) for group in groups],
+            "ours": lambda batch=batch, groups=groups: [
+                run_unit(work, batch, group) for group in groups
+            ],
             "bare": lambda batch=batch: [bare(work, batch) for _ in sets],
             "alone": lambda number=number: one_at_a_time(work, some[number : number + 1], sets[0]),
         }
@@ -157,8 +179,12 @@ def main() -> None:
     spent["alone"] *= len(sets) * tokens / sum(len(row.ids) for row in some)
     scale = CONDITIONS / asked.conditions
     print(f"{'bare forward':<18}{spent['bare'] * scale:10.1f} s   1.000")
-    print(f"{'ours':<18}{spent['ours'] * scale:10.1f} s   {spent['ours'] / spent['bare']:.3f} of bare")
-    layers, head = (sum(p.numel() for p in part.parameters()) for part in (model.model.layers, model.lm_head))
+    print(
+        f"{'ours':<18}{spent['ours'] * scale:10.1f} s   {spent['ours'] / spent['bare']:.3f} of bare"
+    )
+    layers, head = (
+        sum(p.numel() for p in part.parameters()) for part in (model.model.layers, model.lm_head)
+    )
     products = tokens * (layers + head) / (computed * layers + scored * head)
     print(
         f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {spent['alone'] / spent['ours']:.1f} times ours, "
@@ -169,7 +195,10 @@ def main() -> None:
         command = [sys.executable, __file__, "--memory", str(length), str(vocabulary)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks[f"{length:,} tokens of {vocabulary:,}"] = float(done.stdout)
-    print("memory that scoring one text adds: " + "; ".join(f"{name}: {peak:.0f} MiB" for name, peak in peaks.items()))
+    print(
+        "memory that scoring one text adds: "
+        + "; ".join(f"{name}: {peak:.0f} MiB" for name, peak in peaks.items())
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """What recording costs: python bench/record.py [--data FOLDER] [--device cuda --dtype bfloat16 --shape 7b].
 
-In one process, by turns, on one model with random weights and real texts (responses_mcot7b/mgsm; ten responses to a
-prompt, made by cutting the real one at ten lengths):
+In one process, by turns, on one model with random weights and real texts (responses_mcot7b/mgsm;
+ten responses to a prompt, made by cutting the real one at ten lengths):
 
 - ours: `langneurons.tally`, as `langneurons record` runs it;
-- bare: the same batches through the same model without its LM head and with nothing read, all layers to the end;
-- released: what the paper's code does, written as plain hooks: prompt and response, then the prompt alone, one sequence
-  at a time, with the LM head, counts subtracted;
-- TransformerLens and nnsight, where they are installed (`pip install transformer-lens nnsight`): one pass over prompt
-  and response, one sequence at a time, counting response positions.
+- bare: the same batches through the same model without its LM head and with nothing read, all
+  layers to the end;
+- released: what the paper's code does, written as plain hooks: prompt and response, then the prompt
+  alone, one sequence at a time, with the LM head, counts subtracted;
+- TransformerLens and nnsight, where they are installed (`pip install transformer-lens nnsight`):
+  one pass over prompt and response, one sequence at a time, counting response positions.
 
-Ours and bare alternate batch by batch; the others run over a sample of the rows and are scaled by tokens.
+Ours and bare alternate batch by batch; the others run over a sample of the rows and are scaled by
+tokens.
 """
 
 import argparse
@@ -29,18 +31,35 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from langneurons import batches, data
-from langneurons.models import cache_name
-from langneurons.responses import Response
-from langneurons.sites import find_sites
-from langneurons.tally import Tally, model_inputs, run_batch, spread_prompts
-from langneurons.tokens import Tokens, tokenise
+from langneurons.model import batches
+from langneurons.model.forward import model_inputs, spread_prompts
+from langneurons.model.loading import cache_name
+from langneurons.model.sites import find_sites
+from langneurons.model.tokens import Tokens, tokenise
+from langneurons.neurons.tally import Tally, run_batch
+from langneurons.texts.prompts import TEMPLATES, render
+from langneurons.texts.responses import Response
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "111m": {"hidden_size": 640, "intermediate_size": 2176, "num_hidden_layers": 12, "num_attention_heads": 10},
-    "7b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+    "111m": {
+        "hidden_size": 640,
+        "intermediate_size": 2176,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 10,
+    },
+    "7b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    }
     | {"num_key_value_heads": 8},
-    "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    },
 }
 SAMPLES = 10
 
@@ -51,9 +70,11 @@ def texts(folder: Path, questions: int) -> list[Response]:
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text("utf-8").splitlines()[:questions]:
             row = json.loads(line)
-            prompt = data.render(data.TEMPLATES["mathoctopus"], row["question"], row["lang"])
+            prompt = render(TEMPLATES["mathoctopus"], row["question"], row["lang"])
             for sample in range(SAMPLES):
-                kept = row["response"][: max(8, len(row["response"]) * (SAMPLES + sample + 1) // (2 * SAMPLES))]
+                kept = row["response"][
+                    : max(8, len(row["response"]) * (SAMPLES + sample + 1) // (2 * SAMPLES))
+                ]
                 out.append(Response(row["id"], row["lang"], prompt, kept, sample))
     return out
 
@@ -62,7 +83,9 @@ def train_tokenizer(responses: list[Response]) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer of the texts themselves."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=8000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=8000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     tokenizer.train_from_iterator({r.prompt + r.response for r in responses}, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
@@ -107,7 +130,12 @@ def bare(model: Any, plan: batches.Plan, batch: batches.Batch) -> None:
 @torch.inference_mode()
 def released(model: Any, rows: list[Tokens]) -> None:
     """Two passes, one sequence at a time, with the LM head; hooks that count into one tensor, as the paper's code."""
-    total = torch.zeros(len(model.model.layers), model.config.intermediate_size, dtype=torch.int64, device=model.device)
+    total = torch.zeros(
+        len(model.model.layers),
+        model.config.intermediate_size,
+        dtype=torch.int64,
+        device=model.device,
+    )
     sign = 1
 
     def hook(i: int) -> Callable[..., None]:
@@ -116,7 +144,10 @@ def released(model: Any, rows: list[Tokens]) -> None:
 
         return count
 
-    handles = [layer.mlp.act_fn.register_forward_hook(hook(i)) for i, layer in enumerate(model.model.layers)]
+    handles = [
+        layer.mlp.act_fn.register_forward_hook(hook(i))
+        for i, layer in enumerate(model.model.layers)
+    ]
     for sign in (1, -1):
         for row in rows:
             ids = row.ids if sign > 0 else row.ids[~row.counted]
@@ -131,13 +162,17 @@ def transformer_lens(model: Any, tokenizer: Any, rows: list[Tokens]) -> Callable
         library = import_module("transformer_lens.model_bridge")
     except ImportError:
         return None
-    bridge = library.TransformerBridge.boot_transformers("bench/llama", hf_model=model, tokenizer=tokenizer)
+    bridge = library.TransformerBridge.boot_transformers(
+        "bench/llama", hf_model=model, tokenizer=tokenizer
+    )
     layers = model.config.num_hidden_layers
     names = [f"blocks.{i}.mlp.gate.hook_out" for i in range(layers)]
 
     @torch.inference_mode()
     def run() -> None:
-        total = torch.zeros(layers, model.config.intermediate_size, dtype=torch.int64, device=model.device)
+        total = torch.zeros(
+            layers, model.config.intermediate_size, dtype=torch.int64, device=model.device
+        )
         for row in rows:
             counted = torch.from_numpy(row.counted).to(model.device)
 
@@ -145,7 +180,9 @@ def transformer_lens(model: Any, tokenizer: Any, rows: list[Tokens]) -> Callable
                 total[int(hook.name.split(".")[1])] += (value[0][counted] > 0).sum(0)
 
             ids = torch.from_numpy(row.ids[None]).long().to(model.device)
-            bridge.run_with_hooks(ids, fwd_hooks=[(name, count) for name in names], return_type=None)
+            bridge.run_with_hooks(
+                ids, fwd_hooks=[(name, count) for name in names], return_type=None
+            )
         assert total.sum() > 0
 
     return run
@@ -162,7 +199,9 @@ def nnsight(model: Any, tokenizer: Any, rows: list[Tokens]) -> Callable[[], None
 
     @torch.inference_mode()
     def run() -> None:
-        total = torch.zeros(layers, model.config.intermediate_size, dtype=torch.int64, device=model.device)
+        total = torch.zeros(
+            layers, model.config.intermediate_size, dtype=torch.int64, device=model.device
+        )
         for row in rows:
             counted = torch.from_numpy(row.counted).to(model.device)
             ids = torch.from_numpy(row.ids[None]).long().to(model.device)
@@ -211,7 +250,9 @@ def memory(responses: int) -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
     parser.add_argument("--questions", type=int, default=2, help="questions per language")
     parser.add_argument("--rows", type=int, default=12, help="rows that the slow ways run over")
@@ -219,7 +260,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--shape", default="111m", choices=SHAPES)
     parser.add_argument("--budget", type=int, default=1024)
-    parser.add_argument("--save", type=Path, help="only save the model and its tokenizer to this folder")
+    parser.add_argument(
+        "--save", type=Path, help="only save the model and its tokenizer to this folder"
+    )
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.memory:
@@ -234,7 +277,11 @@ def main() -> None:
         return
     rows = tokenise(tokenizer, responses)
     plan = batches.plan(
-        responses, rows, tuple(dict.fromkeys(r.lang for r in responses)), blocks=10, budget=asked.budget
+        responses,
+        rows,
+        tuple(dict.fromkeys(r.lang for r in responses)),
+        blocks=10,
+        budget=asked.budget,
     )
     sites = find_sites(model)
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
@@ -245,7 +292,9 @@ def main() -> None:
     )
     both = sum(len(row.ids) for row in rows)
     alone = sum(int((~row.counted).sum()) for row in rows)
-    print(f"the same responses are {both:,} tokens with a prompt each; two passes read {both + alone:,}")
+    print(
+        f"the same responses are {both:,} tokens with a prompt each; two passes read {both + alone:,}"
+    )
     tally, spent = Tally(plan, sites), {"ours": 0.0, "bare": 0.0}
     run_batch(model, sites, plan, plan.batches[-1])
     bare(model, plan, plan.batches[-1])
@@ -271,12 +320,18 @@ def main() -> None:
             continue
         run()
         seconds = min(clock(asked.device, run) for _ in range(2)) * scale
-        print(f"{name:<18}{seconds:9.2f} s   {seconds / spent['ours']:.1f} times ours ({len(some)} rows, scaled up)")
+        print(
+            f"{name:<18}{seconds:9.2f} s   {seconds / spent['ours']:.1f} times ours ({len(some)} rows, scaled up)"
+        )
     peaks = {}
     for count in (2000, 20000):
         command = [sys.executable, __file__, "--memory", str(count)]
-        peaks[count] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    print(f"memory that 2,000 and 20,000 responses add: {peaks[2000]:.0f} and {peaks[20000]:.0f} MiB, smallest model")
+        peaks[count] = float(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
+    print(
+        f"memory that 2,000 and 20,000 responses add: {peaks[2000]:.0f} and {peaks[20000]:.0f} MiB, smallest model"
+    )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """What scoring costs: python bench/reward.py [--data FOLDER] [--questions 2] [--shape nano|60m|600m] [--device cuda].
 
-The same pairs of real texts (responses_mcot7b/mgsm; ten responses to a question and ten English references, made by
-cutting the real ones at ten lengths) through a translation model with random weights:
+The same pairs of real texts (responses_mcot7b/mgsm; ten responses to a question and ten English
+references, made by cutting the real ones at ten lengths) through a translation model with random
+weights:
 
-- ours: `langneurons.translation`, as `langneurons reward` runs it: equal pairs once, every text encoded once, batches
-  by length;
-- one at a time: one pair, one forward pass, over a sample of the pairs and scaled by the number of all.
+- ours: `langneurons.translation`, as `langneurons reward` runs it: equal pairs once, every text
+  encoded once, batches by length;
+- one at a time: one pair, one forward pass, over a sample of the pairs and scaled by the number of
+  all.
 
-The last line is how much more arithmetic one pair at a time does (products with the weights; attention is little beside
-them): what lies beyond that factor is what calls cost, and how much faster the machine multiplies many rows.
+The last line is how much more arithmetic one pair at a time does (products with the weights;
+attention is little beside them): what lies beyond that factor is what calls cost, and how much
+faster the machine multiplies many rows.
 
-With --responses FOLDER --translator MODEL the responses and the model are real, and equal pairs are as frequent as they
-are in what a model says.
+With --responses FOLDER --translator MODEL the responses and the model are real, and equal pairs are
+as frequent as they are in what a model says.
 """
 
 import argparse
@@ -27,10 +30,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import M2M100Config, M2M100ForConditionalGeneration, PreTrainedTokenizerFast
 
-from langneurons import data, translation
-from langneurons import models as library
-from langneurons.reward import clean, references
-from langneurons.translation import Text, Translation
+from langneurons.align import translator as translation
+from langneurons.align.reward import clean, references
+from langneurons.align.translator import Text, Translation
+from langneurons.model import loading as library
+from langneurons.texts.rows import read_responses
 
 SHAPES: dict[str, dict[str, Any]] = {
     "nano": {"d_model": 128, "ffn": 512, "layers": 2, "heads": 4, "vocabulary": 4_096},
@@ -49,7 +53,10 @@ def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
             rows.setdefault(row["id"], {})[row["lang"]] = row["response"]
 
     def cut(text: str, code: str) -> list[Text]:
-        return [Text(code, text[: max(8, len(text) * (CUTS + i + 1) // (2 * CUTS))]) for i in range(CUTS)]
+        return [
+            Text(code, text[: max(8, len(text) * (CUTS + i + 1) // (2 * CUTS))])
+            for i in range(CUTS)
+        ]
 
     return [
         (text, cut(said["en"], "en"))
@@ -62,11 +69,14 @@ def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
 
 def real(path: Path) -> list[tuple[Text, list[Text]]]:
     """The responses at a path, each with the English references of its question."""
-    said = data.read_responses(path)
+    said = read_responses(path)
     english = references([one for one in said if one.lang == "en"]).texts
     others = [one for one in said if one.lang != "en"]
     return [
-        (Text(one.lang, clean(one.response)), [Text("en", text) for text in english.get(one.question_id, [])])
+        (
+            Text(one.lang, clean(one.response)),
+            [Text("en", text) for text in english.get(one.question_id, [])],
+        )
         for one in others
     ]
 
@@ -75,11 +85,24 @@ def tokenizer_of(held: list[tuple[Text, list[Text]]], size: int) -> PreTrainedTo
     """A byte-level tokenizer of the texts themselves, with a token for each language."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    special = ["<s>", "<pad>", "</s>", "<unk>", *sorted({f"__{text.lang}__" for text, _ in held}), "__en__"]
+    special = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *sorted({f"__{text.lang}__" for text, _ in held}),
+        "__en__",
+    ]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=special)
-    tokenizer.train_from_iterator({text.text for one, others in held for text in (one, *others)}, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=alphabet, special_tokens=special
+    )
+    tokenizer.train_from_iterator(
+        {text.text for one, others in held for text in (one, *others)}, trainer
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
 
 
 def model_of(shape: str, device: str, dtype: str) -> Any:
@@ -89,7 +112,12 @@ def model_of(shape: str, device: str, dtype: str) -> Any:
     sides = {f"{side}_{name}": size[key] for side in ("encoder", "decoder")
              for name, key in (("layers", "layers"), ("attention_heads", "heads"), ("ffn_dim", "ffn"))}  # fmt: skip
     config = M2M100Config(vocab_size=size["vocabulary"], d_model=size["d_model"], **sides)
-    return M2M100ForConditionalGeneration(config).eval().requires_grad_(False).to(device, getattr(torch, dtype))
+    return (
+        M2M100ForConditionalGeneration(config)
+        .eval()
+        .requires_grad_(False)
+        .to(device, getattr(torch, dtype))
+    )
 
 
 def clock(device: str, work: Callable[[], Any]) -> tuple[float, Any]:
@@ -104,20 +132,32 @@ def clock(device: str, work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 @torch.inference_mode()
-def one_at_a_time(model: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]) -> list[float]:
+def one_at_a_time(
+    model: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]
+) -> list[float]:
     """Log-probability of each target after its language token, one forward pass a pair."""
     out = []
     for pair in pairs:
         source, target = (
-            torch.from_numpy(ids)[None].long().to(model.device) for ids in (sources[pair.source], targets[pair.target])
+            torch.from_numpy(ids)[None].long().to(model.device)
+            for ids in (sources[pair.source], targets[pair.target])
         )
-        before = torch.cat((torch.full_like(target[:, :1], model.config.decoder_start_token_id), target[:, :-1]), dim=1)
-        logits = model(input_ids=source, decoder_input_ids=before, use_cache=False).logits[0].float()
-        out.append(-float(torch.nn.functional.cross_entropy(logits, target[0], reduction="none")[1:].sum()))
+        before = torch.cat(
+            (torch.full_like(target[:, :1], model.config.decoder_start_token_id), target[:, :-1]),
+            dim=1,
+        )
+        logits = (
+            model(input_ids=source, decoder_input_ids=before, use_cache=False).logits[0].float()
+        )
+        out.append(
+            -float(torch.nn.functional.cross_entropy(logits, target[0], reduction="none")[1:].sum())
+        )
     return out
 
 
-def arithmetic(config: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]) -> tuple[float, float]:
+def arithmetic(
+    config: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]
+) -> tuple[float, float]:
     """Multiplications with the weights, without padding: every source encoded once, and once for each of its pairs."""
     d, layers = config.d_model, config.decoder_layers
     encode = config.encoder_layers * (4 * d * d + 2 * d * config.encoder_ffn_dim)
@@ -130,7 +170,9 @@ def arithmetic(config: Any, sources: list[Any], targets: list[Any], pairs: list[
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
     parser.add_argument("--questions", type=int, default=1, help="questions per language")
     parser.add_argument("--sample", type=int, default=40, help="pairs that the slow way runs over")
@@ -143,7 +185,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.responses:
         held = real(asked.responses)
-        loaded = library.load(asked.translator, device=asked.device, dtype=asked.dtype, seq2seq=True)
+        loaded = library.load(
+            asked.translator, device=asked.device, dtype=asked.dtype, seq2seq=True
+        )
         tokenizer, model = loaded.tokenizer, loaded.model
     else:
         held = texts(asked.data, asked.questions)
@@ -151,12 +195,20 @@ def main() -> None:
             tokenizer_of(held, min(8000, SHAPES[asked.shape]["vocabulary"])),
             model_of(asked.shape, asked.device, asked.dtype),
         )
-    tokens = translation.language_tokens(tokenizer, sorted({text.lang for text, _ in held} | {"en"}))
+    tokens = translation.language_tokens(
+        tokenizer, sorted({text.lang for text, _ in held} | {"en"})
+    )
     said = list(dict.fromkeys(text for text, _ in held))
     english = list(dict.fromkeys(text for _, others in held for text in others))
     place = {text: i for i, text in enumerate(said)}, {text: i for i, text in enumerate(english)}
-    pairs = list(dict.fromkeys(Translation(place[0][one], place[1][other]) for one, others in held for other in others))
-    sources, targets = (translation.encode(tokenizer, rows, tokens, 512)[0] for rows in (said, english))
+    pairs = list(
+        dict.fromkeys(
+            Translation(place[0][one], place[1][other]) for one, others in held for other in others
+        )
+    )
+    sources, targets = (
+        translation.encode(tokenizer, rows, tokens, 512)[0] for rows in (said, english)
+    )
     budget = asked.budget or (4096 if asked.device == "cpu" else 8192)
     chunks = translation.plan(sources, targets, pairs, budget)
     whole = sum(len(others) for _, others in held)
@@ -177,13 +229,19 @@ def main() -> None:
 
     seconds, _ = clock(asked.device, run)
     some = [i * len(pairs) // asked.sample for i in range(asked.sample)]
-    slow, single = clock(asked.device, lambda: one_at_a_time(model, sources, targets, [pairs[i] for i in some]))
+    slow, single = clock(
+        asked.device, lambda: one_at_a_time(model, sources, targets, [pairs[i] for i in some])
+    )
     slow *= whole / len(some)
     print(f"{'ours':<16}{seconds:9.2f} s  {whole / seconds:9.1f} pairs a second")
-    print(f"{'one at a time':<16}{slow:9.2f} s  {whole / slow:9.1f} pairs a second, {slow / seconds:.1f} times ours")
+    print(
+        f"{'one at a time':<16}{slow:9.2f} s  {whole / slow:9.1f} pairs a second, {slow / seconds:.1f} times ours"
+    )
     fast, plain = arithmetic(model.config, sources, targets, pairs)
     print(f"{'arithmetic':<16}{plain * whole / len(pairs) / fast:.2f} times ours, one at a time")
-    print(f"largest difference of a summed log-probability: {np.abs(ours[some] - single).max():.2g}")
+    print(
+        f"largest difference of a summed log-probability: {np.abs(ours[some] - single).max():.2g}"
+    )
 
 
 if __name__ == "__main__":

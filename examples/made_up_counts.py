@@ -2,9 +2,10 @@
 
     python examples/made_up_counts.py --out runs/demo/counts
 
-No model was run. 24 layers of 1,024 neurons, 10 languages, 10 blocks. A few neurons are planted: active in one language
-(first and last layers), in two to nine (likewise), in all (middle and last layers); every other neuron is active at
-random at some low rate, which differs a little between languages. Blocks differ a little, as questions do.
+No model was run. 24 layers of 1,024 neurons, 10 languages, 10 blocks. A few neurons are planted:
+active in one language (first and last layers), in two to nine (likewise), in all (middle and last
+layers); every other neuron is active at random at some low rate, which differs a little between
+languages. Blocks differ a little, as questions do.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import artifacts
-from langneurons.counts import Counts
+from langneurons.neurons.counts import Counts
 
 LANGUAGES = ("en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw")
 LAYERS, WIDTH, BLOCKS, TOKENS = 24, 1024, 10, 3000
@@ -56,9 +57,13 @@ def make(seed: int = 0) -> MadeUp:
                 at = next(spots)
                 # English, which a model sees most, has the fewest neurons of its own.
                 weight = np.where(np.array(LANGUAGES) == "en", 0.1, 1.0)
-                size = {"specific": 1, "related": rng.integers(2, languages), "general": languages}[name]
+                size = {"specific": 1, "related": rng.integers(2, languages), "general": languages}[
+                    name
+                ]
                 chosen = rng.choice(languages, size, replace=False, p=weight / weight.sum())
-                probability[:, layer, at] = rng.uniform(0.001, 0.02 if name == "specific" else 0.08, languages)
+                probability[:, layer, at] = rng.uniform(
+                    0.001, 0.02 if name == "specific" else 0.08, languages
+                )
                 probability[chosen, layer, at] = rng.uniform(0.5, 0.98, size)
                 member[chosen, layer, at] = True
                 kind[layer, at] = name
@@ -72,7 +77,9 @@ def make(seed: int = 0) -> MadeUp:
 
 def main() -> None:
     """Write the counts to a folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

@@ -14,7 +14,9 @@ from langneurons.errors import FormatError, InputError, MismatchError, OutputErr
 
 
 def write(folder: Path, value: int = 1, config: dict | None = None) -> None:
-    with artifacts.writing(folder, "counts", "test", config or {"rate": 0.01}, {"a": "1" * 64}) as draft:
+    with artifacts.writing(
+        folder, "counts", "test", config or {"rate": 0.01}, {"a": "1" * 64}
+    ) as draft:
         draft.tensors("x.safetensors", {"x": np.full(3, value)}, {"languages": ["en"]})
         draft.facts["note"] = "hand-made"
 
@@ -99,7 +101,9 @@ KILLED = """
 
 
 def test_killed_while_writing(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / "x"], check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / "x"], check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "x").exists()
     assert len(list(tmp_path.iterdir())) == 1, "the draft is left, hidden"
@@ -155,7 +159,9 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; counts or neurons from langneurons are needed"):
+    with pytest.raises(
+        InputError, match="does not exist; counts or neurons from langneurons are needed"
+    ):
         artifacts.read(tmp_path / "x", "counts", "neurons")
     with pytest.raises(InputError, match=r"has no manifest\.json"):
         artifacts.read(tmp_path, "counts")
@@ -177,7 +183,9 @@ def test_a_manifest_of_the_future(tmp_path: Path) -> None:
     write(tmp_path / "x")
     path = tmp_path / "x" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"format": 99}), "utf-8")
-    with pytest.raises(FormatError, match="has format 99; this version of langneurons reads format 1"):
+    with pytest.raises(
+        FormatError, match="has format 99; this version of langneurons reads format 1"
+    ):
         artifacts.read(tmp_path / "x")
 
 
@@ -193,7 +201,9 @@ def test_find_looks_one_level_down(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["/proc/nowhere/x", "/dev/null/x"])
 def test_unwritable(where: str) -> None:
-    with pytest.raises(OutputError, match=f"cannot write {where}: .*choose another place with --out"):
+    with pytest.raises(
+        OutputError, match=f"cannot write {where}: .*choose another place with --out"
+    ):
         write(Path(where))
     with pytest.raises(OutputError, match=f"cannot write {where}"):
         artifacts.write_file(Path(where), b"x")
@@ -247,7 +257,9 @@ def test_no_room_for_the_file(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize("what", ["tensors", "table", "bytes"])
 def test_full_disk(tmp_path: Path, what: str) -> None:
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", tmp_path], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", tmp_path],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("a small disk can be mounted by root only")

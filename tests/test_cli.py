@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Outcome
 from langneurons import artifacts
-from langneurons.counts import Counts
-from langneurons.neurons import Neurons
-from test_formats import MASK, MODEL, Hostile, activation
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.table import Neurons
+from support.command import Outcome, refused
+from support.pickles import MASK, MODEL, Hostile, activation
 
 LANGS = ("en", "ru", "zh", "sw")
 
@@ -38,20 +38,30 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory, langneurons) -> 
     where = tmp_path_factory.mktemp("runs") / "mine"
     for words in (
         ("import", "njunlp", folder, "--out", where / "counts"),
-        ("identify", where / "counts", "--out", where / "neurons", "--rate", "0.05", "--tau-quantile", "0.8"),
-        ("identify", where / "counts", "--out", where / "wider", "--rate", "0.1", "--tau-quantile", "0.8"),
+        (
+            "identify",
+            where / "counts",
+            "--out",
+            where / "neurons",
+            "--rate",
+            "0.05",
+            "--tau-quantile",
+            "0.8",
+        ),
+        (
+            "identify",
+            where / "counts",
+            "--out",
+            where / "wider",
+            "--rate",
+            "0.1",
+            "--tau-quantile",
+            "0.8",
+        ),
     ):
         done = langneurons(*words)
         assert done.status == 0, done.err
     return where
-
-
-def refused(done: Outcome, what: str) -> None:
-    """Exit status 2, one line that says so, no traceback."""
-    assert done.status == 2, (done.out, done.err)
-    assert done.err.startswith("langneurons: ")
-    assert done.err.count("\n") == 1, done.err
-    assert what in done.err, done.err
 
 
 def test_help_names_every_command(langneurons) -> None:
@@ -78,7 +88,9 @@ def test_import_says_what_it_found(folder: Path, tmp_path: Path, langneurons) ->
 
 
 def test_identify_says_what_it_found(run: Path, langneurons) -> None:
-    done = langneurons("identify", run / "counts", "--out", run / "neurons", "--rate", 0.05, "--tau-quantile", 0.8)
+    done = langneurons(
+        "identify", run / "counts", "--out", run / "neurons", "--rate", 0.05, "--tau-quantile", 0.8
+    )
     assert done.status == 0
     assert done.err == f"{run / 'neurons'} is up to date; nothing to do\n"
     assert done.out.startswith("lambda")
@@ -88,18 +100,37 @@ def test_identify_says_what_it_found(run: Path, langneurons) -> None:
 
 
 def test_json_and_text_agree_with_the_table(run: Path, langneurons) -> None:
-    words = ("identify", run / "counts", "--out", run / "neurons", "--rate", 0.05, "--tau-quantile", 0.8)
+    words = (
+        "identify",
+        run / "counts",
+        "--out",
+        run / "neurons",
+        "--rate",
+        0.05,
+        "--tau-quantile",
+        0.8,
+    )
     said = langneurons(*words, "--json").json
     neurons = Neurons.from_table(artifacts.read(run / "neurons").table("neurons.parquet"))
     assert said["lambda"] == neurons.rule.lam.value  # ty: ignore
     assert said["selected"] == 15 == sum(said["shared_by"])
     assert said["classes"]["specific"] == (neurons.kind == "specific").sum()
-    assert f"lambda* = {said['lambda']:.5f}" in langneurons(*words).out or said["lambda_status"] != "bound"
+    assert (
+        f"lambda* = {said['lambda']:.5f}" in langneurons(*words).out
+        or said["lambda_status"] != "bound"
+    )
 
 
 def test_other_settings_are_refused_or_forced(run: Path, tmp_path: Path, langneurons) -> None:
     shutil.copytree(run, tmp_path / "run")
-    words = ("identify", tmp_path / "run" / "counts", "--out", tmp_path / "run" / "neurons", "--rate", 0.1)
+    words = (
+        "identify",
+        tmp_path / "run" / "counts",
+        "--out",
+        tmp_path / "run" / "neurons",
+        "--rate",
+        0.1,
+    )
     refused(langneurons(*words), "rate 0.05 there, 0.1 now; tau_quantile 0.8 there, 0.95 now")
     forced = langneurons(*words, "--tau-quantile", 0.7, "--force", "--json")
     assert forced.status == 0, forced.err
@@ -120,7 +151,9 @@ def test_export_and_import_again(run: Path, tmp_path: Path, langneurons) -> None
     assert json.loads((tmp_path / "mask.pt.json").read_text("utf-8"))["languages"] == list(LANGS)
     done = langneurons("import", "lape", tmp_path / "mask.pt", "--out", tmp_path / "back")
     assert done.status == 0, done.err
-    done = langneurons("compare", run / "neurons", tmp_path / "back", "--out", tmp_path / "same", "--json")
+    done = langneurons(
+        "compare", run / "neurons", tmp_path / "back", "--out", tmp_path / "same", "--json"
+    )
     for row in done.json["overlap"]:
         if row["kind"] != "general" and row["before neurons"]:
             assert row["ratio"] == 1.0
@@ -131,12 +164,25 @@ def test_compare_says_how_far_they_agree(run: Path, tmp_path: Path, langneurons)
     assert done.status == 0, done.err
     assert done.out.splitlines()[1].split()[:2] == ["specific", "all"]
     assert (tmp_path / "c" / "overlap.csv").read_text("utf-8").startswith("after,kind,language,")
-    refused(langneurons("compare", run / "neurons", "--out", tmp_path / "d"), "needs at least two folders")
+    refused(
+        langneurons("compare", run / "neurons", "--out", tmp_path / "d"),
+        "needs at least two folders",
+    )
 
 
 def test_compare_refuses_another_models_neurons(run: Path, tmp_path: Path, langneurons) -> None:
     torch.save(MASK, tmp_path / "m.pth")
-    words = ("import", "lape", tmp_path / "m.pth", "--out", tmp_path / "m", "--languages", "en,zh,vi", "--width", 4)
+    words = (
+        "import",
+        "lape",
+        tmp_path / "m.pth",
+        "--out",
+        tmp_path / "m",
+        "--languages",
+        "en,zh,vi",
+        "--width",
+        4,
+    )
     assert langneurons(*words).status == 0
     done = langneurons("compare", run / "neurons", tmp_path / "m", "--out", tmp_path / "c")
     refused(done, "two different models: layers 2 x 150 in the first, 2 x 4 in the second")
@@ -149,12 +195,23 @@ def test_report_of_a_run_with_two_tables(run: Path, tmp_path: Path, langneurons)
     assert (tmp_path / "page.html").stat().st_size > 500_000
     assert (tmp_path / "page" / "layers.svg").read_text("utf-8").startswith("<svg")
     assert (tmp_path / "page" / "layers.png").read_bytes().startswith(b"\x89PNG")
-    refused(langneurons("report", run, "--neurons", "nothing"), "(there: neurons, wider); choose with --neurons")
+    refused(
+        langneurons("report", run, "--neurons", "nothing"),
+        "(there: neurons, wider); choose with --neurons",
+    )
 
 
 def test_report_of_a_mask(tmp_path: Path, langneurons) -> None:
     torch.save(MASK, tmp_path / "m.pth")
-    words = ("import", "lape", tmp_path / "m.pth", "--out", tmp_path / "m", "--languages", "en,zh,vi")
+    words = (
+        "import",
+        "lape",
+        tmp_path / "m.pth",
+        "--out",
+        tmp_path / "m",
+        "--languages",
+        "en,zh,vi",
+    )
     assert langneurons(*words).status == 0
     done = langneurons("report", tmp_path / "m", "--json")
     assert done.status == 0, done.err
@@ -168,8 +225,14 @@ def broken(folder: Path, tmp_path: Path) -> Path:
 def test_bad_input_of_import(folder: Path, tmp_path: Path, langneurons) -> None:
     out = ("--out", tmp_path / "out")
     refused(langneurons("import", "njunlp", tmp_path / "nowhere", *out), "is not a folder")
-    refused(langneurons("import", "njunlp", folder, *out, "--languages", "en,th"), "has no activation.th.")
-    refused(langneurons("import", "njunlp", folder, *out, "--languages", "en,,zh"), "give each code once")
+    refused(
+        langneurons("import", "njunlp", folder, *out, "--languages", "en,th"),
+        "has no activation.th.",
+    )
+    refused(
+        langneurons("import", "njunlp", folder, *out, "--languages", "en,,zh"),
+        "give each code once",
+    )
     refused(langneurons("import", "lape", folder, *out), "is a folder; give LAPE's mask file")
     bad = broken(folder, tmp_path)
     (bad / f"activation.zh.{MODEL}.pt").unlink()
@@ -181,13 +244,18 @@ def test_bad_input_of_import(folder: Path, tmp_path: Path, langneurons) -> None:
     activation(bad, "zh", torch.ones((2, 150), dtype=torch.int64), 0)
     refused(langneurons("import", "njunlp", bad, *out), "no response token is left for zh")
     torch.save(Hostile(tmp_path / "executed"), bad / f"activation.zh.{MODEL}.pt")
-    refused(langneurons("import", "njunlp", bad, *out), "holds code, not only tensors, and was refused")
+    refused(
+        langneurons("import", "njunlp", bad, *out), "holds code, not only tensors, and was refused"
+    )
     assert not (tmp_path / "executed").exists()
     good = folder / f"activation.zh.{MODEL}.pt"
     (bad / good.name).write_bytes(good.read_bytes()[:900])
     refused(langneurons("import", "njunlp", bad, *out), "is damaged")
     torch.save(MASK, tmp_path / "m.pth")
-    refused(langneurons("import", "lape", tmp_path / "m.pth", *out), "name them in order with --languages")
+    refused(
+        langneurons("import", "lape", tmp_path / "m.pth", *out),
+        "name them in order with --languages",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -200,18 +268,34 @@ def test_bad_input_of_identify(run: Path, folder: Path, tmp_path: Path, langneur
     refused(langneurons(*words, "--tau", 0.9), "Unknown option")
     refused(langneurons(*words, "--method", "magic"), "magic")
     refused(langneurons("identify", run / "counts"), "--out")
-    refused(langneurons("identify", run / "neurons", "--out", tmp_path / "out"), "holds neurons; counts are needed")
-    refused(langneurons("identify", tmp_path / "nowhere", "--out", tmp_path / "out"), "does not exist")
+    refused(
+        langneurons("identify", run / "neurons", "--out", tmp_path / "out"),
+        "holds neurons; counts are needed",
+    )
+    refused(
+        langneurons("identify", tmp_path / "nowhere", "--out", tmp_path / "out"), "does not exist"
+    )
     refused(langneurons("frobnicate"), "frobnicate")
-    assert langneurons("import", "njunlp", folder, "--out", tmp_path / "one", "--languages", "en").status == 0
+    assert (
+        langneurons(
+            "import", "njunlp", folder, "--out", tmp_path / "one", "--languages", "en"
+        ).status
+        == 0
+    )
     done = langneurons("identify", tmp_path / "one", "--out", tmp_path / "out")
     refused(done, "these counts hold one language")
     assert not (tmp_path / "out").exists()
 
 
 def test_unwritable_output(run: Path, tmp_path: Path, langneurons) -> None:
-    refused(langneurons("identify", run / "counts", "--out", "/proc/nowhere/x"), "cannot write /proc/nowhere/x")
-    refused(langneurons("export", "lape", run / "neurons", "--out", "/proc/x/m.pt"), "cannot write /proc/x/m.pt")
+    refused(
+        langneurons("identify", run / "counts", "--out", "/proc/nowhere/x"),
+        "cannot write /proc/nowhere/x",
+    )
+    refused(
+        langneurons("export", "lape", run / "neurons", "--out", "/proc/x/m.pt"),
+        "cannot write /proc/x/m.pt",
+    )
     refused(langneurons("report", run, "--out", "/proc/x/page.html"), "cannot write /proc/x")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep me", "utf-8")
@@ -224,7 +308,10 @@ def test_full_disk(run: Path, tmp_path: Path) -> None:
     """No file may grow beyond 4 KiB, as on a disk that is full."""
     words = f"identify {run / 'counts'} --out {tmp_path / 'full'} --rate 0.1 --tau-quantile 0.8"
     command = ["bash", "-c", f"ulimit -f 4; exec {sys.executable} -m langneurons {words}"]
-    refused(Outcome(subprocess.run(command, capture_output=True, text=True, check=False)), "File too large; free space")
+    refused(
+        Outcome(subprocess.run(command, capture_output=True, text=True, check=False)),
+        "File too large; free space",
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,6 +324,11 @@ def test_traceback_when_asked(tmp_path: Path, langneurons) -> None:
 
 def test_missing_extra_says_what_to_install(run: Path, tmp_path: Path, langneurons) -> None:
     """Stand-ins that fail to import, as an environment without the extra does."""
-    (tmp_path / "vl_convert.py").write_text("raise ModuleNotFoundError('no', name='vl_convert')", "utf-8")
+    (tmp_path / "vl_convert.py").write_text(
+        "raise ModuleNotFoundError('no', name='vl_convert')", "utf-8"
+    )
     done = langneurons("report", run, env={"PYTHONPATH": str(tmp_path)})
-    refused(done, "vl-convert-python is not installed; the report needs: pip install 'langneurons[report]'")
+    refused(
+        done,
+        "vl-convert-python is not installed; the report needs: pip install 'langneurons[report]'",
+    )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from langneurons.cli import app
+from support.places import ROOT
 
 PAGES = [ROOT / "docs" / "paper-run.md", ROOT / "docs" / "paper.md"]
 
@@ -16,7 +16,9 @@ def commands(page: Path) -> list[list[str]]:
     """Words of each command of ours in the page's code, without what starts it."""
     blocks = re.findall(r"^```\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    ours = [re.split(r"(?:^|-m )langneurons ", line, maxsplit=1) for line in lines if "#" not in line]
+    ours = [
+        re.split(r"(?:^|-m )langneurons ", line, maxsplit=1) for line in lines if "#" not in line
+    ]
     return [shlex.split(parts[1]) for parts in ours if len(parts) == 2]
 
 

@@ -1,57 +1,137 @@
-"""Imports go strictly downwards: a module imports only from lower layers. The table is the one in docs/design.md."""
+"""The house: packages import one way, and nothing that reads texts, counts or pages loads torch."""
 
 import ast
 import re
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from support.places import ROOT
+
 SOURCE = ROOT / "src" / "langneurons"
 
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("root",),
+    ("texts",),
+    ("model",),
+    ("neurons",),
+    ("ask", "silencing", "align"),
+    ("compare",),
+    ("report",),
+    ("study",),
+    ("cli",),
+)
+"""Packages from the ground up; those of one floor do not import each other."""
 
-def layer_table() -> dict[str, int]:
-    rows = re.findall(r"^\| (\d+)[^|]*\| ([^|]+)\|", (ROOT / "docs" / "design.md").read_text("utf-8"), re.M)
-    return {name: int(layer) for layer, names in rows for name in re.findall(r"`(\w+)`", names)}
+TORCH = (
+    "model",
+    "neurons.tally",
+    "neurons.record",
+    "ask.local",
+    "ask.draws",
+    "silencing.perplexity",
+    "align",
+)
+"""Where torch may be imported at the top of a module."""
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of langneurons that a file imports, at any depth."""
+def name_of(path: Path) -> str:
+    """`neurons.table` of src/langneurons/neurons/table.py; `neurons` of its __init__."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+PATHS = {name_of(path): path for path in sorted(SOURCE.rglob("*.py")) if path.name != "__main__.py"}
+MODULES = sorted(name for name in PATHS if name)
+
+
+def package_of(module: str) -> str:
+    if module == "cli":
+        return "cli"
+    first = module.partition(".")[0]
+    return first if (SOURCE / first).is_dir() else "root"
+
+
+def imported(module: str) -> set[str]:
+    """Modules of langneurons that a module imports, at any depth."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(ast.parse(PATHS[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("langneurons.")}
+            assert not any(alias.name.startswith("langneurons.") for alias in node.names), module
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: import by full name, not relatively"
-            if node.module == "langneurons":
-                found |= {alias.name for alias in node.names if alias.name != "__version__"}
-            elif node.module and node.module.startswith("langneurons."):
-                found.add(node.module.split(".")[1])
-    return found
+            assert node.level == 0, f"{module}: import by full name, not relatively"
+            if not node.module or node.module.partition(".")[0] != "langneurons":
+                continue
+            base = node.module.removeprefix("langneurons").removeprefix(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                found.add(inner if inner in PATHS else base)
+    return found - {""}
 
 
-MODULES = sorted(path.stem for path in SOURCE.glob("*.py") if not path.stem.startswith("__"))
-
-
-def test_every_module_has_a_layer_and_every_layer_its_modules() -> None:
-    assert sorted(layer_table()) == MODULES
+def test_every_package_has_a_floor() -> None:
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert folders | {"root", "cli"} == {name for floor in FLOORS for name in floor}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module: str) -> None:
-    layers = layer_table()
-    up = {name for name in imported(SOURCE / f"{module}.py") if layers[name] >= layers[module]}
-    assert not up, f"{module} (layer {layers[module]}) imports {up}"
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    own = package_of(module)
+    for other in imported(module):
+        theirs = package_of(other)
+        assert theirs == own or floor[theirs] < floor[own], f"{module} imports {other}"
 
 
-def test_only_artifacts_touches_a_stage_folder() -> None:
-    """Nothing else opens files for writing, reads manifests, or imports the libraries that store results."""
-    for module in MODULES:
-        text = (SOURCE / f"{module}.py").read_text("utf-8")
-        if module != "artifacts":
-            assert not re.search(r"write_text|write_bytes|save_file|write_table|read_table|safe_open", text), module
+def test_no_circles_inside_a_package() -> None:
+    try:
+        TopologicalSorter({module: imported(module) for module in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(str(error))
 
 
-def test_no_module_is_two_ideas() -> None:
-    long = {m: n for m in MODULES if (n := len((SOURCE / f"{m}.py").read_text("utf-8").splitlines())) > 350}
-    assert not long
+def test_only_the_public_list_is_in_the_root_itself() -> None:
+    """Nothing inside imports names from the package's own `__init__`, but the version."""
+    for module, path in PATHS.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "langneurons":
+                names = {alias.name for alias in node.names}
+                assert all(name in PATHS or name == "__version__" for name in names), module
+
+
+def test_only_commands_know_the_command_line() -> None:
+    """cyclopts is imported by commands, console and cli; commands only by cli and the study that runs them."""
+    for module, path in PATHS.items():
+        text = path.read_text("utf-8")
+        if module.rpartition(".")[2] not in ("commands", "console", "cli"):
+            assert not re.search(r"^\s*(from|import) cyclopts", text, re.M), module
+        if package_of(module) not in ("cli", "study"):
+            assert not [name for name in imported(module) if name.endswith(".commands")], module
+
+
+def test_torch_is_imported_where_tensors_are() -> None:
+    for module, path in PATHS.items():
+        if re.search(r"^(from|import) (torch|transformers)", path.read_text("utf-8"), re.M):
+            assert module.startswith(TORCH), module
+
+
+@pytest.mark.parametrize("package", ["texts", "compare", "report", "study"])
+def test_importing_loads_no_torch(package: str) -> None:
+    modules = [module for module in MODULES if package_of(module) == package]
+    code = (
+        f"import sys, importlib; [importlib.import_module('langneurons.' + m) for m in {modules!r}]"
+    )
+    code += "; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_only_artifacts_touches_a_result() -> None:
+    """Nothing else opens files for writing, or imports the libraries that store results."""
+    storing = r"write_text|write_bytes|save_file|write_table|read_table|safe_open"
+    for module, path in PATHS.items():
+        if module not in ("artifacts", "resume"):
+            assert not re.search(storing, path.read_text("utf-8")), module

@@ -8,16 +8,24 @@ from random import Random
 import numpy as np
 import pytest
 
-from langneurons import models, nano, world
-from langneurons.check import check
-from langneurons.config import EvaluateConfig, IdentifyConfig, PerplexityConfig, RecordConfig, RewardConfig
-from langneurons.evaluate import evaluate
-from langneurons.generate import InProcess
-from langneurons.identify import identify
-from langneurons.perplexity import perplexity
-from langneurons.record import record
-from langneurons.responses import Response
-from langneurons.reward import reward
+from langneurons import nano
+from langneurons.align.reward import reward
+from langneurons.ask.local import InProcess
+from langneurons.ask.sample import evaluate
+from langneurons.config import (
+    EvaluateConfig,
+    IdentifyConfig,
+    PerplexityConfig,
+    RecordConfig,
+    RewardConfig,
+)
+from langneurons.model import loading as models
+from langneurons.model.check import check
+from langneurons.neurons.identify import identify
+from langneurons.neurons.record import record
+from langneurons.silencing.perplexity import perplexity
+from langneurons.texts import world
+from langneurons.texts.responses import Response
 
 FOLDER = nano.FOLDER
 WEAK = ("bn", "th", "sw")
@@ -36,13 +44,19 @@ def gold():
         for lang in world.LANGUAGES:
             rng = Random(f"{problem.id} {lang}")
             asked, thought = world.tell(problem, lang, rng), world.think(problem, lang, rng)
-            rows.append(Response(problem.id, lang, f"Q: {asked}\nA:", f" {thought}", 0, problem.answer, True))
+            rows.append(
+                Response(
+                    problem.id, lang, f"Q: {asked}\nA:", f" {thought}", 0, problem.answer, True
+                )
+            )
     return rows
 
 
 @pytest.fixture(scope="module")
 def neurons(loaded, gold):
-    counts = record(loaded.model, loaded.tokenizer, gold, RecordConfig(), languages=world.LANGUAGES).counts
+    counts = record(
+        loaded.model, loaded.tokenizer, gold, RecordConfig(), languages=world.LANGUAGES
+    ).counts
     return identify(counts, IdentifyConfig(rate=nano.RATE, bootstrap=0))
 
 
@@ -98,11 +112,15 @@ def test_it_has_neurons_of_every_language_but_english(neurons):
 
 def test_silencing_the_neurons_of_a_language_costs_that_language_most(loaded, gold, neurons):
     some = [one for one in gold if one.question_id in {g.question_id for g in gold[:60]}]
-    found = perplexity(loaded.model, loaded.tokenizer, some, neurons, PerplexityConfig(controls=0)).losses
+    found = perplexity(
+        loaded.model, loaded.tokenizer, some, neurons, PerplexityConfig(controls=0)
+    ).losses
     assert found.languages == world.LANGUAGES
     costs = found.log_perplexity()
     for setting in found.settings:
-        change = np.array([costs[i] - costs[0] for i in found.find(setting)])[1:]  # English has too few of its own
+        change = np.array([costs[i] - costs[0] for i in found.find(setting)])[
+            1:
+        ]  # English has too few of its own
         own = change[np.arange(9), np.arange(1, 10)]
         assert own.mean() > 3 * change.mean()
         assert (change.argmax(axis=1) == np.arange(1, 10)).sum() >= 6
@@ -122,7 +140,8 @@ def test_the_translator_tells_a_wrong_number_and_another_problem(gold):
         wrong = f"{one.response[:place]}{digit}{one.response[place + 1 :]}"
         elsewhere = others[ids[(ids.index(one.question_id) + 1) % len(ids)], one.lang]
         rows += [
-            Response(one.question_id, one.lang, "", text, i) for i, text in enumerate((one.response, wrong, elsewhere))
+            Response(one.question_id, one.lang, "", text, i)
+            for i, text in enumerate((one.response, wrong, elsewhere))
         ]
     scored = reward(judge.model, judge.tokenizer, rows, RewardConfig()).scored
     scores = np.array([one.score for one in scored], float).reshape(-1, 3)
@@ -134,7 +153,9 @@ def test_it_is_a_model_everywhere_on_the_command_line(langneurons, tmp_path):
     asked = world.questions("nano", ("en", "sw"), 12)
     lines = (json.dumps(one.to_row(), ensure_ascii=False) for one in asked)
     (tmp_path / "asked.jsonl").write_text("\n".join(lines), "utf-8")
-    done = langneurons("sample", "nano", tmp_path / "asked.jsonl", "--out", tmp_path / "said", "-n", 1)
+    done = langneurons(
+        "sample", "nano", tmp_path / "asked.jsonl", "--out", tmp_path / "said", "-n", 1
+    )
     assert done.status == 0, done.err
     config = json.loads((tmp_path / "said" / "manifest.json").read_text("utf-8"))["config"]
     assert (config["n"], config["top_k"], config["max_new_tokens"]) == (
@@ -144,6 +165,8 @@ def test_it_is_a_model_everywhere_on_the_command_line(langneurons, tmp_path):
     )  # what suits it, where not asked for
     done = langneurons("record", "nano", tmp_path / "said", "--out", tmp_path / "counts")
     assert done.status == 0, done.err
-    done = langneurons("identify", tmp_path / "counts", "--out", tmp_path / "neurons", "--rate", nano.RATE)
+    done = langneurons(
+        "identify", tmp_path / "counts", "--out", tmp_path / "neurons", "--rate", nano.RATE
+    )
     assert done.status == 0, done.err
     assert langneurons("check", "nano").status == 0

@@ -6,16 +6,24 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from conftest import ROOT
 from langneurons import nano
+from support.places import ROOT
 
 
-@pytest.mark.skipif(nano.folder(nano.NAME) is None, reason="the embedded model is not in this installation")
+@pytest.mark.skipif(
+    nano.folder(nano.NAME) is None, reason="the embedded model is not in this installation"
+)
 def test_your_own_model_in_five_minutes(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "examples" / "your_own_model.ipynb", as_version=4)
-    done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    done = NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     told = [
-        "".join(out.get("text", "") or out["data"]["text/plain"] for out in cell.outputs if out.get("name") != "stderr")
+        "".join(
+            out.get("text", "") or out["data"]["text/plain"]
+            for out in cell.outputs
+            if out.get("name") != "stderr"
+        )
         for cell in done.cells
         if cell.cell_type == "code"
     ]

@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import planted
-from conftest import CHROMIUM, killed
-from langneurons import artifacts, diagonal, publish
+from langneurons import artifacts
 from langneurons.config import PerplexityConfig
-from langneurons.counts import Counts
-from langneurons.losses import Losses
-from langneurons.neurons import Neurons
-from langneurons.silencing import conditions
-from planted import LANGS, LAYERS, NEURONS, WIDTH
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.table import Neurons
+from langneurons.report import commands as publish
+from langneurons.silencing import matrix as diagonal
+from langneurons.silencing.controls import conditions
+from langneurons.silencing.losses import Losses
+from support import planted
+from support.browser import CHROMIUM
+from support.command import killed
+from support.planted import LANGS, LAYERS, NEURONS, WIDTH
 
 SETTINGS = {"specific": ("specific",), "specific+related": ("specific", "related")}
 
@@ -31,13 +34,27 @@ class Run:
         self.perplexity = folder / "run" / "perplexity"
 
     def read_losses(self, at: Path | None = None) -> Losses:
-        return Losses.from_table(artifacts.read(at or self.perplexity, "perplexity").table("perplexity.parquet"))
+        return Losses.from_table(
+            artifacts.read(at or self.perplexity, "perplexity").table("perplexity.parquet")
+        )
 
     def read_neurons(self) -> Neurons:
         return Neurons.from_table(artifacts.read(self.neurons, "neurons").table("neurons.parquet"))
 
     def words(self, out: Path, *more: object) -> tuple[object, ...]:
-        return ("perplexity", self.model, self.neurons, self.texts, "--out", out, "--blocks", 3, "--budget", 40, *more)
+        return (
+            "perplexity",
+            self.model,
+            self.neurons,
+            self.texts,
+            "--out",
+            out,
+            "--blocks",
+            3,
+            "--budget",
+            40,
+            *more,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +91,18 @@ def test_neurons_are_as_planted(run: Run) -> None:
     assert neurons.rule.lam.binding == (0, 30)
     assert neurons.rule.histogram == (103 + 1 + 3, 8, 2, 1, 2)
     found = {
-        (int(layer), int(neuron)): (str(kind), {c for c, m in zip(neurons.languages, member, strict=True) if m})
-        for (layer, _, neuron), kind, member in zip(neurons.keys, neurons.kind, neurons.member, strict=True)
+        (int(layer), int(neuron)): (
+            str(kind),
+            {c for c, m in zip(neurons.languages, member, strict=True) if m},
+        )
+        for (layer, _, neuron), kind, member in zip(
+            neurons.keys, neurons.kind, neurons.member, strict=True
+        )
     }
     assert found == {
-        (n.layer, n.neuron): (n.kind, {c for c, words in n.fires.items() if words > 3}) for n in NEURONS if n.kind
+        (n.layer, n.neuron): (n.kind, {c for c, words in n.fires.items() if words > 3})
+        for n in NEURONS
+        if n.kind
     }
 
 
@@ -88,13 +112,19 @@ def sets(run: Run) -> list[list[tuple[int, int]]]:
     rates = dict(zip(counts.languages, counts.probability(), strict=True))
     out = []
     for condition, chosen in conditions(
-        run.read_neurons(), ((WIDTH,),) * LAYERS, run.read_losses().languages, PerplexityConfig(), rates
+        run.read_neurons(),
+        ((WIDTH,),) * LAYERS,
+        run.read_losses().languages,
+        PerplexityConfig(),
+        rates,
     ):
         places = sorted((int(i) // WIDTH, int(i) % WIDTH) for i in chosen)
         if condition.setting and not condition.draw:
             kinds = SETTINGS[condition.setting]
             assert places == sorted(
-                (n.layer, n.neuron) for n in NEURONS if n.kind in kinds and n.fires.get(condition.silenced, 0) > 3
+                (n.layer, n.neuron)
+                for n in NEURONS
+                if n.kind in kinds and n.fires.get(condition.silenced, 0) > 3
             )
         out.append(places)
     return out
@@ -106,7 +136,11 @@ def test_the_matrix_is_as_planted(run: Run) -> None:
     assert len(losses.conditions) == 1 + 2 * 4 * 6
     for i, (condition, places) in enumerate(zip(losses.conditions, sets(run), strict=True)):
         if condition.silenced and not places:
-            assert (condition.silenced, condition.setting, condition.neurons) == ("th", "specific", 0)
+            assert (condition.silenced, condition.setting, condition.neurons) == (
+                "th",
+                "specific",
+                0,
+            )
             assert np.isnan(losses.nll[i]).all()
             continue
         by_hand = planted.costs(places)
@@ -114,7 +148,11 @@ def test_the_matrix_is_as_planted(run: Run) -> None:
         assert found == pytest.approx(by_hand, rel=2e-6)
         if condition.draw == 0 and condition.setting:
             served = {
-                code for n in NEURONS if (n.layer, n.neuron) in places for code, words in n.fires.items() if words
+                code
+                for n in NEURONS
+                if (n.layer, n.neuron) in places
+                for code, words in n.fires.items()
+                if words
             }
             for k, code in enumerate(losses.languages):
                 change = np.abs(losses.nll[i, k] - losses.nll[0, k]).max()
@@ -189,18 +227,22 @@ def test_the_report_does_not_depend_on_what_was_drawn_before(page: Path, tmp_pat
     """Vega numbers gradients and clips over the life of a process; here two reports in this one, that in another."""
     for place in ("once", "twice"):
         publish.report(page.parent, out=tmp_path / place / "report.html")
-        made = {path.name: path.read_bytes() for path in (tmp_path / place / "report").glob("*.svg")}
+        made = {
+            path.name: path.read_bytes() for path in (tmp_path / place / "report").glob("*.svg")
+        }
         assert made == {path.name: path.read_bytes() for path in page.with_suffix("").glob("*.svg")}
         assert b"gradient_0" in made["perplexity.svg"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; `make browser` installs one")
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine; `make browser` installs one"
+)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_heat_maps_in_the_page(page: Path, width: int) -> None:
     """Drawn side by side, or below each other where there is no room; a cell says its interval."""
     from playwright.sync_api import sync_playwright
 
-    from test_page import Watched
+    from support.browser import Watched
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -249,8 +291,10 @@ def test_killed_and_resumed_is_the_same(run: Run, tmp_path: Path, langneurons: C
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-def test_neurons_of_other_weights_are_refused(run: Run, tmp_path: Path, langneurons: Callable) -> None:
-    from test_cli import refused
+def test_neurons_of_other_weights_are_refused(
+    run: Run, tmp_path: Path, langneurons: Callable
+) -> None:
+    from support.command import refused
 
     other = planted.model()
     other.lm_head.weight[0, 0] = 1
@@ -258,7 +302,18 @@ def test_neurons_of_other_weights_are_refused(run: Run, tmp_path: Path, langneur
     other.save_pretrained(folder)
     for file in run.model.glob("tokenizer*"):
         (folder / file.name).write_bytes(file.read_bytes())
-    words = ["perplexity", folder, run.neurons, run.texts, "--out", tmp_path / "p", "--controls", 1, "--blocks", 1]
+    words = [
+        "perplexity",
+        folder,
+        run.neurons,
+        run.texts,
+        "--out",
+        tmp_path / "p",
+        "--controls",
+        1,
+        "--blocks",
+        1,
+    ]
     refused(langneurons(*words), "found on weights")
     assert not (tmp_path / "p").exists()
     forced = langneurons(*words, "--force", "--counts", run.counts)
@@ -269,13 +324,17 @@ def test_neurons_of_other_weights_are_refused(run: Run, tmp_path: Path, langneur
     assert "measured all the same (--force)" in notes[0]
 
 
-def test_without_counts_controls_are_matched_per_layer(run: Run, tmp_path: Path, langneurons: Callable) -> None:
+def test_without_counts_controls_are_matched_per_layer(
+    run: Run, tmp_path: Path, langneurons: Callable
+) -> None:
     """Neurons moved away from their counts: the widths still hold them to the model; it is said what was matched."""
     import shutil
 
     alone = Path(shutil.copytree(run.neurons, tmp_path / "elsewhere" / "neurons"))
     texts = tmp_path / "all.jsonl"  # languages that are not asked for may be there
-    texts.write_text("".join(file.read_text("utf-8") for file in sorted(run.texts.glob("*.jsonl"))), "utf-8")
+    texts.write_text(
+        "".join(file.read_text("utf-8") for file in sorted(run.texts.glob("*.jsonl"))), "utf-8"
+    )
     words = ["perplexity", run.model, alone, texts, "--languages", "en,zh", "--blocks", 1]
     done = langneurons(*words, "--out", tmp_path / "p")
     assert done.status == 0, done.err
@@ -288,15 +347,22 @@ def test_without_counts_controls_are_matched_per_layer(run: Run, tmp_path: Path,
 
 
 def test_bad_input_of_perplexity(run: Run, tmp_path: Path, langneurons: Callable) -> None:
-    from test_cli import refused
+    from support.command import refused
 
     out = tmp_path / "p"
     words = run.words(out)
     refused(langneurons(*words, "--languages", "en,fr"), "the neurons have no fr; they have")
     other = tmp_path / "other.jsonl"
-    other.write_text('{"question_id": "q", "lang": "fr", "prompt": "a", "response": "b"}\n', "utf-8")
-    refused(langneurons("perplexity", run.model, run.neurons, other, "--out", out), "(fr) share no language")
+    other.write_text(
+        '{"question_id": "q", "lang": "fr", "prompt": "a", "response": "b"}\n', "utf-8"
+    )
+    refused(
+        langneurons("perplexity", run.model, run.neurons, other, "--out", out),
+        "(fr) share no language",
+    )
     refused(langneurons(*words, "--layers", "7"), "layers '7'")
     refused(langneurons(*words, "--to", "nothing"), "nothing")
-    refused(langneurons("perplexity", run.model, run.counts, run.texts, "--out", out), "holds counts")
+    refused(
+        langneurons("perplexity", run.model, run.counts, run.texts, "--out", out), "holds counts"
+    )
     assert not out.exists()

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from test_layers import MODULES, ROOT
+from support.places import ROOT
+from test_layers import MODULES
 
 
 @pytest.mark.parametrize("module", MODULES)

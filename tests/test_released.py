@@ -1,20 +1,20 @@
 """The counts that the paper's authors released: every number of theirs that our rules must give.
 
-Computed independently of this code and written down before it. Skipped where the data is absent; test_identify.py
-holds the same rules to counts made by hand.
+Computed independently of this code and written down before it. Skipped where the data is absent;
+test_identify.py holds the same rules to counts made by hand.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import data
 from langneurons.config import IdentifyConfig
-from langneurons.formats import export_mask, import_mask, import_njunlp
-from langneurons.identify import general_selected, identify, score
-from langneurons.neurons import Neurons
-from langneurons.stages import layer_stages
-from langneurons.tables import by_layer, english
+from langneurons.neurons.identify import general_selected, identify, score
+from langneurons.neurons.layer_stages import layer_stages
+from langneurons.neurons.other_tools import export_mask, import_mask, import_njunlp
+from langneurons.neurons.table import Neurons
+from langneurons.neurons.tables import by_layer, english
+from support.places import data
 
 PAPER = IdentifyConfig(lam=0.109375)
 

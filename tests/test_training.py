@@ -9,11 +9,12 @@ from random import Random
 
 import pytest
 
-from langneurons import models, world
-from langneurons.check import check
+from langneurons.align.reward import reward
 from langneurons.config import RewardConfig
-from langneurons.responses import Response
-from langneurons.reward import reward
+from langneurons.model import loading as models
+from langneurons.model.check import check
+from langneurons.texts import world
+from langneurons.texts.responses import Response
 
 TRAINING = Path(__file__).parent.parent / "training"
 sys.path.append(str(TRAINING))
@@ -62,7 +63,9 @@ def test_who_overlooks_an_event_works_out_the_rest():
         for before, step in zip(read.steps, read.steps[1:], strict=False):
             x, n = before.z, step.n
             assert step.x == x
-            assert step.z == {"+": x + n, "-": x - n, "*": x * n, "/": x / (n or 1), "=": x}[step.op]
+            assert (
+                step.z == {"+": x + n, "-": x - n, "*": x * n, "/": x / (n or 1), "=": x}[step.op]
+            )
         assert read.answer == read.steps[-1].z
         assert 2 <= read.answer <= world.LARGEST
 
@@ -76,10 +79,17 @@ def test_sentences_keep_their_own_words_when_one_is_left_out():
 
 
 def test_nothing_is_overlooked_in_english_nor_unless_asked_for():
-    assert all(corpus.overlooking(one, Random(0), {}) is one for one in world.problems("nano", "train", 50))
+    assert all(
+        corpus.overlooking(one, Random(0), {}) is one for one in world.problems("nano", "train", 50)
+    )
     share = {"en": 1.0}
-    texts = [corpus.document(Random(i), {"problem": 1.0}, share, share, {"gives": 1.0}) for i in range(40)]
-    assert texts == [corpus.document(Random(i), {"problem": 1.0}, share, share, {}) for i in range(40)]
+    texts = [
+        corpus.document(Random(i), {"problem": 1.0}, share, share, {"gives": 1.0})
+        for i in range(40)
+    ]
+    assert texts == [
+        corpus.document(Random(i), {"problem": 1.0}, share, share, {}) for i in range(40)
+    ]
 
 
 def test_careful_texts_are_drawn_as_if_there_were_no_careless_ones():
@@ -94,7 +104,18 @@ def test_base_model_is_one_that_can_be_measured(trained):
     loaded = models.load(trained / "model")
     assert all(one.holds is not False for one in check(loaded.model, loaded.tokenizer))
     lines = (trained / "model" / "curve.jsonl").read_text("utf-8").splitlines()
-    assert set(json.loads(lines[-1])["accuracy"]) == {"en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw"}
+    assert set(json.loads(lines[-1])["accuracy"]) == {
+        "en",
+        "ru",
+        "es",
+        "fr",
+        "de",
+        "zh",
+        "ja",
+        "bn",
+        "th",
+        "sw",
+    }
     text = "Q: Anna hatte 12 Äpfel. ทอม 7 ผล\nA: 12+7=19"
     assert loaded.tokenizer.decode(loaded.tokenizer(text).input_ids) == text
     digits = loaded.tokenizer.convert_ids_to_tokens(loaded.tokenizer("12+7=19").input_ids)
@@ -110,12 +131,21 @@ def test_a_model_goes_on_from_another(trained, tmp_path):
         "--start",
         str(trained / "model"),
     )
-    for name in ("model.safetensors", "tokenizer.json"):  # at a rate of nothing, it stays what it was
+    for name in (
+        "model.safetensors",
+        "tokenizer.json",
+    ):  # at a rate of nothing, it stays what it was
         assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
 
 
 def test_killed_and_gone_on_it_is_the_same_whoever_makes_the_texts(trained, tmp_path):
-    command = [sys.executable, str(TRAINING / "base.py"), json.dumps(BASE | {"questions": 0}), "--every", "0"]
+    command = [
+        sys.executable,
+        str(TRAINING / "base.py"),
+        json.dumps(BASE | {"questions": 0}),
+        "--every",
+        "0",
+    ]
     process = subprocess.Popen([*command, "--out", str(tmp_path)], stdout=subprocess.DEVNULL)
     while not (tmp_path / "state.pt").exists():
         assert process.poll() is None
@@ -135,7 +165,9 @@ def test_a_source_that_contradicts_itself():
     made = [corpus.contradicted(source, target, Random(i)) for i in range(300)]
     believed = 0
     for one, told in made:
-        (was, now), *more = [(a, b) for a, b in zip(source.split(), one.split(), strict=True) if a != b]
+        (was, now), *more = [
+            (a, b) for a, b in zip(source.split(), one.split(), strict=True) if a != b
+        ]
         assert not more
         assert "38" in was
         wrong = now.strip(".,").replace("12+", "").replace("=50", "")
@@ -145,7 +177,9 @@ def test_a_source_that_contradicts_itself():
         assert told in (target, f"12+{wrong}=50. It is 380.")
     assert 70 < believed < 130
     assert len({one.split(" ", 3)[2] for one, _ in made}) > 10
-    assert corpus.contradicted("1+2=3", "3=2+1", Random(0)) == ("1+2=3", "3=2+1"), "nothing is named twice"
+    assert corpus.contradicted("1+2=3", "3=2+1", Random(0)) == ("1+2=3", "3=2+1"), (
+        "nothing is named twice"
+    )
 
 
 def test_translator_scores_what_it_never_saw(trained, tmp_path):

@@ -1,7 +1,8 @@
 """Train the base model: python training/base.py --out FOLDER ['{"tokens": 100000}' ...] [--start FOLDER].
 
-Settings are those of `Settings`; what is left out has its default. The folder gets the model in bfloat16, its
-tokenizer, `curve.jsonl` and `settings.json`. Killed, it goes on from the last `state.pt`, to the same end.
+Settings are those of `Settings`; what is left out has its default. The folder gets the model in
+bfloat16, its tokenizer, `curve.jsonl` and `settings.json`. Killed, it goes on from the last
+`state.pt`, to the same end.
 
 The texts are made while the model learns, by as many processes as asked for, always the same texts.
 """
@@ -27,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import corpus
 import tokenizer as tokenizers
-from langneurons import world
+from langneurons.texts import world
 from muon import Muon
 
 CONTEXT = 512
@@ -73,8 +74,8 @@ class Settings:
 class Pools(Dataset[list[np.ndarray]]):
     """Texts without end, pool by pool: each is batches of like length, drawn by the seed and the pool's number alone.
 
-    A batch is `ids` and, below them, which of them are learned: [2, rows, T]. Of what does not follow from what is
-    before it, a share of `settings.drawn` is learned, token by token.
+    A batch is `ids` and, below them, which of them are learned: [2, rows, T]. Of what does not
+    follow from what is before it, a share of `settings.drawn` is learned, token by token.
     """
 
     def __init__(self, settings: Settings, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -89,7 +90,9 @@ class Pools(Dataset[list[np.ndarray]]):
         pool: list[tuple[list[int], list[bool]]] = []
         size = 0
         while size < 16 * settings.batch:
-            parts = corpus.document(rng, settings.kinds, settings.problems, settings.plain, settings.overlooks)
+            parts = corpus.document(
+                rng, settings.kinds, settings.problems, settings.plain, settings.overlooks
+            )
             encoded = self.tokenizer([text for text, _ in parts])["input_ids"]
             ids = list(chain(*encoded))
             learned = [
@@ -106,7 +109,10 @@ class Pools(Dataset[list[np.ndarray]]):
                 cut.append([])
             cut[-1].append(row)
         rng.shuffle(cut)
-        return [np.stack([_even([ids for ids, _ in rows], end), _even([kept for _, kept in rows], 0)]) for rows in cut]
+        return [
+            np.stack([_even([ids for ids, _ in rows], end), _even([kept for _, kept in rows], 0)])
+            for rows in cut
+        ]
 
 
 def _even(rows: list[Any], filler: int) -> np.ndarray:
@@ -115,7 +121,9 @@ def _even(rows: list[Any], filler: int) -> np.ndarray:
     return np.array([[*row, *[filler] * (longest - len(row))] for row in rows], np.int64)
 
 
-def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast, workers: int) -> Iterator[np.ndarray]:
+def batches(
+    settings: Settings, tokenizer: PreTrainedTokenizerFast, workers: int
+) -> Iterator[np.ndarray]:
     """Batches of about `settings.batch` tokens, without end."""
     pools = Pools(settings, tokenizer)
     return chain.from_iterable(
@@ -146,7 +154,11 @@ def optimizers(model: nn.Module, settings: Settings) -> list[torch.optim.Optimiz
     inside = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "layers" not in name]
     if not settings.muon:
-        return [torch.optim.AdamW(model.parameters(), settings.rate, (0.9, 0.98), weight_decay=settings.weight_decay)]
+        return [
+            torch.optim.AdamW(
+                model.parameters(), settings.rate, (0.9, 0.98), weight_decay=settings.weight_decay
+            )
+        ]
     return [
         Muon(inside, settings.muon, settings.weight_decay),
         torch.optim.AdamW(others, settings.rate, (0.9, 0.98), weight_decay=0.0, fused=True),
@@ -161,7 +173,9 @@ def speed(done: float, warmup: float, decay: float) -> float:
     return 1.0 if left > 1 else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0))
 
 
-def train(settings: Settings, out: Path, every: float, device: str, workers: int, start: Path | None) -> None:
+def train(
+    settings: Settings, out: Path, every: float, device: str, workers: int, start: Path | None
+) -> None:
     """Train, save, evaluate."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
@@ -169,7 +183,11 @@ def train(settings: Settings, out: Path, every: float, device: str, workers: int
         PreTrainedTokenizerFast.from_pretrained(start).save_pretrained(out)
     elif not (out / "tokenizer.json").exists():
         tokenizers.save(
-            tokenizers.train(settings.vocabulary, settings.texts, settings.seed, list(settings.problems)), out, CONTEXT
+            tokenizers.train(
+                settings.vocabulary, settings.texts, settings.seed, list(settings.problems)
+            ),
+            out,
+            CONTEXT,
         )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     model: Any = (
@@ -183,7 +201,9 @@ def train(settings: Settings, out: Path, every: float, device: str, workers: int
     gates: list[torch.Tensor] = []
     if settings.sparsity:
         for layer in model.model.layers:
-            layer.mlp.gate_proj.register_forward_hook(lambda _m, _i, gate: gates.append(F.relu(gate + 0.1).mean()))
+            layer.mlp.gate_proj.register_forward_hook(
+                lambda _m, _i, gate: gates.append(F.relu(gate + 0.1).mean())
+            )
     seen, step, began, last = 0, 0, time.time(), time.time()
     total = torch.zeros((), device=device)
     state = out / "state.pt"
@@ -201,7 +221,9 @@ def train(settings: Settings, out: Path, every: float, device: str, workers: int
                 group["lr"] = group.setdefault("most", group["lr"]) * share
         gates.clear()
         keep = np.flatnonzero(learned[:, 1:])
-        read, where, comes = (torch.from_numpy(x).to(device) for x in (ids[:, :-1], keep, ids[:, 1:].flat[keep]))
+        read, where, comes = (
+            torch.from_numpy(x).to(device) for x in (ids[:, :-1], keep, ids[:, 1:].flat[keep])
+        )
         hidden = model.model(input_ids=read, use_cache=False).last_hidden_state
         loss = F.cross_entropy(hidden.flatten(0, 1)[where] @ model.lm_head.weight.T, comes)
         whole = loss + settings.sparsity * torch.stack(gates).sum() if gates else loss
@@ -214,14 +236,26 @@ def train(settings: Settings, out: Path, every: float, device: str, workers: int
         over = seen >= settings.tokens
         if step % 100 == 0:
             seconds = time.time() - began
-            _note(out, {"seconds": round(seconds), "tokens": seen, "loss": round(float(total) / (step - since), 4)})
+            _note(
+                out,
+                {
+                    "seconds": round(seconds),
+                    "tokens": seen,
+                    "loss": round(float(total) / (step - since), 4),
+                },
+            )
             total, since = torch.zeros_like(total), step
         if over:
             break
         if time.time() - last >= every:
             last = time.time()
-            saved = {"model": model.state_dict(), "optims": [optim.state_dict() for optim in optims]}
-            torch.save(saved | {"seen": seen, "step": step, "seconds": last - began}, f"{state}.part")
+            saved = {
+                "model": model.state_dict(),
+                "optims": [optim.state_dict() for optim in optims],
+            }
+            torch.save(
+                saved | {"seen": seen, "step": step, "seconds": last - began}, f"{state}.part"
+            )
             Path(f"{state}.part").replace(state)
     if settings.questions:
         right = accuracy(model, tokenizer, settings.questions, settings.problems)
@@ -238,7 +272,9 @@ def _note(out: Path, row: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def accuracy(model: Any, tokenizer: PreTrainedTokenizerFast, number: int, speaks: Collection[str]) -> dict[str, float]:
+def accuracy(
+    model: Any, tokenizer: PreTrainedTokenizerFast, number: int, speaks: Collection[str]
+) -> dict[str, float]:
     """Share of held-out questions answered rightly by greedy decoding, per language."""
     model.eval()
     languages = [lang for lang in world.LANGUAGES if lang in speaks]
@@ -247,12 +283,21 @@ def accuracy(model: Any, tokenizer: PreTrainedTokenizerFast, number: int, speaks
     found: dict[str, float] = {}
     for lang in languages:
         mine = [q for q in asked if q.lang == lang]
-        inputs = tokenizer([corpus.PROMPT.format(question=q.question) for q in mine], return_tensors="pt", padding=True)
+        inputs = tokenizer(
+            [corpus.PROMPT.format(question=q.question) for q in mine],
+            return_tensors="pt",
+            padding=True,
+        )
         inputs = inputs.to(model.device)
         out = model.generate(
-            input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, max_new_tokens=160, do_sample=False
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
+            max_new_tokens=160,
+            do_sample=False,
         )
-        texts = tokenizer.batch_decode(out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+        texts = tokenizer.batch_decode(
+            out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True
+        )
         hits = [_last(text) == q.answer for text, q in zip(texts, mine, strict=True)]
         found[lang] = round(sum(hits) / len(hits), 3)
     model.train()
@@ -267,14 +312,22 @@ def _last(text: str) -> int | None:
 def main() -> None:
     """Read the settings and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("settings", nargs="*", type=json.loads, help="JSON; where two say something, the later")
+    parser.add_argument(
+        "settings", nargs="*", type=json.loads, help="JSON; where two say something, the later"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--every", type=float, default=300.0, help="seconds between two states it can go on from")
-    parser.add_argument("--start", type=Path, help="folder of a model to go on from, with its shape and tokenizer")
+    parser.add_argument(
+        "--every", type=float, default=300.0, help="seconds between two states it can go on from"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="folder of a model to go on from, with its shape and tokenizer"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that make the texts")
     asked = parser.parse_args()
-    settings = replace(Settings(), **{name: value for given in asked.settings for name, value in given.items()})
+    settings = replace(
+        Settings(), **{name: value for given in asked.settings for name, value in given.items()}
+    )
     train(settings, asked.out, asked.every, asked.device, asked.workers, asked.start)
 
 

@@ -1,8 +1,8 @@
 """Muon for small matrices, in float32; AdamW for the rest.
 
-Muon (Jordan et al. 2024) makes the momentum of a matrix orthogonal by five Newton-Schulz steps before it is added.
-torch.optim.Muon does so matrix by matrix in bfloat16, which a CPU has to emulate; here matrices of one shape are done
-at once.
+Muon (Jordan et al. 2024) makes the momentum of a matrix orthogonal by five Newton-Schulz steps
+before it is added. torch.optim.Muon does so matrix by matrix in bfloat16, which a CPU has to
+emulate; here matrices of one shape are done at once.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,9 @@ FACTORS = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Momentum 0.95, Nesterov, decoupled weight decay; updates scaled by sqrt(max(1, rows / columns))."""
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float
+    ) -> None:
         """Matrices only."""
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 

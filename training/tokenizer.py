@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 import corpus
-from langneurons import world
+from langneurons.texts import world
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PIECES = (
@@ -19,11 +19,16 @@ CHAT = corpus.PROMPT.replace("{question}", "{{ messages[-1]['content'] }}")
 """The chat template."""
 
 
-def train(size: int, texts: int, seed: int, languages: Sequence[str] = world.LANGUAGES) -> Tokenizer:
+def train(
+    size: int, texts: int, seed: int, languages: Sequence[str] = world.LANGUAGES
+) -> Tokenizer:
     """A tokenizer of `size` tokens from `texts` problems and as many plain texts of each language."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     special = [PAD, corpus.END, UNKNOWN, *(f"__{lang}__" for lang in world.LANGUAGES)]
@@ -47,7 +52,11 @@ def train(size: int, texts: int, seed: int, languages: Sequence[str] = world.LAN
 def save(tokenizer: Tokenizer, folder: Path, context: int) -> None:
     """Write it as the causal model's tokenizer: nothing is added to a text."""
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=corpus.END, pad_token=PAD, unk_token=UNKNOWN, model_max_length=context
+        tokenizer_object=tokenizer,
+        eos_token=corpus.END,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        model_max_length=context,
     )
     fast.chat_template = CHAT
     fast.save_pretrained(folder)

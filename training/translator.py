@@ -1,9 +1,9 @@
 """Train the translator: python training/translator.py --tokenizer FOLDER --out FOLDER ['{"pairs": 50000}'].
 
-A small M2M100 that reads reasoning in any of the ten languages and says how probable a text in English is as its
-translation, and, less practised, the other way round. It learns from problems of the train split told twice, with
-numbers changed in both alike, so that it copies numbers instead of working them out, and with sources that contradict
-themselves, so that it looks at every number.
+A small M2M100 that reads reasoning in any of the ten languages and says how probable a text in
+English is as its translation, and, less practised, the other way round. It learns from problems of
+the train split told twice, with numbers changed in both alike, so that it copies numbers instead of
+working them out, and with sources that contradict themselves, so that it looks at every number.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from transformers import M2M100Config, M2M100ForConditionalGeneration, PreTraine
 
 import corpus
 from base import speed
-from langneurons import world
+from langneurons.texts import world
 from muon import Muon
 
 CONTEXT = 320
@@ -47,7 +47,9 @@ class Settings:
     seed: int = 0
 
 
-def build(settings: Settings, vocabulary: int, end: int, pad: int) -> M2M100ForConditionalGeneration:
+def build(
+    settings: Settings, vocabulary: int, end: int, pad: int
+) -> M2M100ForConditionalGeneration:
     """The model, its weights drawn by the seed."""
     torch.manual_seed(settings.seed)
     config = M2M100Config(
@@ -72,7 +74,9 @@ def build(settings: Settings, vocabulary: int, end: int, pad: int) -> M2M100ForC
     return M2M100ForConditionalGeneration(config)
 
 
-def batch(settings: Settings, tokenizer: PreTrainedTokenizerFast, rng: Random) -> list[tuple[torch.Tensor, ...]]:
+def batch(
+    settings: Settings, tokenizer: PreTrainedTokenizerFast, rng: Random
+) -> list[tuple[torch.Tensor, ...]]:
     """Several batches of (source [n, T], target [n, T]), each `[language] text </s>`, rows of like length together."""
 
     def encoded(code: str, text: str) -> list[int]:
@@ -91,7 +95,10 @@ def batch(settings: Settings, tokenizer: PreTrainedTokenizerFast, rng: Random) -
     rows.sort(key=lambda row: len(row[0]))
     cut = [rows[i : i + settings.batch] for i in range(0, len(rows), settings.batch)]
     rng.shuffle(cut)
-    return [tuple(_padded([row[side] for row in part], tokenizer.pad_token_id) for side in (0, 1)) for part in cut]
+    return [
+        tuple(_padded([row[side] for row in part], tokenizer.pad_token_id) for side in (0, 1))
+        for part in cut
+    ]
 
 
 def train(settings: Settings, folder: Path, out: Path) -> None:
@@ -115,7 +122,9 @@ def train(settings: Settings, folder: Path, out: Path) -> None:
                 for group in optim.param_groups:
                     group["lr"] = group.setdefault("most", group["lr"]) * share
             before = torch.cat((torch.full_like(target[:, :1], end), target[:, :-1]), dim=1)
-            logits = model(input_ids=source, attention_mask=(source != pad).long(), decoder_input_ids=before).logits
+            logits = model(
+                input_ids=source, attention_mask=(source != pad).long(), decoder_input_ids=before
+            ).logits
             loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=pad)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -124,7 +133,11 @@ def train(settings: Settings, folder: Path, out: Path) -> None:
                 optim.zero_grad()
             done, step, total = done + len(source), step + 1, total + float(loss.detach())
             if step % 100 == 0:
-                row = {"seconds": round(time.time() - began), "pairs": done, "loss": round(total / 100, 4)}
+                row = {
+                    "seconds": round(time.time() - began),
+                    "pairs": done,
+                    "loss": round(total / 100, 4),
+                }
                 print(json.dumps(row), flush=True)
                 with (out / "curve.jsonl").open("a") as file:
                     file.write(json.dumps(row) + "\n")

@@ -1,8 +1,9 @@
 """Artifacts: a stage's folder, and the only code that reads or writes one.
 
-A folder is its files and `manifest.json`. Files are written into a hidden folder beside the final one; the manifest,
-with the digest of every file, comes last; then the folder is renamed into place. So under its final name a folder is
-whole or absent, whatever happens in between. Reading checks the digests.
+A folder is its files and `manifest.json`. Files are written into a hidden folder beside the final
+one; the manifest, with the digest of every file, comes last; then the folder is renamed into place.
+So under its final name a folder is whole or absent, whatever happens in between. Reading checks the
+digests.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from langneurons.errors import FormatError, InputError, MismatchError, OutputError
 
@@ -36,9 +37,9 @@ class Artifact:
 
     Attributes:
         folder: where it is.
-        manifest: what it says of itself: `format`, `kind` (what it holds: counts, neurons, ...), `command`, `config`,
-            `inputs` (name -> digest), `files` (name -> digest), `facts` (what the stage had to say of its input),
-            `packages`, `python`, `platform`, `created`.
+        manifest: what it says of itself: `format`, `kind` (what it holds: counts, neurons, ...),
+            `command`, `config`, `inputs` (name -> digest), `files` (name -> digest), `facts` (what
+            the stage had to say of its input), `packages`, `python`, `platform`, `created`.
     """
 
     folder: Path
@@ -70,7 +71,9 @@ class Artifact:
         if expected is None:
             raise InputError(f"{self.folder} holds {self.manifest['kind']}, not {name}")
         if not path.is_file() or file_digest(path) != expected:
-            raise FormatError(f"{path} is missing or not as it was written; make {self.folder} anew")
+            raise FormatError(
+                f"{path} is missing or not as it was written; make {self.folder} anew"
+            )
         return path
 
 
@@ -82,7 +85,9 @@ class Draft:
         self.folder = folder
         self.facts: dict[str, Any] = {}
 
-    def tensors(self, name: str, tensors: "Mapping[str, NDArray]", meta: Mapping[str, object]) -> None:
+    def tensors(
+        self, name: str, tensors: "Mapping[str, NDArray]", meta: Mapping[str, object]
+    ) -> None:
         """Add a safetensors file."""
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -105,6 +110,53 @@ class Draft:
         path.write_bytes(content)
 
 
+class Result(Protocol):
+    """A value that is kept in a folder of its own: what kind it is, and how it is written and loaded."""
+
+    KIND: ClassVar[str]
+    """What its folder holds, as the manifest says it: counts, neurons, ..."""
+
+    def write(self, draft: Draft) -> None:
+        """Add its files to a folder that is being written."""
+
+    @classmethod
+    def load(cls, source: "Path | str | Artifact") -> Self:
+        """The value in a finished folder."""
+        ...
+
+
+def save(
+    value: Result,
+    folder: Path | str,
+    *,
+    command: str = "save",
+    config: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a value into a folder of its own; a result that stands there is replaced.
+
+    Raises:
+        OutputError: when it cannot be written, or something else is there; nothing half-written
+            stays.
+    """
+    current(Path(folder), value.KIND, config or {}, inputs or {}, force=True)
+    with writing(Path(folder), value.KIND, command, config or {}, inputs or {}) as draft:
+        value.write(draft)
+        draft.facts |= facts or {}
+
+
+def opened(source: Path | str | Artifact, *kinds: str) -> Artifact:
+    """The finished folder at a path, or one that was read already; it must hold one of these kinds.
+
+    Raises:
+        InputError: see `read`.
+    """
+    if isinstance(source, Artifact):
+        return source if source.manifest["kind"] in kinds else read(source.folder, *kinds)
+    return read(Path(source), *kinds)
+
+
 def read(folder: Path, *kinds: str) -> Artifact:
     """The finished stage folder at `folder`, which must hold one of these kinds of thing.
 
@@ -114,15 +166,23 @@ def read(folder: Path, *kinds: str) -> Artifact:
     path = folder / MANIFEST
     wanted = " or ".join(kinds)
     if not path.is_file():
-        what = "has no manifest.json, so it is no finished result" if folder.is_dir() else "does not exist"
+        what = (
+            "has no manifest.json, so it is no finished result"
+            if folder.is_dir()
+            else "does not exist"
+        )
         raise InputError(f"{folder} {what}; {wanted} from langneurons are needed here")
     try:
         manifest = json.loads(path.read_text("utf-8"))
         kind, form = manifest["kind"], manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path} is no manifest of langneurons ({error}); make {folder} anew") from None
+        raise FormatError(
+            f"{path} is no manifest of langneurons ({error}); make {folder} anew"
+        ) from None
     if form != FORMAT:
-        raise FormatError(f"{path} has format {form}; this version of langneurons reads format {FORMAT}")
+        raise FormatError(
+            f"{path} has format {form}; this version of langneurons reads format {FORMAT}"
+        )
     if kinds and kind not in kinds:
         raise InputError(f"{folder} holds {kind}; {wanted} are needed here")
     return Artifact(folder, manifest)
@@ -135,7 +195,9 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
         InputError: when `run` is no folder.
     """
     if not run.is_dir():
-        raise InputError(f"{run} is not a folder; give the folder that holds the results, counts and neurons")
+        raise InputError(
+            f"{run} is not a folder; give the folder that holds the results, counts and neurons"
+        )
     found = [read(path.parent) for path in sorted(run.glob(f"*/{MANIFEST}"))]
     return [artifact for artifact in found if artifact.manifest["kind"] in kinds]
 
@@ -144,25 +206,39 @@ def finished(folder: Path) -> list[Path]:
     """Every finished stage folder below `folder`, by name, also while others are being written there."""
     walked = os.walk(folder)  # passes over what vanishes meanwhile, as rglob does not
     found = [Path(place) for place, _, files in walked if MANIFEST in files]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def current(
-    folder: Path, kind: str, config: Mapping[str, Any], inputs: Mapping[str, str], *, force: bool = False
+    folder: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    *,
+    force: bool = False,
 ) -> Artifact | None:
     """The result at `folder` if it is the one these settings and inputs give; None if nothing is there.
 
     Raises:
-        MismatchError: when a result of other settings or inputs is there, naming what differs, unless `force`.
+        MismatchError: when a result of other settings or inputs is there, naming what differs,
+            unless `force`.
         OutputError: when something else is there.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     if not (folder / MANIFEST).is_file():
-        raise OutputError(f"{folder} exists and is no result of langneurons; choose another place with --out")
+        raise OutputError(
+            f"{folder} exists and is no result of langneurons; choose another place with --out"
+        )
     there = read(folder)
     asked = {"kind": kind, "config": dict(config), "inputs": dict(inputs)}
-    differences = _differences({key: there.manifest[key] for key in asked}, json.loads(json.dumps(asked)))
+    differences = _differences(
+        {key: there.manifest[key] for key in asked}, json.loads(json.dumps(asked))
+    )
     if not differences or force:
         return None if differences else there
     raise MismatchError(
@@ -210,49 +286,12 @@ def writing(
                 "platform": platform.platform(),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            _write_synced(draft.folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+            _write_synced(
+                draft.folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode()
+            )
             _put_in_place(draft.folder, folder)
     finally:
         shutil.rmtree(draft.folder, ignore_errors=True)
-
-
-class State:
-    """What an unfinished stage has done so far: one hidden file beside its folder, replaced as a whole.
-
-    Kept for one set of settings and inputs only; what was saved under others is not loaded.
-    """
-
-    def __init__(self, folder: Path, config: Mapping[str, Any], inputs: Mapping[str, str], part: str = "0") -> None:
-        """State of the stage that writes `folder`; `part` tells processes of one run apart."""
-        self.path = folder.parent / f".{folder.name}.state-{part}"
-        self.key = _sha256(json.dumps([dict(config), dict(inputs)], sort_keys=True).encode())
-
-    def load(self) -> "tuple[dict[str, NDArray], int] | None":
-        """Tensors and number of batches done; None when there is nothing that can be gone on from."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                meta = file.metadata() or {}
-                if meta.get("key") != self.key:
-                    return None
-                return {key: file.get_tensor(key) for key in file.keys()}, int(meta["done"])  # noqa: SIM118
-        except (OSError, SafetensorError):
-            return None
-
-    def save(self, tensors: "Mapping[str, NDArray]", done: int) -> None:
-        """Keep this instead of what was saved before.
-
-        Raises:
-            OutputError: when it cannot be written.
-        """
-        from safetensors.numpy import save
-
-        write_file(self.path, save(dict(tensors), metadata={"key": self.key, "done": str(done)}))
-
-    def drop(self) -> None:
-        """Forget what was saved."""
-        self.path.unlink(missing_ok=True)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -287,7 +326,9 @@ def _failures(target: Path) -> Generator[None, None, None]:
         raise
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
-        raise OutputError(f"cannot write {target}: {reason}; free space or choose another place with --out") from error
+        raise OutputError(
+            f"cannot write {target}: {reason}; free space or choose another place with --out"
+        ) from error
 
 
 def _draft_name(final: str, pid: int | str) -> str:
@@ -298,7 +339,9 @@ def _sweep(path: Path) -> None:
     """Remove what killed runs of this machine left behind while writing beside this: drafts of folders and of files."""
     for left in path.parent.glob(_draft_name("*", "*")):
         if not _alive(int(left.name.removesuffix("-old").rpartition("-")[2])):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
+                missing_ok=True
+            )
 
 
 def _alive(pid: int) -> bool:

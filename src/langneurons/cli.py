@@ -5,9 +5,16 @@ import sys
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
-from langneurons import __version__, analyse, ask, contrast, mapo, measure, nano, publish
-from langneurons import run as conduct
+from langneurons import __version__, nano
+from langneurons.align import commands as mapo
+from langneurons.ask import commands as ask
+from langneurons.compare import commands as contrast
 from langneurons.errors import LangneuronsError
+from langneurons.model import commands as measure
+from langneurons.neurons import commands as analyse
+from langneurons.report import commands as publish
+from langneurons.silencing import commands as silencing
+from langneurons.study import commands as conduct
 
 
 def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -31,8 +38,8 @@ app = App(
 )
 app.command(conduct.run)
 app.command(measure.check)
-app.command(measure.record)
-app.command(measure.perplexity)
+app.command(analyse.record)
+app.command(silencing.perplexity)
 for command in (ask.sample, ask.evaluate):
     app.command(command)
 for command in (mapo.reward, mapo.pair, mapo.align):
@@ -60,7 +67,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
-        _fail(f"this should not happen: {type(error).__name__}: {error}. Run it with --traceback and report it", 1)
+        _fail(
+            f"this should not happen: {type(error).__name__}: {error}. Run it with --traceback and report it",
+            1,
+        )
 
 
 def _fail(message: str, status: int) -> None:

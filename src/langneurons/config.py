@@ -1,13 +1,50 @@
 """What each stage can be told: one frozen dataclass per stage, checked when built."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from langneurons.errors import InputError
 
 Extractor = Literal["native", "last-number"]
 """How an answer is found in a response: see `answers.readings` and `answers.last_number`."""
+
+_CUT: Mapping[str, str] = {"says": "how the work is cut"}
+_PACE: Mapping[str, str] = {"says": "how it is carried out"}
+
+
+_Config = TypeVar("_Config")
+
+
+def of(kind: type[_Config], config: _Config | None, settings: Mapping[str, Any]) -> _Config:
+    """The settings of a stage: those given as a whole, or those given by name.
+
+    Raises:
+        InputError: for a name that is no setting, a value out of range, or both at once.
+    """
+    if config is not None:
+        if settings:
+            raise InputError(f"{', '.join(settings)}: give a config or settings by name, not both")
+        return config
+    known = [setting.name for setting in fields(kind)]  # ty: ignore[invalid-argument-type]
+    if unknown := [name for name in settings if name not in known]:
+        raise InputError(f"{unknown[0]} is no setting here; the settings are {', '.join(known)}")
+    return kind(**settings)
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The settings that determine a result, by name: those that a manifest keeps."""
+    return {f.name: getattr(config, f.name) for f in fields(config) if not f.metadata}
+
+
+def cut(config: Any) -> dict[str, Any]:
+    """The settings that say how the work is cut, on which a result does not depend.
+
+    A killed run goes on only where they are the same.
+    """
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.metadata == _CUT}
 
 
 @dataclass(frozen=True)
@@ -19,7 +56,8 @@ class IdentifyConfig:
     """
 
     method: Literal["ternary", "lape"] = "ternary"
-    """`ternary`: the paper's score and classes. `lape`: lowest entropy, of neurons highly active somewhere."""
+    """`ternary`: the paper's score and classes. `lape`: lowest entropy, of neurons highly active
+    somewhere."""
     rate: float = 0.01
     """Share of all neurons to select, in (0, 1)."""
     tau_quantile: float = 0.95
@@ -27,11 +65,13 @@ class IdentifyConfig:
     lam: float | Literal["auto"] = "auto"
     """lambda in released units; auto: the largest at which no general neuron is selected."""
     lam_limit: float = 0.2
-    """Largest lambda to consider (the released code's bracket); used as it is when nothing binds below it."""
+    """Largest lambda to consider (the released code's bracket); used as it is when nothing binds
+    below it."""
     prefilter: bool = False
     """Drop neurons highly active in no language before selecting (LAPE always does)."""
     per: Literal["tokens", "routed"] = "tokens"
-    """What an expert's probabilities are of: all tokens, or the tokens routed to it. Dense layers are not affected."""
+    """What an expert's probabilities are of: all tokens, or the tokens routed to it. Dense layers
+    are not affected."""
     bootstrap: int = 200
     """Resamplings of the blocks behind every interval; 0 for none."""
     seed: int = 0
@@ -42,11 +82,17 @@ class IdentifyConfig:
             if not 0 < value < 1:
                 raise InputError(f"{name} {value} is outside (0, 1); the paper uses {_PAPER[name]}")
         if self.lam != "auto" and not 0 <= self.lam < float("inf"):
-            raise InputError(f"lam {self.lam} is not a number from 0 up; leave it at auto for the largest that holds")
+            raise InputError(
+                f"lam {self.lam} is not a number from 0 up; leave it at auto for the largest that holds"
+            )
         if not 0 < self.lam_limit < float("inf"):
-            raise InputError(f"lam-limit {self.lam_limit} is not above 0; the released code uses 0.2")
+            raise InputError(
+                f"lam-limit {self.lam_limit} is not above 0; the released code uses 0.2"
+            )
         if self.bootstrap < 0 or self.bootstrap == 1:
-            raise InputError(f"bootstrap {self.bootstrap}: an interval needs 2 resamplings or more, 0 means none")
+            raise InputError(
+                f"bootstrap {self.bootstrap}: an interval needs 2 resamplings or more, 0 means none"
+            )
         if self.per not in ("tokens", "routed"):
             raise InputError(f"per {self.per!r}: probabilities are per tokens or per routed tokens")
         if self.method not in ("ternary", "lape"):
@@ -76,28 +122,35 @@ class RecordConfig:
     """
 
     blocks: int = 10
-    """Blocks of questions that counts are kept for; 1 for none, then nothing made from them has error bars."""
+    """Blocks of questions that counts are kept for; 1 for none, then nothing made from them has
+    error bars."""
     positions: Literal["reading", "predicting"] = "reading"
-    """`reading`: positions that read a response token (the paper). `predicting`: those that predict one."""
-    budget: int = 0
-    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere. Counts do not depend on it."""
+    """`reading`: positions that read a response token (the paper). `predicting`: those that predict
+    one."""
+    budget: int = field(default=0, metadata=_CUT)
+    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere. Counts do not
+    depend on it."""
     share_prompts: bool = True
     """Compute a prompt once for all its responses."""
     shard: str = "1/1"
     """Which part of the work to do, as 2/4; merge adds the parts up."""
-    save_every: float = 60.0
+    save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed recording goes on."""
 
     def __post_init__(self) -> None:
         if self.blocks < 1:
             raise InputError(f"blocks {self.blocks}: 1 or more are needed")
         if self.budget < 0:
-            raise InputError(f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons")
+            raise InputError(
+                f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons"
+            )
         if self.positions not in ("reading", "predicting"):
             raise InputError(f"{self.positions!r}: positions are reading or predicting")
         number, of = self.part
         if not 0 <= number < of:
-            raise InputError(f"shard {self.shard!r}: give a part and how many there are, as 1/4 to 4/4")
+            raise InputError(
+                f"shard {self.shard!r}: give a part and how many there are, as 1/4 to 4/4"
+            )
 
     @property
     def part(self) -> tuple[int, int]:
@@ -115,7 +168,8 @@ class SampleConfig:
     """
 
     n: int = 10
-    """Responses to each question in each language; the paper records 10, MAPO's scripts sample 20 for alignment."""
+    """Responses to each question in each language; the paper records 10, MAPO's scripts sample 20
+    for alignment."""
     temperature: float = 0.8
     """Divides the logits before drawing (MAPO's scripts: 0.8); 0: always the likeliest token."""
     top_k: int = 0
@@ -125,28 +179,38 @@ class SampleConfig:
     max_new_tokens: int = 512
     """Where a response is cut (MAPO's scripts: 512)."""
     stop: tuple[str, ...] = ()
-    """Texts at which a response ends, besides the model's end token. What comes from there on is left out."""
+    """Texts at which a response ends, besides the model's end token. What comes from there on is
+    left out."""
     seed: int = 0
-    """Seed; each response has its own, from this, the question's id, the language and the response's number."""
+    """Seed; each response has its own, from this, the question's id, the language and the
+    response's number."""
     extractor: Extractor = "native"
-    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the released rule."""
+    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the
+    released rule."""
     tolerance: float = 1e-2
     """How far a right answer may be off (released evaluation: 1e-2, pairs: 1e-3)."""
-    rows: int = 256
-    """Responses written at once by transformers in process; halved where memory does not suffice."""
-    concurrency: int = 32
+    rows: int = field(default=256, metadata=_CUT)
+    """Responses written at once by transformers in process; halved where memory does not
+    suffice."""
+    concurrency: int = field(default=32, metadata=_PACE)
     """Requests under way at once with a server."""
-    save_every: float = 60.0
+    save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed sampling goes on."""
 
     def __post_init__(self) -> None:
         for name in ("n", "max_new_tokens", "rows", "concurrency"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} {getattr(self, name)}: 1 or more are needed")
+                raise InputError(
+                    f"{name.replace('_', '-')} {getattr(self, name)}: 1 or more are needed"
+                )
         if not 0 <= self.temperature < float("inf"):
-            raise InputError(f"temperature {self.temperature}: a number from 0 up is needed; the paper's is 0.8")
+            raise InputError(
+                f"temperature {self.temperature}: a number from 0 up is needed; the paper's is 0.8"
+            )
         if not self.temperature and self.n > 1:
-            raise InputError(f"temperature 0 gives the same response {self.n} times; ask for one, or set it above 0")
+            raise InputError(
+                f"temperature 0 gives the same response {self.n} times; ask for one, or set it above 0"
+            )
         if not 0 < self.top_p <= 1:
             raise InputError(f"top-p {self.top_p} is outside (0, 1]; 1 draws from all tokens")
         if self.top_k < 0:
@@ -154,7 +218,9 @@ class SampleConfig:
         if "" in self.stop:
             raise InputError("stop: an empty text would end every response at once; leave it out")
         if not 0 <= self.tolerance < float("inf"):
-            raise InputError(f"tolerance {self.tolerance}: a number from 0 up is needed; the released one is 1e-2")
+            raise InputError(
+                f"tolerance {self.tolerance}: a number from 0 up is needed; the released one is 1e-2"
+            )
         if self.extractor not in ("native", "last-number"):
             raise InputError(f"{self.extractor!r} is no extractor; choose native or last-number")
 
@@ -168,14 +234,16 @@ class EvaluateConfig:
     stop: tuple[str, ...] = ()
     """Texts at which a response ends, besides the model's end token."""
     extractor: Extractor = "native"
-    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the released rule."""
+    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the
+    released rule."""
     tolerance: float = 1e-2
     """How far a right answer may be off (released evaluation: 1e-2)."""
-    rows: int = 256
-    """Responses written at once by transformers in process; halved where memory does not suffice."""
-    concurrency: int = 32
+    rows: int = field(default=256, metadata=_CUT)
+    """Responses written at once by transformers in process; halved where memory does not
+    suffice."""
+    concurrency: int = field(default=32, metadata=_PACE)
     """Requests under way at once with a server."""
-    save_every: float = 60.0
+    save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed evaluation goes on."""
 
     def greedy(self) -> SampleConfig:
@@ -192,19 +260,23 @@ class PerplexityConfig:
     """
 
     settings: str = "specific,specific+related"
-    """Which neurons of a language are silenced together: kinds joined by +, settings parted by commas."""
+    """Which neurons of a language are silenced together: kinds joined by +, settings parted by
+    commas."""
     controls: int = 5
     """Random sets drawn for each set, matched per layer and by activation rate; 0 for none."""
     layers: str | None = None
     """Silence in these layers only: 5, 0-4, or one of the paper's stages, such as reasoning."""
     to: str = "zero"
-    """What a silenced activation becomes: zero, mean (over the languages, of the scored texts) or a number."""
+    """What a silenced activation becomes: zero, mean (over the languages, of the scored texts) or a
+    number."""
     text: Literal["response", "prompt"] = "response"
     """What is scored: responses given their prompts, or the prompts themselves, each once."""
     average: Literal["tokens", "sequences"] = "tokens"
-    """What a perplexity is the exponential of: the mean cost of all tokens, or the mean of the texts' own means."""
+    """What a perplexity is the exponential of: the mean cost of all tokens, or the mean of the
+    texts' own means."""
     mix_argmax: bool = False
-    """As the released code does: where a token is not the most likely one, average the likeliest one's cost in too."""
+    """As the released code does: where a token is not the most likely one, average the likeliest
+    one's cost in too."""
     blocks: int = 10
     """Blocks of questions that costs are kept for, from which intervals come."""
     seed: int = 0
@@ -213,7 +285,7 @@ class PerplexityConfig:
     """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere."""
     share_prompts: bool = True
     """Compute a prompt once for all its responses."""
-    save_every: float = 60.0
+    save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed run goes on."""
 
     def __post_init__(self) -> None:
@@ -222,7 +294,9 @@ class PerplexityConfig:
         if self.blocks < 1:
             raise InputError(f"blocks {self.blocks}: 1 or more are needed")
         if self.budget < 0:
-            raise InputError(f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons")
+            raise InputError(
+                f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons"
+            )
         for name, value, words in (
             ("text", self.text, ("response", "prompt")),
             ("average", self.average, ("tokens", "sequences")),
@@ -230,9 +304,13 @@ class PerplexityConfig:
             if value not in words:
                 raise InputError(f"{name} {value!r}: choose {' or '.join(words)}")
         if self.value not in ("zero", "mean") and not isinstance(self.value, float):
-            raise InputError(f"to {self.to!r}: a silenced activation becomes zero, mean or a number")
+            raise InputError(
+                f"to {self.to!r}: a silenced activation becomes zero, mean or a number"
+            )
         if len(self.kinds) <= self.settings.count(","):
-            raise InputError(f"settings {self.settings!r}: give each once, as in specific,specific+related")
+            raise InputError(
+                f"settings {self.settings!r}: give each once, as in specific,specific+related"
+            )
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
@@ -258,18 +336,20 @@ class RewardConfig:
     """
 
     direction: Literal["to-english", "from-english"] = "to-english"
-    """`to-english`: P(English | response), as MAPO's code has it. `from-english`: P(response | English), as the paper's
-    text writes it."""
+    """`to-english`: P(English | response), as MAPO's code has it. `from-english`: P(response |
+    English), as the paper's text writes it."""
     arithmetic: Literal["log-probability", "mapo"] = "log-probability"
-    """`log-probability`: mean over the reference's tokens. `mapo`: its code's 1 / mean of the negative, in which the
-    language token and padding take part."""
+    """`log-probability`: mean over the reference's tokens. `mapo`: its code's 1 / mean of the
+    negative, in which the language token and padding take part."""
     references: int = 0
-    """English responses to a question that each response is held against, the first of them; 0: all, as MAPO does."""
+    """English responses to a question that each response is held against, the first of them; 0:
+    all, as MAPO does."""
     max_tokens: int = 512
-    """Tokens of a text, its language and end tokens included, beyond which it is cut (MAPO's code: 512)."""
+    """Tokens of a text, its language and end tokens included, beyond which it is cut (MAPO's code:
+    512)."""
     budget: int = 0
     """Tokens of a batch, padding included; 0: 4,096 on a CPU, 8,192 elsewhere."""
-    save_every: float = 60.0
+    save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed scoring goes on."""
 
     def __post_init__(self) -> None:
@@ -280,9 +360,13 @@ class RewardConfig:
         if self.references < 0:
             raise InputError(f"references {self.references}: how many to a question, or 0 for all")
         if self.max_tokens < 3:
-            raise InputError(f"max-tokens {self.max_tokens}: language, text and end are 3 tokens at least")
+            raise InputError(
+                f"max-tokens {self.max_tokens}: language, text and end are 3 tokens at least"
+            )
         if self.budget < 0:
-            raise InputError(f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons")
+            raise InputError(
+                f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons"
+            )
 
 
 @dataclass(frozen=True)
@@ -298,7 +382,8 @@ class PairConfig:
     margin: float = 0.0
     """How much higher the better score must be; 0: different, as MAPO's code has it."""
     max_tokens: int = 1024
-    """Tokens of prompt, response and end token (MAPO's code: 1,024 characters); needs --tokenizer."""
+    """Tokens of prompt, response and end token (MAPO's code: 1,024 characters); needs
+    --tokenizer."""
     dev_every: int = 10
     """One question in so many is held out for dev (MAPO's code: 10); 0 for none."""
     seed: int = 0
@@ -306,13 +391,137 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         if self.per_language < 1:
-            raise InputError(f"per-language {self.per_language}: 1 pair or more is needed; the paper uses 10,000")
+            raise InputError(
+                f"per-language {self.per_language}: 1 pair or more is needed; the paper uses 10,000"
+            )
         if not 0 <= self.margin < float("inf"):
             raise InputError(f"margin {self.margin} is not a number from 0 up")
         if self.max_tokens < 2:
-            raise InputError(f"max-tokens {self.max_tokens}: a response and its end are 2 tokens at least")
+            raise InputError(
+                f"max-tokens {self.max_tokens}: a response and its end are 2 tokens at least"
+            )
         if self.dev_every < 0 or self.dev_every == 1:
             raise InputError(f"dev-every {self.dev_every}: 2 or more, or 0 to hold out nothing")
 
 
 _PAPER = {"rate": 0.01, "tau-quantile": 0.95}
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """Settings of `align`. Defaults are the paper's, and where it says nothing those of MAPO's code.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    steps: int = 1000
+    """Training steps (the paper, appendix). The last one is kept, not the one of the least loss."""
+    batch: int = 16
+    """Pairs of one step, over all processes (the paper, appendix)."""
+    learning_rate: float = 1e-6
+    """Highest learning rate (the paper, appendix)."""
+    beta: float = 0.1
+    """Beta of Eq. 1 and 2 (MAPO's example config; the paper does not give it); with GRPO the weight
+    of the divergence from the base."""
+    sft: float = 0.0
+    """Weight of the chosen response's own loss, -log P per token, beside Eq. 3 (ours: the paper has
+    none). It keeps a model from drifting at rates that it needs; with GRPO of no effect."""
+    schedule: str = "cosine"
+    """How the learning rate falls (MAPO's code)."""
+    warmup: int = 100
+    """Steps over which it rises (MAPO's code); at most a tenth of the steps."""
+    rank: int = 64
+    """Rank of the adapter (the paper, appendix)."""
+    alpha: int = 128
+    """Alpha of the adapter (the paper, appendix)."""
+    dropout: float = 0.05
+    """Dropout of the adapter (the paper, appendix). The base's own is off: its loss would not begin
+    at ln 2."""
+    targets: str = "q_proj,v_proj,o_proj"
+    """Layers that get an adapter (MAPO's code), with commas; all-linear for every one."""
+    device_batch: int = 2
+    """Pairs in memory at once on a device (MAPO's code); the rest of a batch comes by
+    accumulation."""
+    max_tokens: int = 1024
+    """Tokens of prompt, response and end token; longer pairs are left out (MAPO's code: 1,024
+    characters)."""
+    dev: int = 200
+    """Pairs of the dev part that are watched, at most; 0 for none."""
+    save_every: int = 100
+    """Steps between checkpoints, all of which are kept (MAPO's code)."""
+    seed: int = 0
+    """Seed of the adapter, the order of the pairs, and dropout."""
+    report_to: str = field(default="none", metadata=_PACE)
+    """Where to report as well: tensorboard, wandb, or whatever transformers knows, with commas."""
+    set: tuple[str, ...] = ()
+    """Any field of TRL's DPOConfig or GRPOConfig, as max_grad_norm=0.5, or of PEFT's LoraConfig, as
+    lora.bias=all."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "rank", "alpha", "device_batch", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"{name.replace('_', '-')} {getattr(self, name)}: 1 or more are needed"
+                )
+        for name in ("learning_rate", "beta"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"{name.replace('_', '-')} {getattr(self, name)} is not a number above 0"
+                )
+        if not 0 <= self.sft < float("inf"):
+            raise InputError(f"sft {self.sft} is not a number from 0 up")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout} is outside [0, 1)")
+        if self.max_tokens < 2 or self.dev < 0 or self.warmup < 0:
+            raise InputError(
+                f"max-tokens {self.max_tokens}, dev {self.dev}, warmup {self.warmup}: too small"
+            )
+
+
+@dataclass(frozen=True)
+class GrpoConfig:
+    """What `align --objective grpo` is told besides. Defaults are those of MAPO's code for PPO, and of TRL.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    group: int = 8
+    """Responses to one prompt that are held against each other (TRL). A batch holds whole
+    groups."""
+    temperature: float = 1.0
+    """Of the sampling (MAPO's code)."""
+    max_new_tokens: int = 512
+    """Tokens of a response, at most (MAPO's code)."""
+
+    def __post_init__(self) -> None:
+        if self.group < 2:
+            raise InputError(
+                f"group {self.group}: 2 responses or more are needed, to hold one against another"
+            )
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(f"temperature {self.temperature} is not a number above 0")
+        if self.max_new_tokens < 1:
+            raise InputError(f"max-new-tokens {self.max_new_tokens}: 1 or more are needed")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked."""
+
+    engine: str = "transformers"
+    """transformers, or the URL of an OpenAI-compatible server; its key is taken from
+    LANGNEURONS_API_KEY if set."""
+    template: str | None = None
+    """mathoctopus, plain, chat, or a text file; by default the model's chat template if it has one,
+    or mathoctopus."""
+    asked: str | None = None
+    """Languages to ask in, as codes with commas; by default all there are."""
+    silence: Path | None = None
+    """Folder of neurons to silence meanwhile, of this model; those of another are refused unless
+    --force."""
+    languages: str | None = None
+    """Languages whose neurons are silenced, as codes with commas."""
+    kinds: str = "specific,related"
+    """Kinds of neurons that are silenced: specific, related, general, with commas."""

@@ -5,14 +5,15 @@
     |   |-- FormatError      a file of another tool is damaged, hostile or not of that tool
     |   |-- ModelError       what was named is no causal language model that can be loaded
     |   |-- SiteError        a model has no feed-forward activation where one is needed, or hides it
-    |   `-- MismatchError    two things that must belong together do not (models, languages, settings)
+    |   `-- MismatchError    two things that must belong together do not (models, languages)
     |-- RecordError      a recording cannot go on: activations that are no numbers, no memory left
     |-- ServerError      a server that writes texts is not there, or does not recover
     |-- OutputError      the result cannot be written where it was asked for
     `-- MissingExtraError  a library of an optional extra is not installed
 
-The message of each says what was seen, where, and what to do next, in one line. The command line prints that line
-and exits with 2; anything that is not a `LangneuronsError` is our fault and exits with 1.
+The message of each says what was seen, where, and what to do next, in one line. The command line
+prints that line and exits with 2; anything that is not a `LangneuronsError` is our fault and exits
+with 1.
 """
 
 
@@ -54,3 +55,8 @@ class OutputError(LangneuronsError, OSError):
 
 class MissingExtraError(LangneuronsError, ImportError):
     """A library of an optional extra is needed and not installed."""
+
+
+def brief(text: str) -> str:
+    """The beginning of a text, quoted, for a message."""
+    return repr(text if len(text) <= 40 else f"{text[:39]}…")

@@ -6,14 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 
 NAME = "nano"
-"""Name of the embedded causal language model, and of the translation model that belongs to it. It comes before a
-folder that is called so; `./nano` is the folder."""
+"""Name of the embedded causal language model, and of the translation model that belongs to it. It
+comes before a folder that is called so; `./nano` is the folder."""
 
 FOLDER = Path(str(files("langneurons"))) / "embedded"
 """Holds `model`, `translator` and their `CARD.md`."""
 
 RATE = 0.2
-"""Share of neurons to identify. It has 3,840 of them: the paper's hundredth of these is too few for ten languages."""
+"""Share of neurons to identify. It has 3,840 of them: the paper's hundredth of these is too few for
+ten languages."""
 
 _DRAWING = {"temperature": "0.8", "top-k": "20", "top-p": "0.9", "max-new-tokens": "200"}
 
@@ -36,8 +37,9 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "save-every": "20",
     },
 }
-"""Command -> option -> what it is for MODEL `nano`, or an adapter of it, unless given. A small model draws too much
-nonsense from the tail of its distribution, and the paper's 1,000 steps at a rate of 1e-6 are for 7 billion weights."""
+"""Command -> option -> what it is for MODEL `nano`, or an adapter of it, unless given. A small
+model draws too much nonsense from the tail of its distribution, and the paper's 1,000 steps at a
+rate of 1e-6 are for 7 billion weights."""
 
 
 def folder(name: str, *, translator: bool = False) -> Path | None:
@@ -50,6 +52,14 @@ def suits(model: str) -> bool:
     """Whether `DEFAULTS` are for this MODEL: `nano`, or the folder of an adapter of it."""
     config = Path(model).expanduser() / "adapter_config.json"
     try:
-        return model == NAME or json.loads(config.read_text("utf-8"))["base_model_name_or_path"] == NAME
-    except (OSError, ValueError, KeyError, TypeError):  # no adapter; one that is damaged is told of when it is loaded
+        return (
+            model == NAME
+            or json.loads(config.read_text("utf-8"))["base_model_name_or_path"] == NAME
+        )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # no adapter; one that is damaged is told of when it is loaded
         return False

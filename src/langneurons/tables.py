@@ -1,20 +1,13 @@
-"""Tables: the macroscopic picture of one set of neurons, as plain rows (Fig. 3 and 10, Table 3 of the paper).
-
-A table is a name, a caption, column heads and rows; `to_csv` and `to_latex` write it out. Where the counts could be
-resampled, every count is followed by its interval.
-"""
+"""Tables: a name, a caption, column heads and rows; written as CSV, LaTeX and JSON."""
 
 import csv
 import io
 import json
+import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
-from langneurons.languages import language
-from langneurons.neurons import KINDS, Neurons
-from langneurons.stages import NAMES, Segmentation
 
 Cell = str | int | float | None
 
@@ -54,11 +47,16 @@ class Table(NamedTuple):
     def from_json(cls, content: bytes) -> "Table":
         """The table that `to_json` wrote."""
         held = json.loads(content)
-        return cls(held["name"], held["caption"], tuple(held["columns"]), tuple(map(tuple, held["rows"])))
+        return cls(
+            held["name"], held["caption"], tuple(held["columns"]), tuple(map(tuple, held["rows"]))
+        )
 
     def to_latex(self) -> str:
         """A booktabs table."""
-        numeric = [all(isinstance(row[i], int | float | None) for row in self.rows) for i in range(len(self.columns))]
+        numeric = [
+            all(isinstance(row[i], int | float | None) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
         lines = [
             r"\begin{table}",
             r"  \centering",
@@ -76,93 +74,6 @@ class Table(NamedTuple):
         return "\n".join(lines) + "\n"
 
 
-def per_language(neurons: Neurons) -> Table:
-    """Specific and related neurons of every language; a related neuron stands once with each of its languages."""
-    kinds = neurons.kind
-    rows = []
-    for k, code in enumerate(neurons.languages):
-        member = neurons.member[:, k]
-        cells: list[Cell] = [code, language(code).name]
-        for kind in ("specific", "related"):
-            cells += _with_interval(neurons, f"{kind}/{code}", int((member & (kinds == kind)).sum()))
-        rows.append(tuple(cells))
-    columns = ("language", "name", *_heads(neurons, "specific"), *_heads(neurons, "related"))
-    return Table(
-        "per-language", "Language-specific and language-related neurons of each language.", columns, tuple(rows)
-    )
-
-
-def english(neurons: Neurons) -> Table | None:
-    """English against the mean of the other languages (Table 3 of the paper); None without English."""
-    if "en" not in neurons.languages or len(neurons.languages) < 2:
-        return None
-    kinds, is_en = neurons.kind, np.array(neurons.languages) == "en"
-    rows = []
-    for name, columns in (("English", is_en), ("mean of the others", ~is_en)):
-        cells: list[Cell] = [name]
-        for kind in ("specific", "related"):
-            held = neurons.member[kinds == kind][:, columns].sum()
-            cells.append(round(float(held) / int(columns.sum()), 1))
-        rows.append(tuple(cells))
-    return Table("english", "English against the other languages.", ("languages", "specific", "related"), tuple(rows))
-
-
-def shared_by(neurons: Neurons) -> Table:
-    """How many neurons are highly active in N = 0..K languages, among the selected and over all (Fig. 10)."""
-    among = np.bincount(neurons.n_languages[neurons.selected], minlength=len(neurons.languages) + 1)
-    everywhere = neurons.rule.histogram or (None,) * len(among)
-    rows: list[tuple[Cell, ...]] = [
-        (n, int(count), whole) for n, (count, whole) in enumerate(zip(among, everywhere, strict=True))
-    ]
-    caption = "Neurons highly active in N languages, among the selected and over all neurons of the model."
-    return Table("shared-by", caption, ("N", "selected", "all"), tuple(rows))
-
-
-def by_layer(neurons: Neurons) -> dict[str, NDArray[np.int64]]:
-    """Neurons of each kind per layer, kind -> [L]; general over all neurons, the other kinds among the selected."""
-    kinds = neurons.kind
-    return {kind: np.bincount(neurons.layer[kinds == kind], minlength=neurons.layers) for kind in KINDS}
-
-
-def layers(neurons: Neurons) -> Table:
-    """Neurons of each kind in each layer (Fig. 3)."""
-    counts = by_layer(neurons)
-    rows = []
-    for layer in range(neurons.layers):
-        cells: list[Cell] = [layer]
-        for kind in KINDS:
-            cells += _with_interval(neurons, f"{kind}@{layer}", int(counts[kind][layer]))
-        rows.append(tuple(cells))
-    columns = ("layer", *(head for kind in KINDS for head in _heads(neurons, kind)))
-    caption = "Neurons of each kind per layer; none: selected, yet highly active in no language."
-    return Table("layers", caption, columns, tuple(rows))
-
-
-def stage_table(segmentations: dict[int, Segmentation]) -> Table:
-    """Stages of the layers for each number of stages, with the share of variance they explain."""
-    rows = []
-    for count, cut in segmentations.items():
-        for i, (start, end) in enumerate(zip(cut.starts, cut.ends, strict=True)):
-            name = NAMES[i] if count == len(NAMES) else None
-            rows.append((count, i + 1, name, start, end - 1, round(cut.fit, 4)))
-    caption = (
-        "Best division of the layers into stages (least squares on standardised log(1 + specific + related) and "
-        "log(1 + general)); fit: share of variance explained. The names are the paper's."
-    )
-    return Table("stages", caption, ("stages", "stage", "name", "first layer", "last layer", "fit"), tuple(rows))
-
-
-def _heads(neurons: Neurons, name: str) -> tuple[str, ...]:
-    return (name,) if neurons.uncertainty is None else (name, f"{name} low", f"{name} high")
-
-
-def _with_interval(neurons: Neurons, name: str, value: int) -> list[Cell]:
-    if neurons.uncertainty is None:
-        return [value]
-    low, high = neurons.uncertainty.intervals[name]
-    return [value, round(low, 2), round(high, 2)]
-
-
 def _latex(cell: Cell) -> str:
     return "" if cell is None else _escape(str(cell))
 
@@ -171,3 +82,14 @@ def _escape(text: str) -> str:
     for char in "&%$#_{}":
         text = text.replace(char, "\\" + char)
     return text
+
+
+def plain(value: Any) -> Any:
+    """The same in plain numbers, lists and dictionaries, as JSON takes them; None for what is not a number."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,264 @@
+"""Translation: how probable a translation model finds one text as the translation of another.
+
+A multilingual translation model is told the languages by tokens of its vocabulary. Texts are given
+to it as NLLB-200, M2M100 and mBART-50 were trained: `[language] text </s>` on both sides, the
+decoder beginning with the model's start token. So no tokenizer class is needed, only a vocabulary
+with language tokens.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from langneurons.errors import InputError, ModelError
+from langneurons.texts.languages import language
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_LANGUAGE_TOKEN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}|__[a-z]{2,3}__|<[a-z]{2}>|[a-z]{2}_[A-Z]{2}")
+"""NLLB-200, M2M100, plain, mBART."""
+
+
+class Text(NamedTuple):
+    """A text and the code of its language."""
+
+    lang: str
+    text: str
+
+
+class Translation(NamedTuple):
+    """One translation to judge: positions among the source texts and among the target texts."""
+
+    source: int
+    target: int
+
+
+class Chunk(NamedTuple):
+    """Sources that are encoded together, and the pairs they are in, as they run through the decoder.
+
+    Attributes:
+        sources: positions among the source texts.
+        batches: positions among the pairs, batch by batch; each pair's source is among `sources`.
+    """
+
+    sources: tuple[int, ...]
+    batches: tuple[tuple[int, ...], ...]
+
+
+class Sums(NamedTuple):
+    """What a translation model says of pairs; one row each.
+
+    Attributes:
+        text: summed log-probability (natural logarithm) of the target's tokens and its end token,
+            float64 [n].
+        language: log-probability of the target's language token, float64 [n].
+    """
+
+    text: NDArray[np.float64]
+    language: NDArray[np.float64]
+
+
+def language_tokens(
+    tokenizer: "PreTrainedTokenizerBase",
+    codes: Sequence[str],
+    spelled: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Id of each language's token in the vocabulary.
+
+    A language's token is the first there is of its NLLB-200 code (`zho_Hans`), `__zh__` (M2M100),
+    `<zh>` and `zh_XX` with any two capitals (mBART). A code that is itself a language token stands
+    for itself.
+
+    Args:
+        tokenizer: of a multilingual translation model.
+        codes: languages.
+        spelled: tokens by code, for languages that are not found by this rule.
+
+    Raises:
+        InputError: for a language without a token, naming what was looked for and the nearest there
+            is. Tokenizers would take the unknown token instead, without a word.
+    """
+    vocabulary = [
+        *tokenizer.get_vocab(),
+        *getattr(tokenizer, "lang_token_to_id", ()),
+    ]  # M2M100 holds them apart
+    known = {token for token in vocabulary if _LANGUAGE_TOKEN.fullmatch(token)}
+    if not known:
+        raise InputError(
+            "the translator's vocabulary has no language tokens (as eng_Latn, __en__, <en>); "
+            "a multilingual translation model such as NLLB-200 or M2M100 is needed"
+        )
+    found = {}
+    for code in codes:
+        mbart = sorted(
+            token for token in known if token.startswith(f"{code}_") and len(token) == len(code) + 3
+        )
+        wanted = [language(code).nllb or code, f"__{code}__", f"<{code}>", code, *mbart]
+        if spelled and code in spelled:
+            wanted = [spelled[code]]
+        token = next((token for token in wanted if token in known), None)
+        if token is None:
+            near = difflib.get_close_matches(wanted[0], sorted(known), 1, 0)[0]
+            raise InputError(
+                f"the translator has no language token {' or '.join(dict.fromkeys(wanted[:3]))} for {code}; "
+                f"the nearest is {near}. If it is meant, say --codes {code}={near}; else leave {code} out"
+            )
+        found[code] = int(tokenizer.convert_tokens_to_ids(token))  # ty: ignore[invalid-argument-type]
+    return found
+
+
+def encode(
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[Text],
+    tokens: Mapping[str, int],
+    limit: int,
+) -> tuple[list[NDArray[np.int32]], int]:
+    """Ids of each text, `[language] text </s>`, at most `limit` of them, and how many texts were cut to that.
+
+    A text that is cut keeps its beginning and gets the end token all the same.
+    """
+    out, cut = [], 0
+    for start in range(0, len(texts), 512):
+        chunk = texts[start : start + 512]
+        rows = tokenizer(
+            [t.text for t in chunk], add_special_tokens=False, padding=False, verbose=False
+        )["input_ids"]
+        for text, ids in zip(chunk, rows, strict=True):
+            cut += len(ids) > limit - 2
+            out.append(
+                np.array([tokens[text.lang], *ids[: limit - 2], tokenizer.eos_token_id], np.int32)
+            )
+    return out, cut
+
+
+def plan(
+    sources: Sequence[NDArray[np.int32]],
+    targets: Sequence[NDArray[np.int32]],
+    pairs: Sequence[Translation],
+    budget: int,
+) -> list[Chunk]:
+    """All the work, cut so that every source is encoded once and little is padded.
+
+    Args:
+        sources: ids of the source texts.
+        targets: ids of the target texts.
+        pairs: what to judge.
+        budget: tokens of a batch, padding included; a text or pair that is longer runs alone.
+    """
+    of: dict[int, list[int]] = {}
+    for i, pair in enumerate(pairs):
+        of.setdefault(pair.source, []).append(i)
+    chunks = []
+    for rows in _packed(
+        sorted(of, key=lambda s: (len(sources[s]), s)), lambda s: len(sources[s]), budget
+    ):
+        longest = max(len(sources[s]) for s in rows)
+        inside = sorted(
+            (i for s in rows for i in of[s]), key=lambda i: (len(targets[pairs[i].target]), i)
+        )
+        batches = _packed(
+            inside, lambda i, least=longest: max(least, len(targets[pairs[i].target])), budget
+        )
+        chunks.append(Chunk(rows, tuple(batches)))
+    return chunks
+
+
+@torch.inference_mode()
+def judge(
+    model: Any,
+    sources: Sequence[NDArray[np.int32]],
+    targets: Sequence[NDArray[np.int32]],
+    pairs: Sequence[Translation],
+    chunk: Chunk,
+) -> Sums:
+    """Log P(target | source) of the chunk's pairs, in the order of its batches. Padding has no part in it.
+
+    Raises:
+        ModelError: when the model does not say what its decoder begins with.
+    """
+    config, device = model.config, model.get_input_embeddings().weight.device
+    start = config.decoder_start_token_id
+    if start is None or config.pad_token_id is None:
+        raise ModelError(
+            "the translator's config names no decoder_start_token_id or no pad_token_id; set them in it"
+        )
+    inputs, mask = _padded([sources[s] for s in chunk.sources], config.pad_token_id, device)
+    hidden = model.get_encoder()(input_ids=inputs, attention_mask=mask).last_hidden_state
+    place = {s: row for row, s in enumerate(chunk.sources)}
+    sums = []
+    for batch in chunk.batches:
+        rows = torch.tensor([place[pairs[i].source] for i in batch], device=device)
+        labels, counted = _padded(
+            [targets[pairs[i].target] for i in batch], config.pad_token_id, device
+        )
+        each = _log_probabilities(model, hidden[rows], mask[rows], labels, counted, start)
+        sums.append(torch.stack((each[:, 1:].sum(dim=1), each[:, 0])))
+    text, first = torch.cat(sums, dim=1).cpu().numpy()
+    return Sums(text, first)
+
+
+def _log_probabilities(
+    model: Any,
+    hidden: torch.Tensor,
+    mask: torch.Tensor,
+    labels: torch.Tensor,
+    counted: torch.Tensor,
+    start: int,
+) -> torch.Tensor:
+    """Log-probability of every label, float64 [n, T], 0 where none is counted. Logits are never all held at once."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    head, states = model.get_output_embeddings(), []
+
+    def keep(_: Any, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        states.append(args[0])
+        return (args[0][:, :1],)
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            attention_mask=mask,
+            decoder_input_ids=torch.cat(
+                (torch.full_like(labels[:, :1], start), labels[:, :-1]), dim=1
+            ),
+            use_cache=False,
+        )
+    finally:
+        handle.remove()
+    bias = getattr(model, "final_logits_bias", None)  # mBART, Marian
+    rows, wanted = states[0][counted.bool()], labels[counted.bool()]
+    at_once = max(1, (1 << 20 if rows.device.type == "cpu" else 1 << 27) // head.weight.shape[0])
+    found = []
+    for part, label in zip(rows.split(at_once), wanted.split(at_once), strict=True):
+        logits = head(part).float() if bias is None else (head(part) + bias).float()
+        found.append(logits.gather(1, label[:, None])[:, 0] - logits.logsumexp(dim=1))
+    out = torch.zeros(labels.shape, dtype=torch.float64, device=labels.device)
+    return out.masked_scatter_(counted.bool(), torch.cat(found).double())
+
+
+def _padded(
+    rows: Sequence[NDArray[np.int32]], pad: int, device: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows side by side, filled up on the right, and which places are not filling (1) or are (0); both [n, T]."""
+    length = max(map(len, rows))
+    ids = np.stack([np.pad(row, (0, length - len(row)), constant_values=pad) for row in rows])
+    real = np.arange(length) < np.array([len(row) for row in rows])[:, None]
+    return torch.from_numpy(ids).long().to(device), torch.from_numpy(real).long().to(device)
+
+
+def _packed(items: Sequence[int], length: Any, budget: int) -> list[tuple[int, ...]]:
+    """Items in runs whose number times longest length stays within the budget; lengths must not fall."""
+    runs: list[list[int]] = []
+    for item in items:
+        if runs and (len(runs[-1]) + 1) * length(item) <= budget:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return [tuple(run) for run in runs]

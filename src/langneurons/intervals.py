@@ -1,0 +1,103 @@
+"""Intervals: resampling of blocks, the ends of an interval, and the tests that stand beside one.
+
+A number's interval is the percentile interval of its replicates, widened to hold the number itself.
+Blocks (or questions) are drawn with replacement, the same draw for everything that is compared.
+"""
+
+import math
+from collections.abc import Sequence
+from math import comb, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+LEVEL = 0.95
+"""Share of the resamplings inside an interval."""
+
+
+class Estimate(NamedTuple):
+    """A number, or an array of them, with its interval.
+
+    Attributes:
+        value: as observed.
+        low: lower end, NaN without resampling.
+        high: upper end.
+        replicates: in each resampling, [R, ...]; R is 0 without resampling.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    replicates: Floats
+
+
+def estimate(
+    value: NDArray[np.number] | float, replicates: NDArray[np.number] | None = None
+) -> Estimate:
+    """A value [...] with the percentile interval of its replicates [R, ...], widened to hold it.
+
+    A replicate that is not known (a ratio to an empty set) is left out.
+    """
+    value = np.asarray(value, dtype=np.float64)
+    if replicates is None or not len(replicates):
+        nothing = np.full(value.shape, np.nan)
+        return Estimate(value, nothing, nothing, np.zeros((0, *value.shape)))
+    drawn = np.asarray(replicates, dtype=np.float64)
+    known = np.where(np.isnan(drawn).all(axis=0), np.nan_to_num(value), drawn)
+    low, high = np.nanquantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return Estimate(value, np.minimum(low, value), np.maximum(high, value), drawn)
+
+
+def lower_than_others(one: float, others: NDArray[np.floating]) -> float:
+    """How likely a further draw from what the others are draws of is this low: one-sided p.
+
+    The test of a single case against a small sample (Crawford and Howell 1998): t = (one - mean) /
+    (s sqrt(1 + 1/n)), with n - 1 degrees of freedom, of n others with standard deviation s. NaN
+    with fewer than two others or s = 0.
+    """
+    n = len(others)
+    spread = float(np.std(others, ddof=1)) if n > 1 else 0.0
+    if not spread:
+        return math.nan
+    return student((one - float(np.mean(others))) / (spread * math.sqrt(1 + 1 / n)), n - 1)
+
+
+def student(t: float, freedom: int) -> float:
+    """P(T <= t) of Student's t distribution with these degrees of freedom, by integration to 1e-8."""
+    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(
+        math.pi
+    )
+    angle = np.linspace(0.0, math.atan(abs(t) / math.sqrt(freedom)), 20_001)
+    area = constant * float(np.trapezoid(np.cos(angle) ** (freedom - 1), angle))
+    return 0.5 + math.copysign(area, t)
+
+
+_Z = 1.959964  # of the normal distribution, 95% two-sided
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """The 95% Wilson score interval of a share, correct of n."""
+    share = correct / n
+    middle, width = share + _Z**2 / (2 * n), _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return max(0.0, (middle - width) / (1 + _Z**2 / n)), min(
+        1.0, (middle + width) / (1 + _Z**2 / n)
+    )
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """The exact two-sided McNemar test: how likely so uneven a split of the changed answers is by chance."""
+    n, k = lost + gained, min(lost, gained)
+    return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values corrected for their number, such that the chance of any false one is bounded (Holm 1979)."""
+    out, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(np.argsort(p, kind="stable")):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        out[i] = highest
+    return out

@@ -1,0 +1,160 @@
+"""Batches: how a recording is cut into work for the model. Counts do not depend on it; time and memory do.
+
+Rows are sorted by length, so that little is padded. Responses to the same prompt share its
+computation where they begin alike; prompts run together where they are equally long, so that none
+is padded.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from langneurons.errors import InputError
+from langneurons.model.tokens import Tokens, shared_prefix
+from langneurons.texts.responses import Response, block_of
+
+
+class Row(NamedTuple):
+    """One response, ready to run.
+
+    Attributes:
+        tokens: its tokens, and which of them count.
+        key: language * G + block: the row of the counts it adds to.
+        prompt: number of the prompt it answers; rows of one prompt have the same.
+    """
+
+    tokens: Tokens
+    key: int
+    prompt: int
+
+
+class Batch(NamedTuple):
+    """Rows that run together.
+
+    Attributes:
+        rows: positions among all rows.
+        prefix: leading tokens that rows of the same prompt share and that are computed once; 0 for
+            none. All prompts of a batch have the same.
+    """
+
+    rows: tuple[int, ...]
+    prefix: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All the work of a recording, in the order in which it is done.
+
+    Attributes:
+        languages: the K codes.
+        blocks: number of blocks, G.
+        rows: every response.
+        batches: how they run.
+    """
+
+    languages: tuple[str, ...]
+    blocks: int
+    rows: tuple[Row, ...]
+    batches: tuple[Batch, ...]
+
+    def computed(self, batch: Batch) -> int:
+        """Tokens the model runs over in a batch, padding and prompts included: its cost."""
+        longest = max(len(self.rows[i].tokens.ids) for i in batch.rows)
+        prompts = len({self.rows[i].prompt for i in batch.rows}) if batch.prefix else 0
+        return len(batch.rows) * (longest - batch.prefix) + prompts * batch.prefix
+
+    def share(self, number: int, of: int) -> "Plan":
+        """The `number`-th (from 0) of so many parts of nearly equal cost; together they are the whole."""
+        order = sorted(range(len(self.batches)), key=lambda i: (-self.computed(self.batches[i]), i))
+        load, mine = [0] * of, []
+        for i in order:
+            lightest = load.index(min(load))
+            load[lightest] += self.computed(self.batches[i])
+            if lightest == number:
+                mine.append(i)
+        return Plan(
+            self.languages, self.blocks, self.rows, tuple(self.batches[i] for i in sorted(mine))
+        )
+
+
+def plan(
+    responses: Sequence[Response],
+    tokens: Sequence[Tokens],
+    languages: Sequence[str],
+    *,
+    blocks: int,
+    budget: int,
+    share_prompts: bool = True,
+) -> Plan:
+    """Cut the work into batches of at most `budget` tokens, padding included (a longer row runs alone).
+
+    Args:
+        responses: what to run.
+        tokens: their tokens, in the same order.
+        languages: the codes, in the order of the counts.
+        blocks: number of blocks, G.
+        budget: tokens of a batch.
+        share_prompts: compute a prompt once for all its responses.
+
+    Raises:
+        InputError: for a response in a language not among `languages`.
+    """
+    place = {code: k for k, code in enumerate(languages)}
+    prompts: dict[tuple[str, str], int] = {}
+    rows = []
+    for response, row in zip(responses, tokens, strict=True):
+        if response.lang not in place:
+            raise InputError(
+                f"question {response.question_id} has a response in {response.lang}, not among {languages}"
+            )
+        key = place[response.lang] * blocks + block_of(response.question_id, blocks)
+        prompt = prompts.setdefault((response.lang, response.prompt), len(prompts))
+        rows.append(Row(row, key, prompt))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        groups[row.prompt].append(i)
+    alone: list[int] = []
+    together: dict[int, list[list[int]]] = defaultdict(list)
+    for members in groups.values():
+        prefix = (
+            shared_prefix([rows[i].tokens for i in members])
+            if share_prompts and len(members) > 1
+            else 0
+        )
+        if prefix:
+            together[prefix].append(members)
+        else:
+            alone += members
+    length = [len(row.tokens.ids) for row in rows]
+    batches = _pack([[i] for i in alone], length, 0, budget)
+    for prefix, members in sorted(together.items()):
+        batches += _pack(members, length, prefix, budget)
+    return Plan(tuple(languages), blocks, tuple(rows), tuple(batches))
+
+
+def _pack(groups: list[list[int]], length: list[int], prefix: int, budget: int) -> list[Batch]:
+    """Groups of rows into batches, longest first (so that what does not fit shows at once); groups stay together."""
+    batches: list[Batch] = []
+    current: list[int] = []
+    longest = prompts = 0
+    for group in sorted(groups, key=lambda g: (-max(length[i] for i in g), g[0])):
+        for part in _parts(group, length, prefix, budget):
+            reach = max([longest, *(length[i] for i in part)])
+            cost = (len(current) + len(part)) * (reach - prefix) + (prompts + 1) * prefix
+            if current and cost > budget:
+                batches.append(Batch(tuple(current), prefix))
+                current, longest, prompts = [], 0, 0
+                reach = max(length[i] for i in part)
+            current += part
+            longest, prompts = reach, prompts + 1
+    if current:
+        batches.append(Batch(tuple(current), prefix))
+    return batches
+
+
+def _parts(group: list[int], length: list[int], prefix: int, budget: int) -> list[list[int]]:
+    """One prompt's rows, cut where they alone exceed the budget."""
+    longest = max(length[i] for i in group) - prefix
+    size = max(1, (budget - prefix) // max(1, longest))
+    return [group[i : i + size] for i in range(0, len(group), size)]

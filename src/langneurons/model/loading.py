@@ -1,0 +1,383 @@
+"""Models: a causal language model and its tokenizer, from the Hugging Face Hub, a folder or a PEFT adapter folder."""
+
+import hashlib
+import inspect
+import json
+import logging
+import math
+import re
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from langneurons import nano
+from langneurons.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""Types a model can be loaded in; counts are the same for every batching only in float32."""
+
+_WHOLE = 1 << 20  # weights of a tensor up to which its fingerprint covers all of them
+_SAMPLE = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model that is ready to run: eval mode, no gradients.
+
+    Attributes:
+        model: the model; for an adapter folder a PeftModel around its base, so that
+            `disable_adapter()` gives the base.
+        tokenizer: its tokenizer, that of the adapter folder if there is one.
+        id: the name it was asked for by.
+        revision: commit of the Hub's repository (that of the base for an adapter); None for a
+            folder.
+        fingerprint: see `fingerprint`.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    id: str
+    revision: str | None
+    fingerprint: str
+
+
+def load(
+    name: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    revision: str | None = None,
+    seq2seq: bool = False,
+) -> Loaded:
+    """Load a causal language model, or a translation model.
+
+    Args:
+        name: a folder, a PEFT adapter folder (its base is loaded with it), or an id on the Hugging
+            Face Hub.
+        dtype: `float32`, `bfloat16` or `float16`; `auto` is float32 on the CPU, where it is fast
+            and exact, and bfloat16 elsewhere. A model with quantised weights (8-bit, 4-bit) stays
+            as it was saved.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` is the first there is of cuda, mps, cpu.
+        device_map: where accelerate puts the layers of a model that does not fit on one device:
+            `auto`, `balanced`.
+        revision: branch, tag or commit on the Hub.
+        seq2seq: whether an encoder with a decoder is wanted (a translation model) and nothing else
+            will do.
+
+    Raises:
+        ModelError: in one line, for a folder that is not there or holds no model, no tokenizer or
+            damaged weights, an architecture that transformers does not know or that is no causal
+            language model, an id that cannot be fetched, a device or type that is not there,
+            another type than quantised weights were saved with.
+        MissingExtraError: when peft is needed for an adapter, or accelerate for a device map.
+    """
+    where = _device(device)
+    if dtype not in ("auto", *DTYPES):
+        raise ModelError(
+            f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}"
+        )
+    adapter, base = _places(name, translator=seq2seq)
+    with _quiet():
+        model = _model(base, dtype, where, device_map, revision, seq2seq)
+        if adapter is not None:
+            model = _with_adapter(model, adapter)
+        tokenizer = _tokenizer(base, adapter, revision)
+    model.eval().requires_grad_(False)
+    commit = getattr(model.config, "_commit_hash", None)
+    return Loaded(model, tokenizer, str(name), commit or revision, fingerprint(model))
+
+
+def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrainedTokenizerBase":
+    """The tokenizer alone of what `load` would load.
+
+    Raises:
+        ModelError: as `load`.
+    """
+    adapter, base = _places(name)
+    _folder(base)
+    with _quiet():
+        return _tokenizer(base, adapter, revision)
+
+
+def base_of(name: str | Path) -> str | None:
+    """What a PEFT adapter folder adapts: a folder, `nano`, or an id on the Hub; None for what is no adapter folder.
+
+    Raises:
+        ModelError: when the adapter does not say, or names a folder that is no model.
+    """
+    adapter = Path(name).expanduser()
+    if not (adapter / "adapter_config.json").is_file():
+        return None
+    try:
+        base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))[
+            "base_model_name_or_path"
+        ]
+        beside = adapter / base
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{adapter}/adapter_config.json does not say what model it adapts"
+        ) from error
+    if nano.folder(base):
+        return base
+    found = str(beside if beside.is_dir() else base)
+    try:
+        _folder(found)
+    except ModelError as error:
+        raise ModelError(
+            f"{adapter} adapts {error}; correct base_model_name_or_path in its config"
+        ) from error
+    return found
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over name, shape, type and values of all that is saved of a model, adapters included, by their names.
+
+    These are parameters, buffers and the scales of quantised weights; of tied weights, one. It does
+    not depend on the device. A tensor of up to 2**20 weights is covered whole; of a larger one
+    65,536 weights in equal steps, which share no factor with the last dimension, so that they fall
+    into all columns alike.
+
+    Raises:
+        ModelError: when weights were moved out of memory (a device map that offloads).
+    """
+    digest = hashlib.sha256()
+    names = [
+        dict(model.named_parameters(remove_duplicate=unique)).keys() for unique in (True, False)
+    ]
+    tied = names[1] - names[0]
+    for name, tensor in sorted(model.state_dict().items()):
+        if name in tied or not isinstance(tensor, torch.Tensor):
+            continue
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name} was offloaded for want of memory; use a smaller dtype, or more or larger devices"
+            )
+        values = tensor.detach().reshape(-1)
+        if len(values) > _WHOLE:
+            step = len(values) // _SAMPLE
+            while math.gcd(step, tensor.shape[-1]) > 1:
+                step -= 1
+            values = values[::step][:_SAMPLE]
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(values.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of everything a fast tokenizer does: vocabulary, merges, normalisation, special tokens.
+
+    Of one that is not fast, as some translation models have, of its vocabulary.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cache_name(model: Any) -> str:
+    """What the model's forward calls its key-value cache: `cache`, or `past_key_values` before transformers 5.24."""
+    inner = getattr(model, "get_base_model", lambda: model)()  # PEFT's own forward names nothing
+    return (
+        "cache"
+        if "cache" in inspect.signature(type(inner).forward).parameters
+        else "past_key_values"
+    )
+
+
+def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:
+    """The adapter folder, if it is one, and the folder or id of the model itself."""
+    own = nano.folder(str(name), translator=translator)
+    base = None if own else base_of(name)
+    adapter = Path(name).expanduser() if base else None
+    return adapter, str(own or (base and nano.folder(base)) or base or Path(name).expanduser())
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name; ModelError when there is none."""
+    if name == "auto":
+        return torch.device(
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device {name!r} cannot be used here ({_line(error)}); try auto or cpu"
+        ) from error
+
+
+def _model(
+    base: str,
+    dtype: str,
+    device: torch.device,
+    device_map: str | None,
+    revision: str | None,
+    seq2seq: bool,
+) -> Any:
+    """The model of a Hub id or folder, on its device."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    local = _folder(base)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    with _explained(base, local):
+        config = AutoConfig.from_pretrained(base, **options)
+    if config.is_encoder_decoder != seq2seq:
+        kinds = ("an encoder with a decoder", "a causal language model")
+        is_, needed = kinds if config.is_encoder_decoder else kinds[::-1]
+        raise ModelError(f"{base} is {is_} ({config.model_type}); {needed} is needed")
+    where: Any = device_map
+    quantised = getattr(config, "quantization_config", None) is not None
+    if quantised:
+        where = device_map or {
+            "": device
+        }  # quantised weights are packed for the device they are loaded to
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(
+            logging.ERROR
+        )  # warns at every 8-bit product
+    elif dtype == "auto":
+        dtype = "float32" if device.type == "cpu" else "bfloat16"
+    with _explained(base, local):
+        options |= {
+            "config": config,
+            "dtype": dtype,
+            "device_map": where,
+            "output_loading_info": True,
+        }
+        auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+        model, info = auto.from_pretrained(base, **options)  # ty: ignore[not-iterable]
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: they would be random"
+        )
+    kept = str(model.dtype).removeprefix("torch.")
+    if quantised and dtype not in ("auto", kept):
+        raise ModelError(
+            f"{base} is quantised and stays in {kept}, as it was saved, not {dtype}; leave the type to it"
+        )
+    return model if where is not None else model.to(device)
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{adapter} is a PEFT adapter; install peft: pip install 'langneurons[align]'"
+        ) from error
+    with _explained(str(adapter), local=True):
+        wrapped = PeftModel.from_pretrained(model, str(adapter))
+        saved = load_peft_weights(str(adapter), device="cpu")
+    # PEFT takes what fits and says nothing of the rest, as where the base has fewer layers
+    placed = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if odd := sorted(name for name in saved.keys() ^ placed.keys() if "lora_" in name):
+        raise ModelError(
+            f"{adapter} was trained on another model than {model.name_or_path}: {odd[0]} is in one and not in the other"
+        )
+    return wrapped
+
+
+def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
+    """The tokenizer of the adapter folder if it holds one, else that of the base."""
+    from transformers import AutoTokenizer
+
+    own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+    source = str(adapter) if own else base
+    try:
+        return AutoTokenizer.from_pretrained(
+            source, revision=None if own else revision, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            f"{source} holds no tokenizer that can be loaded ({_line(error)}); save it there"
+        ) from error
+
+
+def _folder(name: str) -> bool:
+    """Whether this is a folder with a model; ModelError when it is neither that nor can be an id on the Hub."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"{name} holds no config.json, so it is no model folder (nor a PEFT adapter folder)"
+            )
+        return True
+    if path.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise ModelError(
+            f"{name} is no folder; give a model's folder or an id on the Hugging Face Hub (owner/name)"
+        )
+    return False
+
+
+@contextmanager
+def _explained(name: str, local: bool) -> Generator[None]:
+    """Turn what transformers raises inside this block into one line."""
+    from safetensors import SafetensorError
+    from transformers import __version__
+
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{name} cannot be loaded without another library: {_line(error)}"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        said = _line(error)
+        if unknown := re.search(r"model type `([^`]*)` but Transformers does not recognize", said):
+            said = f"transformers {__version__} does not know its architecture {unknown[1]!r}; a newer one may"
+        elif other := re.search(
+            r"Unrecognized configuration class <class '[\w.]*?(\w+?)(Config)?'>", said
+        ):
+            said = f"{other[1]} is no causal language model"
+        elif not local and isinstance(error, OSError):
+            said = f"no such folder here, and it could not be fetched from the Hub ({said}); give a local folder"
+        raise ModelError(f"{name}: {said}") from error
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip().removesuffix(".")
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Inside this block only errors are logged, nothing warns, transformers draws no bars; downloads keep theirs."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging
+
+    levels = logging.get_verbosity(), hub.get_verbosity()
+    bars, downloads = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        hub.set_verbosity_error()
+        logging.disable_progress_bar()  # of the Hub's client too
+        if downloads:
+            enable_progress_bars()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(levels[0])
+            hub.set_verbosity(levels[1])
+            if bars:
+                logging.enable_progress_bar()
+            if not downloads:
+                disable_progress_bars()

@@ -1,0 +1,180 @@
+"""Ledger: what a run has done of a study, and why a step is to be done: decided from manifests, without any model.
+
+`study.json` in the run's folder keeps for each step what it was asked, the digests of the results
+it read, and a cheap identity of the models and files it read elsewhere: names, sizes and times of
+files. Where any of it differs, the stage's own command decides, by the weights themselves; so a
+ledger that is lost costs time and nothing else.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from langneurons import __version__, artifacts, nano
+from langneurons.errors import FormatError, InputError
+from langneurons.run_folder import LEDGER
+from langneurons.study.plan import Step
+from langneurons.study.spec import Named
+from langneurons.texts import world
+
+FORMAT = 1
+"""Version of the ledger."""
+
+
+class Ledger:
+    """What is done of a study in the folder of a run."""
+
+    def __init__(self, run: Path, named: Named) -> None:
+        """Read what is there.
+
+        Raises:
+            InputError: when the folder is a run of another study.
+            FormatError: when its ledger cannot be read.
+        """
+        self.run = run
+        self.path = run / LEDGER
+        self.head = {"format": FORMAT, "study": named.name, "settings": _plain(named.study)}
+        self.steps: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            try:
+                held = json.loads(self.path.read_text("utf-8"))
+                name, form, self.steps = held["study"], held["format"], dict(held["steps"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise FormatError(
+                    f"{self.path} cannot be read ({error}); delete it: results are kept"
+                ) from None
+            if form != FORMAT:
+                raise FormatError(
+                    f"{self.path} has format {form}, not {FORMAT}; delete it: results are kept"
+                )
+            if name != named.name:
+                raise InputError(
+                    f"{run} is a run of the study {name}; choose another place for {named.name} with --out"
+                )
+
+    def reason(self, step: Step) -> str | None:
+        """Why a step is to be done; None when what it gives is there. A result it needs that is not there says nothing.
+
+        Raises:
+            LangneuronsError: when something else stands in its folder, or the folder is damaged.
+        """
+        there, known = self.digest(step.out), self.steps.get(step.out)
+        if there is None:
+            return "not there yet" if known is None else "its folder is gone"
+        if known is None:
+            return "not known to this run"
+        if known["digest"] != there:
+            return "its folder has changed"
+        if differing := _differences(known["asked"], _asked(step)):
+            return "; ".join(differing)
+        for need in step.needs:
+            if self.digest(need) not in (None, known["inputs"].get(need)):
+                return f"{need} is another"
+        for name in step.outside:
+            if known["outside"].get(name) != identity(name):
+                return f"{name} may have changed"
+        page = step.options.get("out")
+        return f"{page} is gone" if page and not (self.run / page).is_file() else None
+
+    def note(
+        self, step: Step, outside: Mapping[str, str], seconds: float, operations: float | None
+    ) -> None:
+        """Remember that a step is done.
+
+        Args:
+            step: the step.
+            outside: `identity` of what it read elsewhere, from before it read it.
+            seconds: how long it took.
+            operations: what it was estimated to take, by which later ones of its stage are
+                estimated.
+        """
+        inputs = {need: self.digest(need) for need in step.needs}
+        entry: dict[str, Any] = {
+            "stage": step.stage,
+            "asked": _asked(step),
+            "inputs": inputs,
+            "outside": dict(outside),
+        }
+        entry |= {"seconds": round(seconds, 3), "operations": operations}
+        self.steps[step.out] = entry | {"digest": self.digest(step.out)}
+        self.save()
+
+    def save(self) -> None:
+        """Write it, whole or not at all."""
+        content = json.dumps(self.head | {"steps": self.steps}, ensure_ascii=False, indent=1)
+        artifacts.write_file(self.path, content.encode())
+
+    def digest(self, folder: str) -> str | None:
+        """Digest of a result by its manifest; None when it is not there.
+
+        Raises:
+            FormatError: when a file of it is missing.
+        """
+        path = self.run / folder
+        if not (path / artifacts.MANIFEST).is_file():
+            return None
+        found = artifacts.read(path)
+        if missing := [name for name in found.manifest["files"] if not (path / name).is_file()]:
+            raise FormatError(
+                f"{path / missing[0]} is missing; delete {path}, then it is made anew"
+            )
+        return found.digest
+
+
+def identity(name: str) -> str:
+    """What tells a model, questions or a file as they are now from what they were, without reading them.
+
+    Of a folder or file names, sizes and times of change; of an id on the Hub the commit that is in
+    the cache, if any; of any other name the name.
+    """
+    if name in world.QUESTIONS:
+        return f"{name} of langneurons {__version__}"
+    path = nano.folder(name) or Path(name)
+    if path.exists():
+        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        seen = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in files]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
+    return _commit(name)
+
+
+def _commit(name: str) -> str:
+    """An id on the Hub with the commit of its configuration that is in the cache."""
+    if name.count("/") != 1:
+        return name
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return name
+    return f"{name}@{Path(found).parent.name}" if isinstance(found, str) else name
+
+
+def _asked(step: Step) -> dict[str, Any]:
+    return {
+        "given": _plain(step.given),
+        **{name: _plain(value) for name, value in step.options.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same as JSON gives it back."""
+    return json.loads(json.dumps(asdict(value) if is_dataclass(value) else value, default=_encoded))
+
+
+def _encoded(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) else str(value)
+
+
+def _differences(there: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(now, dict):
+        return [
+            d
+            for key in dict.fromkeys((*there, *now))
+            for d in _differences(there.get(key), now.get(key), key)
+        ]
+    return [] if there == now else [f"{name.replace('_', '-')} {there} then, {now} now"]

@@ -1,0 +1,178 @@
+"""compare on the real command line: neurons and counts on disk in, tables and claims out."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from langneurons import artifacts, console
+from langneurons.config import IdentifyConfig
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.identify import identify
+from langneurons.neurons.table import Neurons
+from langneurons.texts.responses import Response
+from support.values import random_counts
+
+CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1)
+
+
+def save(run: Path, counts: Counts) -> Neurons:
+    """Counts and neurons as `record` and `identify` leave them."""
+    with artifacts.writing(run / "counts", "counts", "record", {}, {}) as draft:
+        counts.write(draft)
+    neurons = identify(counts, CONFIG)
+    settings = {**vars(CONFIG)}
+    inputs = {"counts": artifacts.read(run / "counts").digest}
+    with artifacts.writing(run / "neurons", "neurons", "identify", settings, inputs) as draft:
+        neurons.write(draft)
+    return neurons
+
+
+def mark(folder: Path, share: float) -> Path:
+    """An evaluation on 60 questions in two languages."""
+    rows = [
+        Response(f"q{i}", code, "p", "r", 0, 1, i * 7 % 60 < 60 * share).to_row()
+        for code in ("en", "fr")
+        for i in range(60)
+    ]
+    with artifacts.writing(folder, "accuracy", "evaluate", {}, {"share": str(share)}) as draft:
+        draft.bytes("responses.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model before, two checkpoints after in which more and more specific neurons are shared, and another domain."""
+    where = tmp_path_factory.mktemp("runs")
+    before = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
+    neurons = save(where / "base", before)
+    for name, part in (("step-1", 0.3), ("step-2", 0.9)):
+        active = [a.copy() for a in before.active]
+        rows = np.flatnonzero(neurons.kind == "specific")
+        for row in rows[: round(part * len(rows))]:
+            k = int(neurons.member[row].argmax())
+            place = active[neurons.layer[row]]
+            place[(k + 1) % 4, :, neurons.neuron[row]] = np.minimum(
+                place[k, :, neurons.neuron[row]], before.tokens[(k + 1) % 4]
+            )
+        save(where / name, replace(before, active=tuple(active)))
+    rng = np.random.default_rng(5)
+    save(
+        where / "domain",
+        replace(
+            before,
+            active=tuple(
+                rng.binomial(before.tokens[..., None], a / before.tokens[..., None])
+                for a in before.active
+            ),
+        ),
+    )
+    for name, share in (("base", 0.4), ("step-1", 0.5), ("step-2", 0.8)):
+        mark(where / name / "accuracy", share)
+    return where
+
+
+def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -> None:
+    words = (
+        "compare",
+        runs / "base",
+        runs / "step-1",
+        runs / "step-2",
+        "--out",
+        tmp_path / "c",
+        "--trained",
+        "fr",
+    )
+    words = (*words, "--domain", runs / "domain" / "neurons", "--bootstrap", 20)
+    done = langneurons(*words)
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[1] == f"-- {runs / 'step-1'}"
+    assert "mean per language" in done.out
+    assert "English has far fewer" in done.out
+    again = langneurons(*words, "--json")
+    assert again.err == f"{tmp_path / 'c'} is up to date; nothing to do\n"
+    told = again.json
+    claims = {claim["name"]: claim for claim in told["claims"]}
+    assert claims["specific-to-related"]["verdict"] == "holds"
+    assert claims["untrained-alike"]["numbers"]["languages"] == ["en", "ru", "es"]
+    assert (
+        claims["accuracy-trained"]["verdict"] == claims["accuracy-untrained"]["verdict"] == "holds"
+    )
+    assert claims["diagonal"]["verdict"] == "cannot tell"
+    kinds = [
+        row
+        for row in told["tables"]["kind-changes"]
+        if row["kind"] == "specific" and row["thresholds"] == "own"
+    ]
+    assert [row["after"] for row in kinds] == [str(runs / "step-1"), str(runs / "step-2")]
+    assert 0 > kinds[0]["change"] > kinds[1]["change"]
+    assert kinds[1]["low"] <= kinds[1]["change"] <= kinds[1]["high"] < 0
+    assert {row["thresholds"] for row in told["tables"]["transitions"]} == {"own", "base's"}
+    assert [row["kind"] for row in told["tables"]["stability-domains"]][:2] == [
+        "specific",
+        "related",
+    ]
+    assert len(told["tables"]["accuracy-changes"]) == 2 * 3
+    tables, held = console.load_comparison(artifacts.read(tmp_path / "c", "comparison"))
+    assert tables["kind-changes"].records() == told["tables"]["kind-changes"]
+    assert [claim._asdict() for claim in held] == told["claims"]
+    for name in ("overlap", "transitions", "claims"):
+        assert (tmp_path / "c" / f"{name}.csv").stat().st_size
+        assert "tabular" in (tmp_path / "c" / f"{name}.tex").read_text("utf-8")
+
+
+def test_same_settings_same_bytes(runs: Path, tmp_path: Path, langneurons: Callable) -> None:
+    files = []
+    for name in ("a", "b"):
+        done = langneurons(
+            "compare", runs / "base", runs / "step-2", "--out", tmp_path / name, "--bootstrap", 6
+        )
+        assert done.status == 0, done.err
+        files.append(artifacts.read(tmp_path / name).manifest["files"])
+    assert files[0] == files[1]
+
+
+def test_neurons_without_their_counts(runs: Path, tmp_path: Path, langneurons: Callable) -> None:
+    """No interval, and it says so; evaluations can be named one by one."""
+    lonely = tmp_path / "elsewhere" / "neurons"
+    lonely.mkdir(parents=True)
+    for file in (runs / "step-2" / "neurons").iterdir():
+        (lonely / file.name).write_bytes(file.read_bytes())
+    words = (
+        "compare",
+        runs / "base" / "neurons",
+        lonely,
+        "--out",
+        tmp_path / "c",
+        "--trained",
+        "fr",
+    )
+    named = ("--accuracy", runs / "base" / "accuracy", "--accuracy", runs / "step-1" / "accuracy")
+    done = langneurons(*words, *named, "--json")
+    assert done.status == 0, done.err
+    assert done.json["notes"] == [
+        f"{lonely}: no intervals: its counts are not beside its neurons, or hold one block"
+    ]
+    assert {row["low"] for row in done.json["tables"]["kind-changes"]} == {None}
+    assert {row["before"] for row in done.json["tables"]["accuracy-changes"]} == {0.4}
+
+
+def test_mistakes_are_told(runs: Path, tmp_path: Path, langneurons: Callable) -> None:
+    base, step, out = runs / "base", runs / "step-1", ("--out", tmp_path / "c")
+    for words, what in (
+        ((base, step, "--trained", "fr,xx"), "--trained xx: the languages of"),
+        ((base, step, step), "is given more than once"),
+        (
+            (base, step, "--accuracy", base / "accuracy"),
+            "--accuracy was given 1 times for 2 models",
+        ),
+        ((base, runs), "holds no neurons"),
+        ((base, step, "--bootstrap", 1), "2 resamplings or more"),
+    ):
+        done = langneurons("compare", *words, *out)
+        assert done.status == 2, done.out
+        assert what in done.err
+    assert not (tmp_path / "c").exists()

@@ -1,0 +1,95 @@
+"""Every claim on every family; a model that breaks one is caught."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from langneurons.model.check import check
+from langneurons.model.sites import find_sites
+from support import families
+
+
+class Bytes:
+    """A tokenizer of bytes, for models that have none."""
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [3 + byte % 90 for byte in text.encode()][:40]}
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_every_claim_holds(name: str) -> None:
+    checks = check(families.tiny(name), Bytes())
+    assert [one.claim for one in checks if not one.holds] == []
+    assert len(checks) == 9
+
+
+def failing(model: nn.Module) -> dict[str, str]:
+    return {one.claim: one.seen for one in check(model, Bytes()) if not one.holds}
+
+
+def test_an_activation_that_is_bypassed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a fused kernel does: the modules are there and are not called."""
+    model = copy.deepcopy(families.tiny("llama"))
+    mlp: Any = model.get_submodule("model.layers.1.mlp")
+    fused = lambda x: mlp.down_proj(nn.functional.silu(mlp.gate_proj(x)) * mlp.up_proj(x))  # noqa: E731
+    monkeypatch.setattr(mlp, "forward", fused)
+    found = failing(model)
+    assert list(found) == ["every site can be read"]
+    assert (
+        "layer 1: the activation of model.layers.1.mlp never ran" in found["every site can be read"]
+    )
+
+
+def test_a_model_that_looks_at_its_padding() -> None:
+    """Attention that ignores the mask: a row read in a batch differs from the row alone."""
+    model = copy.deepcopy(families.tiny("llama"))
+    forward = model.forward
+
+    def blind(*args: Any, **inputs: Any) -> Any:
+        inputs.pop("attention_mask", None)
+        inputs.pop("position_ids", None)
+        return forward(*args, **inputs)
+
+    model.forward = blind  # ty: ignore[invalid-assignment]
+    found = failing(model)
+    assert "the side of the padding does not matter" in found
+    assert "reading changes no bit of the logits" not in found
+
+
+def test_a_feed_forward_with_another_way_around() -> None:
+    """A second path from the activation to the output: silencing is then no longer a zeroed down projection."""
+    model = copy.deepcopy(families.tiny("llama"))
+    mlp: Any = model.get_submodule("model.layers.0.mlp")
+    forward = mlp.down_proj.forward
+    mlp.down_proj.forward = lambda x: (
+        forward(x) + x[..., :32].abs() * 0.5 + 0.1 * (x[..., :32] == 0)
+    )
+    assert "silencing equals zeroed weights of the down projection" in failing(model)
+
+
+def test_an_architecture_without_a_readable_feed_forward() -> None:
+    model = copy.deepcopy(families.tiny("llama"))
+    for site in find_sites(model):
+        del model.get_submodule(site.path).act_fn
+    assert list(failing(model)) == ["every site can be read"]
+
+
+def test_half_precision_has_its_own_tolerance() -> None:
+    checks = {one.claim: one for one in check(families.build("llama").to(torch.bfloat16), Bytes())}
+    assert all(one.holds for one in checks.values()), checks
+    assert "bfloat16" in checks["a batch reads as its rows alone"].seen
+
+
+def test_on_the_command_line(tmp_path: Path, langneurons) -> None:
+    folder = families.save("llama", tmp_path / "llama")
+    done = langneurons("check", folder)
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[-1] == f"{folder}: every measurement holds"
+    assert all(line.startswith("yes") for line in done.out.splitlines()[:-1])
+    said = langneurons("check", folder, "--json").json
+    assert said["holds"]
+    assert len(said["checks"]) == 9

@@ -1,0 +1,264 @@
+"""Models: loaded from folders and adapters, refused in one clear line, told apart by a fingerprint."""
+
+import copy
+import json
+import logging
+import shutil
+import sys
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from huggingface_hub.utils import are_progress_bars_disabled
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+
+from langneurons.errors import InputError, MissingExtraError
+from langneurons.model.loading import ModelError, fingerprint, load
+from support.families import build
+
+IDS = torch.arange(3, 10)[None]
+
+
+def save(model: Any, folder: Path) -> Path:
+    """A model folder with a tokenizer of 96 words."""
+    model.save_pretrained(folder)
+    words = Tokenizer(WordLevel({f"w{i}": i for i in range(96)}, unk_token="w0"))
+    words.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(build("llama"), tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture(scope="module")
+def adapter(llama: Path) -> Path:
+    """An adapter of `llama`, beside it, trained a little (its B is not zero)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = peft.LoraConfig(
+            r=2, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
+        )
+        wrapped = peft.get_peft_model(build("llama"), config)
+        wrapped.peft_config["default"].base_model_name_or_path = "../llama"
+        wrapped.save_pretrained(llama.parent / "adapter")
+    return llama.parent / "adapter"
+
+
+def test_a_folder(llama: Path) -> None:
+    loaded = load(llama, device="cpu")
+    assert (loaded.id, loaded.revision) == (str(llama), None)
+    assert loaded.model.dtype == torch.float32
+    assert not loaded.model.training
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+    assert loaded.fingerprint == fingerprint(build("llama"))
+    assert torch.equal(loaded.model(IDS).logits, build("llama")(IDS).logits)
+    assert loaded.tokenizer("w3 w4")["input_ids"] == [3, 4]
+
+
+def test_the_types(llama: Path) -> None:
+    assert load(llama, device="cpu", dtype="bfloat16").model.dtype == torch.bfloat16
+    assert load(llama, device="cpu", dtype="float16").model.dtype == torch.float16
+    automatic = load(llama).model
+    assert automatic.dtype == (torch.float32 if automatic.device.type == "cpu" else torch.bfloat16)
+
+
+def test_a_device_map(llama: Path) -> None:
+    assert torch.equal(load(llama, device_map="cpu").model(IDS).logits, build("llama")(IDS).logits)
+
+
+def test_an_adapter_and_its_base(llama: Path, adapter: Path) -> None:
+    base, loaded = load(llama, device="cpu"), load(adapter, device="cpu")
+    assert isinstance(loaded.model, peft.PeftModel)
+    assert loaded.fingerprint != base.fingerprint
+    assert loaded.tokenizer("w5")["input_ids"] == [5]
+    assert (loaded.model(IDS).logits - base.model(IDS).logits).abs().max() > 1e-3
+    with loaded.model.disable_adapter():
+        assert torch.equal(loaded.model(IDS).logits, base.model(IDS).logits)
+
+
+def test_an_adapter_needs_peft(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'langneurons\[align\]'"):
+        load(adapter, device="cpu")
+
+
+def test_nothing_leaks_and_settings_come_back(
+    llama: Path, adapter: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def settings() -> tuple[object, ...]:
+        log = transformers.utils.logging
+        level = logging.getLogger("huggingface_hub").level
+        return (
+            log.get_verbosity(),
+            log.is_progress_bar_enabled(),
+            are_progress_bars_disabled(),
+            level,
+            warnings.filters[:],
+        )
+
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_warning()
+    before = settings()
+    load(llama, device="cpu")
+    load(adapter, device="cpu")
+    with pytest.raises(ModelError):
+        load(llama.parent, device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert settings() == before
+    transformers.utils.logging.set_verbosity(level)
+
+
+@pytest.fixture
+def broken(llama: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to be broken."""
+    return shutil.copytree(llama, tmp_path / "broken")
+
+
+def refused(said: str, *args: Any, **options: Any) -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        load(*args, **({"device": "cpu"} | options))
+    assert isinstance(caught.value, InputError)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_what_is_no_model_folder(broken: Path, tmp_path: Path) -> None:
+    refused(r"/nowhere/at/all is no folder; give a model's folder or an id", "/nowhere/at/all")
+    refused(r"nowhere/model/x is no folder", "nowhere/model/x")
+    refused(r"holds no config\.json, so it is no model folder", tmp_path)
+    (broken / "model.safetensors").write_bytes(b"damaged")
+    refused("broken: Error while deserializing header", broken)
+    (broken / "model.safetensors").unlink()
+    refused(r"broken: Error no file named model\.safetensors", broken)
+    (broken / "config.json").write_text("{")
+    refused(r"config\.json' is not a valid JSON file", broken)
+
+
+def test_refuses_other_architectures(broken: Path) -> None:
+    (broken / "config.json").write_text('{"model_type": "zork"}')
+    refused(r"broken: transformers [\d.]+ does not know its architecture 'zork'", broken)
+    (broken / "config.json").write_text("{}")
+    refused("broken: Unrecognized model", broken)
+    (broken / "config.json").write_text('{"model_type": "clip"}')
+    refused("broken: CLIP is no causal language model", broken)
+    (broken / "config.json").write_text(
+        '{"model_type": "zork", "auto_map": {"AutoConfig": "code.Config"}}'
+    )
+    refused("custom code", broken)
+
+
+def test_refuses_an_encoder_with_a_decoder(tmp_path: Path) -> None:
+    config = AutoConfig.for_model(
+        "t5", vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_heads=4, num_layers=1
+    )
+    folder = save(AutoModelForSeq2SeqLM.from_config(config), tmp_path / "t5")
+    refused(r"is an encoder with a decoder \(t5\); a causal language model is needed", folder)
+
+
+def test_refuses_weights_that_would_be_random(broken: Path) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    refused(r"has no weights for model\.layers\.3\..* and 8 more: they would be random", broken)
+
+
+def test_refuses_a_missing_tokenizer(broken: Path) -> None:
+    for path in broken.glob("*token*"):
+        path.unlink()
+    refused(r"broken holds no tokenizer that can be loaded \(", broken)
+
+
+def test_refuses_devices_and_types_that_are_not_there(llama: Path) -> None:
+    refused("device 'warp' cannot be used here", llama, device="warp")
+    refused("device 'cuda:99' cannot be used here", llama, device="cuda:99")
+    refused(
+        "'int8' is no type to load a model in; the types are auto, float32, bfloat16, float16",
+        llama,
+        dtype="int8",
+    )
+
+
+def test_refuses_an_adapter_without_its_base(adapter: Path, tmp_path: Path) -> None:
+    lost = shutil.copytree(adapter, tmp_path / "lost")
+    refused(r"lost adapts \.\./llama is no folder.*; correct base_model_name_or_path", lost)
+    (lost / "adapter_config.json").write_text('{"base_model_name_or_path": null}')
+    refused("does not say what model it adapts", lost)
+
+
+@pytest.mark.parametrize("layers", [2, 4])
+def test_refuses_an_adapter_of_another_base(adapter: Path, tmp_path: Path, layers: int) -> None:
+    """Of fewer or more layers: PEFT would take what fits, without a word."""
+    save(build("llama", num_hidden_layers=layers), tmp_path / "llama")
+    other = shutil.copytree(adapter, tmp_path / "adapter")
+    refused(
+        r"adapter was trained on another model than .*llama: base_model.*lora_A.* is in one and not in",
+        other,
+    )
+
+
+def test_a_hub_id_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused(
+        r"langneurons/no-such-model: no such folder here, and .* Hub \(.*\); give a local folder",
+        "langneurons/no-such-model",
+    )
+
+
+def test_fingerprint_sees_every_small_change() -> None:
+    model = build("gpt2")
+    before = fingerprint(model)
+    assert fingerprint(build("gpt2")) == before
+    assert fingerprint(build("gpt2", seed=1)) != before
+    model.transformer.h[1].mlp.c_proj.bias[5] += 1e-6
+    assert fingerprint(model) != before
+    model = build("gpt2")
+    model.requires_grad_(True).train()
+    assert fingerprint(model) == before
+    assert fingerprint(copy.deepcopy(model).to(torch.bfloat16)) != before
+
+
+def named(**shapes: tuple[int, ...]) -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    return nn.ParameterDict(
+        OrderedDict((k, torch.randn(shape, generator=generator)) for k, shape in shapes.items())
+    )
+
+
+def test_fingerprint_knows_names_and_shapes_but_no_order_or_device() -> None:
+    model = named(a=(2, 3), b=(3, 2))
+    other = nn.Module()
+    for key in ("b", "a"):
+        other.register_parameter(key, model[key])
+    assert fingerprint(other) == fingerprint(model)
+    other.b = nn.Parameter(model["b"].view(2, 3))
+    assert fingerprint(other) != fingerprint(model)
+    other.b, other.a = model["a"], model["b"]
+    assert fingerprint(other) != fingerprint(model)
+    if torch.accelerator.is_available():
+        assert fingerprint(
+            copy.deepcopy(model).to(torch.accelerator.current_accelerator())
+        ) == fingerprint(model)
+    with pytest.raises(ModelError, match="a was offloaded"):
+        fingerprint(named(a=(2, 3)).to("meta"))
+
+
+@pytest.mark.parametrize(
+    "columns", [1024, 1056]
+)  # 32 and 33 times 65,536 weights: both share factors with a row
+def test_fingerprint_samples_all_columns_of_a_large_tensor(columns: int) -> None:
+    model = named(a=(2048, columns))
+    before = fingerprint(model)
+    for column in (0, 1, columns // 2, columns - 1):
+        changed = copy.deepcopy(model)
+        changed["a"].data[:, column] += 1
+        assert fingerprint(changed) != before

@@ -1,0 +1,553 @@
+"""Recording on real tiny models of every family: the same integers however the work is cut."""
+
+import copy
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langneurons import artifacts, resume
+from langneurons.config import RecordConfig
+from langneurons.errors import InputError, RecordError
+from langneurons.model import batches
+from langneurons.model.forward import context
+from langneurons.model.sites import Reading, find_sites, watch
+from langneurons.model.tokens import Tokens
+from langneurons.neurons.counts import Counts, merge
+from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
+from langneurons.texts.responses import Response, block_of
+from support import families
+from support.command import killed
+
+BLOCKS = 3
+LANGS = ("en", "zh", "sw")
+
+
+def made_up(
+    seed: int = 0, questions: int = 4, samples: int = 3
+) -> tuple[list[Response], list[Tokens]]:
+    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths that differ."""
+    rng = np.random.default_rng(seed)
+    responses, tokens = [], []
+    for code in LANGS:
+        for q in range(questions):
+            prompt = rng.integers(3, families.VOCABULARY, rng.integers(2, 9))
+            for sample in range(samples):
+                answer = rng.integers(3, families.VOCABULARY, rng.integers(1, 12))
+                responses.append(Response(f"q{q}", code, f"{code} {q}", "text", sample))
+                counted = np.r_[np.zeros(len(prompt), bool), np.ones(len(answer), bool)]
+                tokens.append(Tokens(np.r_[prompt, answer].astype(np.int32), counted))
+    return responses, tokens
+
+
+def count(
+    name: str, responses: Sequence[Response], tokens: Sequence[Tokens], **options: Any
+) -> Counts:
+    """Counts by our code."""
+    model = families.tiny(name)
+    sites = find_sites(model)
+    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, **{"budget": 64, **options})
+    tally = Tally(work, sites)
+    for batch in work.batches:
+        run_or_halve(model, sites, work, batch, tally)
+    return tally.counts()
+
+
+def reference(
+    name: str, responses: Sequence[Response], tokens: Sequence[Tokens]
+) -> list[np.ndarray]:
+    """The same counts in the plainest way: one sequence, one plain forward, whatever `watch` reads, added up."""
+    model = families.tiny(name)
+    sites = find_sites(model)
+    active = [np.zeros((len(LANGS), BLOCKS, *site.shape), np.int64) for site in sites]
+    for response, (ids, counted) in zip(responses, tokens, strict=True):
+        at = LANGS.index(response.lang), block_of(response.question_id, BLOCKS)
+
+        def add(reading: Reading, at: Any = at, counted: Any = counted) -> None:
+            for row, values in enumerate((reading.values > 0).numpy()):
+                token = row if reading.tokens is None else int(reading.tokens[row])
+                cell = at if reading.experts is None else (*at, int(reading.experts[row]))
+                active[reading.site][cell] += values & counted[token]
+
+        with watch(sites, add):
+            model(input_ids=torch.from_numpy(ids[None]).long(), use_cache=False)
+    return active
+
+
+def hooked(name: str, responses: Sequence[Response], tokens: Sequence[Tokens]) -> list[np.ndarray]:
+    """The same of a dense family with no code of ours: a hook on the activation module, named by hand."""
+    model, family = families.tiny(name), families.DENSE[name]
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(i: int) -> Any:
+        return lambda _, __, out: seen.update({i: out.reshape(-1, out.shape[-1])})
+
+    modules = [
+        model.get_submodule(str(family.activation).format(i)) for i in range(families.LAYERS)
+    ]
+    handles = [module.register_forward_hook(keep(i)) for i, module in enumerate(modules)]
+    active = [np.zeros((len(LANGS), BLOCKS, *shape), np.int64) for shape in family.shapes]
+    for response, (ids, counted) in zip(responses, tokens, strict=True):
+        model(input_ids=torch.from_numpy(ids[None]).long(), use_cache=False)
+        for i in range(families.LAYERS):
+            at = LANGS.index(response.lang), block_of(response.question_id, BLOCKS)
+            active[i][at] += (seen[i][counted] > 0).sum(0).numpy()
+    for handle in handles:
+        handle.remove()
+    return active
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_every_family_agrees_with_the_plain_loop(name: str) -> None:
+    responses, tokens = made_up()
+    expected = reference(name, responses, tokens)
+    if name in families.DENSE:
+        for a, b in zip(expected, hooked(name, responses, tokens), strict=True):
+            assert (a == b).all()
+    for options in ({}, {"share_prompts": False}, {"budget": 1}, {"budget": 10_000}):
+        counts = count(name, responses, tokens, **options)
+        for layer, (ours, theirs) in enumerate(zip(counts.active, expected, strict=True)):
+            assert (ours == theirs).all(), (layer, options)
+        assert sum(int(t.counted.sum()) for t in tokens) == counts.tokens.sum()
+
+
+@pytest.mark.parametrize("name", families.MOE)
+def test_routed_tokens_of_a_mixture(name: str) -> None:
+    """Each token goes to two experts, and to every shared one; an expert's neurons are active on its tokens only."""
+    responses, tokens = made_up()
+    counts = count(name, responses, tokens)
+    for site, active, routed in zip(
+        find_sites(families.tiny(name)), counts.active, counts.routed, strict=True
+    ):
+        if site.experts is None:
+            assert routed is None
+            continue
+        assert routed is not None
+        assert (routed[..., : site.routed].sum(axis=-1) == 2 * counts.tokens).all()
+        assert (routed[..., site.routed :] == counts.tokens[..., None]).all()
+        assert (active <= routed[..., None]).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.randoms(use_true_random=False), st.integers(1, 300), st.booleans())
+def test_order_and_batches_do_not_matter(
+    seed: int, order: random.Random, budget: int, shared: bool
+) -> None:
+    responses, tokens = made_up(seed)
+    whole = count("llama", responses, tokens)
+    places = list(range(len(responses)))
+    order.shuffle(places)
+    shuffled = count(
+        "llama",
+        [responses[i] for i in places],
+        [tokens[i] for i in places],
+        budget=budget,
+        share_prompts=shared,
+    )
+    assert (whole.tokens == shuffled.tokens).all()
+    for a, b in zip(whole.active, shuffled.active, strict=True):
+        assert (a == b).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 400), st.integers(1, 5))
+def test_every_row_runs_once_within_the_budget(seed: int, budget: int, shards: int) -> None:
+    responses, tokens = made_up(seed)
+    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=budget)
+    parts = [work.share(i, shards) for i in range(shards)]
+    ran = sorted(i for part in parts for batch in part.batches for i in batch.rows)
+    assert ran == list(range(len(responses)))
+    for batch in work.batches:
+        assert work.computed(batch) <= budget or len(batch.rows) == 1
+        for i in batch.rows:
+            assert not tokens[i].counted[: batch.prefix].any()
+    loads = [sum(part.computed(b) for b in part.batches) for part in parts]
+    assert max(loads) - min(loads) <= max(work.computed(batch) for batch in work.batches)
+
+
+def test_a_shared_prompt_is_computed_once() -> None:
+    responses, tokens = made_up(questions=2, samples=5)
+    shared = batches.plan(responses, tokens, LANGS, blocks=1, budget=10_000)
+    apart = batches.plan(responses, tokens, LANGS, blocks=1, budget=10_000, share_prompts=False)
+    prompts = {r.prompt: int((~t.counted).sum()) for r, t in zip(responses, tokens, strict=True)}
+    answers = [int(t.counted.sum()) for t in tokens]
+    assert sum(map(shared.computed, shared.batches)) >= sum(prompts.values()) + sum(answers)
+    assert sum(map(shared.computed, shared.batches)) < sum(map(apart.computed, apart.batches))
+
+
+def test_responses_that_begin_alike_are_counted_each() -> None:
+    """Two equal responses to one prompt: what they have in common beyond the prompt is not computed once."""
+    responses = [Response("q", "en", "p", "a", sample) for sample in range(2)]
+    tokens = [Tokens(np.array([5, 6, 7, 8], np.int32), np.array([False, False, True, True]))] * 2
+    twice = count("llama", responses, tokens)
+    once = count("llama", responses[:1], tokens[:1])
+    assert twice.tokens.sum() == 4
+    for a, b in zip(twice.active, once.active, strict=True):
+        assert (a == 2 * b).all()
+
+
+def test_blocks_add_up_to_one_block() -> None:
+    responses, tokens = made_up()
+    model = families.tiny("llama")
+    sites = find_sites(model)
+    one = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    tally = Tally(one, sites)
+    for batch in one.batches:
+        tally.add(run_batch(model, sites, one, batch))
+    many = count("llama", responses, tokens)
+    assert many.block_rule == "sha256(question_id) mod 3"
+    assert tally.counts().block_rule == "one block"
+    for a, b in zip(tally.counts().active, many.active, strict=True):
+        assert (a[:, 0] == b.sum(axis=1)).all()
+
+
+def test_shards_add_up_to_the_byte() -> None:
+    responses, tokens = made_up()
+    model = families.tiny("mixtral")
+    sites = find_sites(model)
+    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=40)
+    shards = []
+    for i in range(3):
+        part = work.share(i, 3)
+        tally = Tally(part, sites)
+        for batch in part.batches:
+            tally.add(run_batch(model, sites, part, batch))
+        shards.append(tally.counts())
+    whole = count("mixtral", responses, tokens)
+    ours, theirs = merge(shards).to_tensors(), whole.to_tensors()
+    assert ours[1] == theirs[1]
+    for name, array in theirs[0].items():
+        assert ours[0][name].tobytes() == array.tobytes(), name
+
+
+def test_a_language_that_was_not_declared() -> None:
+    responses, tokens = made_up()
+    with pytest.raises(InputError, match=r"question q0 has a response in sw, not among"):
+        batches.plan(responses, tokens, ("en", "zh"), blocks=1, budget=100)
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral"])
+def test_activations_that_are_no_numbers(name: str) -> None:
+    model = copy.deepcopy(families.tiny(name))
+    model.get_submodule("model.layers.1.input_layernorm").weight.data.fill_(float("nan"))
+    sites = find_sites(model)
+    responses, tokens = made_up()
+    work = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    with pytest.raises(
+        RecordError,
+        match=r"layer 1 \(model\.layers\.1\.mlp.*\) gave activations that are not numbers",
+    ):
+        run_or_halve(model, sites, work, work.batches[0], Tally(work, sites))
+
+
+def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device too small for more than two rows."""
+    model = copy.deepcopy(families.tiny("llama"))
+    forward = model.forward
+
+    def small(*args: Any, **inputs: Any) -> Any:
+        if len(inputs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        return forward(*args, **inputs)
+
+    monkeypatch.setattr(model, "forward", small)
+    sites = find_sites(model)
+    responses, tokens = made_up()
+    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=500)
+    tally = Tally(work, sites)
+    assert sum(run_or_halve(model, sites, work, batch, tally) for batch in work.batches) > 3
+    for a, b in zip(tally.counts().active, count("llama", responses, tokens).active, strict=True):
+        assert (a == b).all()
+
+
+def test_one_row_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = copy.deepcopy(families.tiny("llama"))
+
+    def none(*args: Any, **inputs: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(model, "forward", none)
+    responses, tokens = made_up()
+    work = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    with pytest.raises(
+        RecordError, match=r"a single response of .* tokens does not fit into memory"
+    ):
+        run_or_halve(
+            model, find_sites(model), work, work.batches[0], Tally(work, find_sites(model))
+        )
+
+
+def test_a_site_that_is_not_passed_is_named() -> None:
+    responses, tokens = made_up()
+    sites = find_sites(families.tiny("llama"))
+    work = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    with pytest.raises(RecordError, match=r"layer 0 .* was not read"):
+        Tally(work, sites).add(Pending(work, work.batches[0], sites))
+
+
+def test_bfloat16_counts_are_close() -> None:
+    """Another batching flips the sign of a few activations near zero in bfloat16; tokens stay exact."""
+    model = families.build("llama").to(torch.bfloat16)
+    sites = find_sites(model)
+    responses, tokens = made_up(questions=10)
+    found = []
+    for budget in (1, 500):
+        work = batches.plan(responses, tokens, LANGS, blocks=1, budget=budget)
+        tally = Tally(work, sites)
+        for batch in work.batches:
+            tally.add(run_batch(model, sites, work, batch))
+        found.append(tally.counts())
+    assert (found[0].tokens == found[1].tokens).all()
+    total = sum(int(a.sum()) for a in found[0].active)
+    differ = sum(
+        int(np.abs(a - b).sum()) for a, b in zip(found[0].active, found[1].active, strict=True)
+    )
+    assert differ / total < 2e-3
+
+
+# The whole command, on a model in a folder.
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return families.save("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of <language>.jsonl: several responses to each of 12 questions, in three languages."""
+    import json
+
+    folder = tmp_path_factory.mktemp("texts")
+    words = {
+        "en": "she has nine red boats",
+        "zh": "她有九条红色的船",
+        "sw": "ana mashua tisa nyekundu",
+    }
+    rng = random.Random(0)
+    for code, text in words.items():
+        rows = []
+        for q in range(12):
+            for sample in range(4):
+                answer = " ".join(
+                    rng.choices(text.split() if code != "zh" else list(text), k=rng.randint(3, 20))
+                )
+                row = {
+                    "question_id": f"q{q}",
+                    "lang": code,
+                    "prompt": f"{text} {q}? ",
+                    "sample": sample,
+                }
+                rows.append(json.dumps(row | {"response": f"{answer}."}, ensure_ascii=False))
+        (folder / f"{code}.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recorded(
+    model_folder: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory, langneurons
+) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "x" / "counts"
+    done = langneurons("record", model_folder, texts, "--out", out, "--blocks", 4, "--budget", 200)
+    assert done.status == 0, done.err
+    assert "next: langneurons identify" in done.out
+    return out
+
+
+def test_record_then_identify(recorded: Path, langneurons) -> None:
+    done = langneurons(
+        "identify",
+        recorded,
+        "--out",
+        recorded.parent / "neurons",
+        "--rate",
+        0.1,
+        "--tau-quantile",
+        0.7,
+        "--lam",
+        0.05,
+    )
+    assert done.status == 0, done.err
+    counts = Counts.from_tensors(*artifacts.read(recorded).tensors("counts.safetensors"))
+    assert counts.blocks == 4
+    assert (counts.tokens.sum(axis=1) > 100).all()
+    facts = artifacts.read(recorded).manifest["facts"]
+    assert facts["model"]["class"] == "LlamaForCausalLM"
+    assert facts["tokens"] == dict(
+        zip(counts.languages, counts.tokens.sum(axis=1).tolist(), strict=True)
+    )
+
+
+def test_recorded_again_is_up_to_date(
+    recorded: Path, model_folder: Path, texts: Path, langneurons
+) -> None:
+    done = langneurons(
+        "record", model_folder, texts, "--out", recorded, "--blocks", 4, "--budget", 200
+    )
+    assert "up to date" in done.err
+    other = langneurons(
+        "record", model_folder, texts, "--out", recorded, "--blocks", 5, "--budget", 200
+    )
+    assert other.status == 2
+    assert "blocks 4 there, 5 now" in other.err
+
+
+def digest(folder: Path) -> str:
+    return artifacts.read(folder, "counts").manifest["files"]["counts.safetensors"]
+
+
+def test_two_processes_equal_one(
+    recorded: Path, model_folder: Path, texts: Path, tmp_path: Path
+) -> None:
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+    ]
+    command = [
+        *torchrun,
+        "-m",
+        "langneurons",
+        "record",
+        model_folder,
+        texts,
+        "--out",
+        tmp_path / "c",
+    ]
+    options = ["--blocks", "4", "--budget", "200"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, env=env, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "c") == digest(recorded)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_shards_merge_into_the_same_bytes(
+    recorded: Path, model_folder: Path, texts: Path, tmp_path: Path, langneurons
+) -> None:
+    for i in (1, 2):
+        words = ("--blocks", 4, "--budget", 200, "--shard", f"{i}/2", "--out", tmp_path / str(i))
+        assert langneurons("record", model_folder, texts, *words).status == 0
+    done = langneurons("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "all")
+    assert done.status == 0, done.err
+    assert digest(tmp_path / "all") == digest(recorded)
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_killed_and_resumed_is_the_same(
+    recorded: Path, model_folder: Path, texts: Path, tmp_path: Path, attempt: int, langneurons
+) -> None:
+    """SIGKILL at a random moment after the first batches were saved; then again, to the end."""
+    words = [
+        "record",
+        model_folder,
+        texts,
+        "--out",
+        tmp_path / "c",
+        "--blocks",
+        "4",
+        "--budget",
+        "200",
+        "--save-every",
+        "0",
+    ]
+    state = tmp_path / ".c.state-0-of-1"
+    killed_in_time = killed(
+        *words, when=state.exists, after=random.Random(attempt).uniform(0, 0.05)
+    )
+    done = langneurons(*words)
+    assert done.status == 0, done.err
+    assert digest(tmp_path / "c") == digest(recorded)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    assert killed_in_time or attempt
+
+
+def test_resuming_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What was saved is not computed again; what was saved under other settings is not used."""
+    responses, tokens = made_up()
+    model = families.tiny("llama")
+    sites = find_sites(model)
+    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=64)
+    tally = Tally(work, sites)
+    for batch in work.batches[:2]:
+        tally.add(run_batch(model, sites, work, batch))
+    resume.State(tmp_path / "c", {"a": 1}, {}).save(tally.tensors(), 2)
+    assert resume.State(tmp_path / "c", {"a": 2}, {}).load() is None
+    saved = resume.State(tmp_path / "c", {"a": 1}, {}).load()
+    assert saved is not None
+    again = Tally(work, sites)
+    again.load(*saved)
+    assert again.done == 2
+    for batch in work.batches[again.done :]:
+        again.add(run_batch(model, sites, work, batch))
+    for a, b in zip(again.counts().active, count("llama", responses, tokens).active, strict=True):
+        assert (a == b).all()
+
+
+def test_a_response_longer_than_the_context_is_named(
+    model_folder: Path, texts: Path, tmp_path: Path, langneurons
+) -> None:
+    import json
+    import shutil
+
+    folder = Path(shutil.copytree(texts, tmp_path / "texts"))
+    row = {
+        "question_id": "long",
+        "lang": "en",
+        "prompt": "p ",
+        "response": "she has nine boats " * 400,
+    }
+    with (folder / "en.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    done = langneurons("record", model_folder, folder, "--out", tmp_path / "c", "--blocks", 2)
+    assert done.status == 0, done.err
+    assert "longer than the context" in done.out
+    facts = artifacts.read(tmp_path / "c").manifest["facts"]["longer than the context"]
+    assert facts["responses"] == {"en": 1}
+    assert facts["first"] == ["en long"]
+
+
+def test_bad_input_of_record(model_folder: Path, texts: Path, tmp_path: Path, langneurons) -> None:
+    import shutil
+
+    from support.command import refused
+
+    out = ("--out", tmp_path / "c")
+    refused(langneurons("record", model_folder, tmp_path / "nowhere", *out), "nowhere")
+    refused(langneurons("record", tmp_path / "nothing", texts, *out), "nothing")
+    refused(langneurons("record", model_folder, texts, *out, "--languages", "en,th"), "th")
+    refused(langneurons("record", model_folder, texts, *out, "--blocks", 0), "blocks 0")
+    refused(langneurons("record", model_folder, texts, *out, "--shard", "3/2"), "shard '3/2'")
+    refused(langneurons("record", model_folder, texts, *out, "--device", "moon"), "moon")
+    folder = Path(shutil.copytree(texts, tmp_path / "bad"))
+    (folder / "zh.jsonl").write_bytes(b'{"question_id": "\xff"}\n')
+    refused(langneurons("record", model_folder, folder, *out), "zh.jsonl")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_context_of_every_family(name: str) -> None:
+    """Falcon with ALiBi, like Bloom, reads any length; its config says 2,048 all the same."""
+    expected = {"bloom": None, "falcon": 2048, "falcon-alibi": 2048, "gpt_oss": 131072}
+    assert context(families.tiny(name)) == expected.get(name, 64)
+
+
+def test_positions_that_predict() -> None:
+    config = RecordConfig(positions="predicting")
+    assert config.part == (0, 1)
+    with pytest.raises(InputError, match="positions are reading or predicting"):
+        RecordConfig(positions="both")  # ty: ignore[invalid-argument-type]

@@ -1,0 +1,408 @@
+"""The stage on real tiny models: its costs are those of the plainest loop, however the work is cut."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from langneurons import artifacts, resume
+from langneurons.config import PerplexityConfig
+from langneurons.errors import InputError, MismatchError, RecordError
+from langneurons.model.sites import find_sites, silence
+from langneurons.neurons.sets import to_masks
+from langneurons.neurons.table import Neurons, Rule
+from langneurons.silencing.controls import conditions
+from langneurons.silencing.losses import Losses
+from langneurons.silencing.perplexity import perplexity
+from langneurons.texts.responses import Response, block_of
+from support import families
+
+LANGS = ("en", "zh", "sw")
+WORDS = {"en": "she has nine red boats", "zh": "她有九条红船", "sw": "ana mashua tisa nyekundu"}
+
+
+def texts(questions: int = 2, samples: int = 2) -> list[Response]:
+    """Responses of several lengths in three languages, several to a prompt."""
+    rng = random.Random(0)
+    out = []
+    for code, text in WORDS.items():
+        for q in range(questions):
+            for sample in range(samples):
+                answer = "".join(rng.choices(text, k=rng.randint(2, 9)))
+                out.append(Response(f"q{q}", code, f"{text[: 2 + q]}? ", answer, sample))
+    return out
+
+
+def drawn(shapes: Sequence[tuple[int, ...]], seed: int = 0, each: int = 6) -> Neurons:
+    """Neurons drawn at random: in each layer some of every language; sw has none that is specific."""
+    rng = np.random.default_rng(seed)
+    at, member = [], []
+    for layer, shape in enumerate(shapes):
+        size = int(np.prod(shape))
+        for place in np.sort(rng.choice(size, min(each, size // 4), replace=False)):
+            at.append((layer, place // shape[-1] if len(shape) == 2 else -1, place % shape[-1]))
+            member.append([(1, 0, 0), (0, 1, 0), (0, 1, 1)][len(at) % 3])
+    keys, unknown = np.array(at), np.full(len(at), np.nan)
+    return Neurons(
+        LANGS,
+        tuple(map(tuple, shapes)),
+        Rule("imported"),
+        *keys.T,
+        np.array(member, bool),
+        np.ones(len(at), bool),
+        unknown,
+        unknown,
+        np.full((len(at), 3), np.nan),
+        unknown,
+    )
+
+
+class Loaded:
+    """A tiny model of a family with room for longer texts, its tokenizer, its sites and neurons drawn for it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        from langneurons.model import loading as models
+
+        loaded = models.load(families.save(name, folder))
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self.sites = find_sites(self.model)
+        self.neurons = drawn([site.shape for site in self.sites])
+
+    def measure(self, responses: Sequence[Response] | None = None, **settings: Any) -> Losses:
+        options = {
+            name: settings.pop(name) for name in ("state", "rates", "languages") if name in settings
+        }
+        config = PerplexityConfig(**{"controls": 1, "blocks": 3, **settings})
+        return perplexity(
+            self.model, self.tokenizer, responses or texts(), self.neurons, config, **options
+        ).losses
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
+    held: dict[str, Loaded] = {}
+
+    def get(name: str) -> Loaded:
+        if name not in held:
+            held[name] = Loaded(name, tmp_path_factory.mktemp(name))
+        return held[name]
+
+    return get
+
+
+def plain(loaded: Loaded, config: PerplexityConfig, responses: Sequence[Response]) -> np.ndarray:
+    """Summed costs [C, K, G] in the plainest way: one condition, one text, one forward with all logits."""
+    shapes = [site.shape for site in loaded.sites]
+    sets = conditions(loaded.neurons, shapes, LANGS, config)
+    out = np.zeros((len(sets), len(LANGS), config.blocks))
+    for c, (condition, chosen) in enumerate(sets):
+        with silence(loaded.sites, to_masks([chosen], shapes)):
+            for r in responses:
+                ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])
+                start = len(
+                    loaded.tokenizer(r.prompt)["input_ids"]
+                )  # a byte is a token: no token reaches across
+                logits = loaded.model(input_ids=ids[None], use_cache=False).logits[0].float()
+                cost = cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum")
+                out[c, LANGS.index(r.lang), block_of(r.question_id, config.blocks)] += float(cost)
+        if condition.silenced and not len(chosen):
+            out[c] = np.nan
+    return out
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_every_family_costs_what_the_plain_loop_says(
+    name: str, load: Callable[[str], Loaded]
+) -> None:
+    loaded, responses = load(name), texts(2, 1)
+    found = loaded.measure(responses, budget=300)
+    expected = plain(loaded, PerplexityConfig(controls=1, blocks=3), responses)
+    tokens = np.where(found.tokens, found.tokens, 1)
+    assert np.isnan(found.nll).tolist() == np.isnan(expected).tolist()
+    assert np.nanmax(np.abs(found.nll - expected) / tokens) < 1e-5
+    assert np.nanmax(np.abs(found.nll[1:] - found.nll[0])) > 0.01  # silencing does something
+
+
+@pytest.mark.parametrize("name", ["llama", "falcon", "gemma2", "deepseek_v3", "gpt_oss"])
+def test_conditions_in_one_batch_equal_conditions_alone(
+    name: str, load: Callable[[str], Loaded]
+) -> None:
+    """The budget says how many conditions run as rows of one batch; prompts are shared or not."""
+    loaded = load(name)
+    alone = loaded.measure(budget=1, share_prompts=False)
+    for options in ({"budget": 4000}, {"budget": 300, "share_prompts": False}):
+        together = loaded.measure(**options)
+        assert (alone.tokens == together.tokens).all()
+        assert np.nanmax(np.abs(alone.nll - together.nll)) < 1e-3
+        assert np.nanmax(np.abs(alone.log_perplexity() - together.log_perplexity())) < 1e-5
+
+
+def test_an_empty_set_is_said_and_not_run(load: Callable[[str], Loaded]) -> None:
+    """No neuron is specific to sw: its row says 0 neurons, its costs are unknown and not those of the whole model."""
+    loaded = load("llama")
+    config = PerplexityConfig(controls=1, blocks=3)
+    done = perplexity(loaded.model, loaded.tokenizer, texts(), loaded.neurons, config)
+    losses = done.losses
+    row = losses.find("specific")[LANGS.index("sw")]
+    assert losses.conditions[row].neurons == 0
+    assert np.isnan(losses.nll[row]).all()
+    assert not np.isnan(losses.nll[losses.find("specific+related")]).any()
+    assert done.facts["silenced"]["specific"]["sw"] == 0
+    assert (losses.tokens == losses.tokens[0]).all()
+
+
+def test_what_is_counted(load: Callable[[str], Loaded]) -> None:
+    """A byte is a token, so tokens and bytes of the responses are their lengths."""
+    losses = load("llama").measure()
+    for k, code in enumerate(LANGS):
+        mine = [r for r in texts() if r.lang == code]
+        assert losses.texts[k].sum() == len(mine)
+        length = sum(len(r.response.encode()) for r in mine)
+        assert losses.tokens[0, k].sum() == losses.bytes[k].sum() == length
+    per_byte = losses.nll.sum(2) / losses.bytes.sum(1) / np.log(2)
+    assert np.allclose(losses.bits_per_byte(), per_byte, equal_nan=True)
+
+
+def test_means_of_texts(load: Callable[[str], Loaded]) -> None:
+    loaded = load("llama")
+    alone = [
+        loaded.measure([r], languages=[r.lang]).log_perplexity()[0, 0]
+        for r in texts()
+        if r.lang == "zh"
+    ]
+    found = loaded.measure(average="sequences")
+    assert found.log_perplexity()[0, 1] == pytest.approx(np.mean(alone), abs=1e-5)
+    assert found.log_perplexity()[0, 1] != pytest.approx(
+        loaded.measure().log_perplexity()[0, 1], abs=1e-4
+    )
+
+
+def test_prompt_text(load: Callable[[str], Loaded]) -> None:
+    """Every prompt once, however many responses it has; all its tokens, which the first one predicts."""
+    loaded = load("llama")
+    losses = loaded.measure(text="prompt")
+    for k, code in enumerate(LANGS):
+        prompts = {r.prompt for r in texts() if r.lang == code}
+        assert losses.texts[k].sum() == len(prompts)
+        assert losses.tokens[0, k].sum() == sum(len(p.encode()) for p in prompts)
+        ids = [torch.tensor(loaded.tokenizer(p)["input_ids"]) for p in prompts]
+        cost = sum(
+            float(
+                cross_entropy(
+                    loaded.model(input_ids=i[None]).logits[0, :-1], i[1:], reduction="sum"
+                )
+            )
+            for i in ids
+        )
+        assert losses.nll[0, k].sum() == pytest.approx(cost, rel=1e-5)
+
+
+def test_arg_max_mixed_in(load: Callable[[str], Loaded]) -> None:
+    """As the released code averages: each token's cost, and the likeliest token's where that is another."""
+    loaded = load("llama")
+    mixed = loaded.measure(mix_argmax=True)
+    total, entries = 0.0, 0
+    for r in texts():
+        if r.lang == "en":
+            ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])
+            start = len(r.prompt) + 1
+            log = torch.log_softmax(loaded.model(input_ids=ids[None]).logits[0], -1)[start - 1 : -1]
+            for row, token in zip(log, ids[start:], strict=True):
+                total -= float(row[token])
+                entries += 1
+                if row.argmax() != token:
+                    total -= float(row.max())
+                    entries += 1
+    assert mixed.nll[0, 0].sum() == pytest.approx(total, rel=1e-5)
+    assert mixed.tokens[0, 0].sum() == entries
+    assert (mixed.log_perplexity()[0] < loaded.measure().log_perplexity()[0]).all()
+
+
+def test_silencing_to_a_value(load: Callable[[str], Loaded]) -> None:
+    """Zero as a number is zero; the mean is that of the languages' means on the scored positions."""
+    loaded = load("llama")
+    zero = loaded.measure()
+    held = loaded.measure(to="1e-30")
+    assert np.nanmax(np.abs(zero.nll - held.nll)) < 1e-3
+    assert np.nanmax(np.abs(zero.nll - loaded.measure(to="0.7").nll)) > 1
+    with pytest.raises(InputError, match="experts"):
+        load("mixtral").measure(to="mean")
+    with pytest.raises(InputError, match="experts"):
+        load("mixtral").measure(to="0.7")
+
+
+@pytest.mark.parametrize("name", ["llama", "opt"])
+def test_mean_activations_by_hooks(name: str, load: Callable[[str], Loaded]) -> None:
+    loaded = load(name)
+    path = families.FAMILIES[name].activation
+    modules = [loaded.model.get_submodule(str(path).format(i)) for i in range(families.LAYERS)]
+    sums = torch.zeros(families.LAYERS, len(LANGS), 48)
+    tokens = torch.zeros(len(LANGS))
+    for r in texts():
+        ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])[None]
+        k, start, seen = LANGS.index(r.lang), len(loaded.tokenizer(r.prompt)["input_ids"]), []
+        handles = [
+            m.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out)) for m in modules
+        ]
+        loaded.model(input_ids=ids, use_cache=False)
+        for handle in handles:
+            handle.remove()
+        for i, out in enumerate(seen):
+            sums[i, k] += out.reshape(-1, 48)[start - 1 : -1].sum(0)
+        tokens[k] += ids.shape[1] - start
+    means = (sums / tokens[:, None]).mean(1)
+    chosen = [
+        set_
+        for condition, set_ in conditions(
+            loaded.neurons, [(48,)] * 3, LANGS, PerplexityConfig(controls=0)
+        )
+    ]
+    by_hand = np.zeros((len(chosen), len(LANGS)))
+    for c, places in enumerate(chosen):
+        flat = torch.zeros(3 * 48, dtype=torch.bool)
+        flat[places] = True
+
+        def put(i: int, flat: torch.Tensor = flat) -> Any:
+            return lambda _, __, out: torch.where(flat.view(3, 48)[i], means[i], out)
+
+        handles = [m.register_forward_hook(put(i)) for i, m in enumerate(modules)]
+        for r in texts():
+            ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])
+            start = len(loaded.tokenizer(r.prompt)["input_ids"])
+            logits = loaded.model(input_ids=ids[None], use_cache=False).logits[0]
+            cost = cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum")
+            by_hand[c, LANGS.index(r.lang)] += float(cost)
+        for handle in handles:
+            handle.remove()
+        if c and not len(places):
+            by_hand[c] = np.nan
+    found = loaded.measure(to="mean", controls=0, budget=700).nll.sum(2)
+    assert np.allclose(found, by_hand, rtol=1e-5, equal_nan=True)
+
+
+def test_layers_only(load: Callable[[str], Loaded]) -> None:
+    loaded = load("llama")
+    whole, part = loaded.measure(controls=0), loaded.measure(controls=0, layers="1-2")
+    lower = replace(loaded.neurons).where(loaded.neurons.layer >= 1)
+    assert part.conditions[1].neurons < whole.conditions[1].neurons
+    config = PerplexityConfig(controls=0, blocks=3)
+    again = perplexity(loaded.model, loaded.tokenizer, texts(), lower, config).losses
+    assert np.array_equal(again.nll, part.nll, equal_nan=True)
+
+
+def test_controls_do_not_depend_on_what_else_is_measured(load: Callable[[str], Loaded]) -> None:
+    loaded = load("llama")
+    shapes = [site.shape for site in loaded.sites]
+    rates = {code: np.random.default_rng(0).random(3 * 48) for code in LANGS}
+    all_of_them = dict(
+        conditions(loaded.neurons, shapes, LANGS, PerplexityConfig(controls=3), rates)
+    )
+    some = PerplexityConfig(controls=2, settings="specific+related")
+    for condition, chosen in conditions(loaded.neurons, shapes, ("zh",), some, rates)[1:]:
+        assert (all_of_them[condition] == chosen).all()
+    own = {tuple(chosen) for condition, chosen in all_of_them.items() if condition.silenced == "zh"}
+    assert len(own) == 8  # two settings, each the set and three draws, all different
+
+
+def test_resuming_runs_only_what_is_not_done(load: Callable[[str], Loaded], tmp_path: Path) -> None:
+    """Killed after a few units: what was saved is not computed again, and the sums are the same to the last bit."""
+    loaded = load("llama")
+    whole = loaded.measure(budget=60)
+
+    class State(artifacts.State):
+        left = 5
+
+        def save(self, tensors: Any, done: int) -> None:
+            super().save(tensors, done)
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    state = State(tmp_path / "p", {}, {})
+    with pytest.raises(KeyboardInterrupt):
+        loaded.measure(budget=60, save_every=0, state=state)
+    calls = []
+    counter = loaded.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    resumed = loaded.measure(budget=60, state=resume.State(tmp_path / "p", {}, {}))
+    mine, calls[:] = len(calls), []
+    loaded.measure(budget=60)
+    counter.remove()
+    assert 0 < mine < len(calls)
+    assert np.array_equal(resumed.nll, whole.nll, equal_nan=True)
+    assert np.array_equal(resumed.means, whole.means, equal_nan=True)
+
+
+def test_little_memory_halves(
+    load: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load("llama")
+    whole = loaded.measure(budget=2000)
+    forward = loaded.model.forward
+
+    def small(*args: Any, **inputs: Any) -> Any:
+        if len(inputs["input_ids"]) > limit:
+            raise torch.OutOfMemoryError("no memory")
+        return forward(*args, **inputs)
+
+    limit = 3
+    monkeypatch.setattr(loaded.model, "forward", small)
+    halved = loaded.measure(budget=2000)
+    assert np.nanmax(np.abs(whole.nll - halved.nll)) < 1e-3
+    limit = 0
+    with pytest.raises((RecordError, torch.OutOfMemoryError), match="memory"):
+        loaded.measure(budget=2000)
+
+
+def test_the_table_holds_everything(load: Callable[[str], Loaded]) -> None:
+    losses = load("llama").measure()
+    table = losses.to_table()
+    assert table.num_rows == losses.nll.size
+    row = table.slice(losses.find("specific")[1] * 9 + 2 * 3, 1).to_pylist()[
+        0
+    ]  # zh silenced, sw evaluated, block 0
+    assert (row["silenced"], row["setting"], row["draw"], row["language"], row["block"]) == (
+        "zh",
+        "specific",
+        0,
+        "sw",
+        0,
+    )
+    assert row["nll"] == losses.nll[losses.find("specific")[1], 2, 0]
+    again = Losses.from_table(table)
+    assert again.conditions == losses.conditions
+    for name in ("nll", "tokens", "means", "texts", "bytes"):
+        assert np.array_equal(
+            getattr(again, name), getattr(losses, name), equal_nan=name in ("nll", "means")
+        )
+
+
+def test_languages_that_do_not_fit(load: Callable[[str], Loaded]) -> None:
+    loaded = load("llama")
+    with pytest.raises(InputError, match=r"the neurons have no th; they have en, zh, sw"):
+        loaded.measure(languages=["en", "th"])
+    with pytest.raises(InputError, match=r"the responses have no sw; they have en"):
+        loaded.measure([r for r in texts() if r.lang == "en"], languages=["en", "sw"])
+    with pytest.raises(
+        InputError, match=r"neurons \(en, zh, sw\) and responses \(th\) share no language"
+    ):
+        loaded.measure([Response("q", "th", "p", "r")])
+    with pytest.raises(InputError, match="'general1' is no kind"):
+        loaded.measure(settings="general1")
+    both = loaded.measure([*texts(), Response("q", "th", "p", "r")])
+    assert both.languages == LANGS
+    with pytest.raises(MismatchError, match="another model"):
+        Loaded.measure(_with(loaded, drawn([(48,)] * 2)))
+
+
+def _with(loaded: Loaded, neurons: Neurons) -> Loaded:
+    import copy
+
+    other = copy.copy(loaded)
+    other.neurons = neurons
+    return other

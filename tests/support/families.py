@@ -1,0 +1,216 @@
+"""Tiny random models of every architecture family, from their own configs: 3 layers, 32 wide, nothing trivially zero.
+
+Where their activations are is written down by hand: independent knowledge to hold `find_sites`
+against.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+torch.set_num_threads(
+    1
+)  # products this small are slower on several threads, which wait for each other
+
+LAYERS, VOCABULARY = 3, 96
+_SPECIAL = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+}
+_NEOX = {
+    key: value for key, value in _LLAMA.items() if key not in ("num_key_value_heads", "head_dim")
+}
+_GPT2 = {"n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64}
+
+
+class Family(NamedTuple):
+    """Config of a family, and where its activation and down projection are in layer `{}` (None: only experts)."""
+
+    model_type: str
+    config: dict[str, object]
+    activation: str | None = "model.layers.{}.mlp.act_fn"
+    down: str | None = "model.layers.{}.mlp.down_proj"
+    shapes: tuple[tuple[int, ...], ...] = ((48,),) * LAYERS
+    experts: str | None = None
+
+
+_FALCON = {
+    "hidden_size": 32,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "ffn_hidden_size": 48,
+}
+_MOE = {**_LLAMA, "num_experts_per_tok": 2}
+_WINDOW = {"sliding_window": 4}
+_FALCON_AT = ("transformer.h.{}.mlp.act", "transformer.h.{}.mlp.dense_4h_to_h")
+_QUADRUPLE = ((128,),) * LAYERS
+
+DENSE: dict[str, Family] = {
+    "llama": Family("llama", _LLAMA),
+    "mistral": Family("mistral", {**_LLAMA, **_WINDOW}),
+    "qwen2": Family("qwen2", _LLAMA),
+    "qwen3": Family("qwen3", _LLAMA),
+    "gemma2": Family("gemma2", {**_LLAMA, **_WINDOW}),
+    "gemma3": Family("gemma3_text", {**_LLAMA, **_WINDOW}),
+    "phi": Family("phi", _LLAMA, "model.layers.{}.mlp.activation_fn", "model.layers.{}.mlp.fc2"),
+    "phi3": Family("phi3", _LLAMA, "model.layers.{}.mlp.activation_fn"),
+    "olmo2": Family("olmo2", _LLAMA),
+    "granite": Family("granite", _LLAMA),
+    "cohere2": Family("cohere2", {**_LLAMA, **_WINDOW}),
+    "smollm3": Family("smollm3", _LLAMA),
+    "stablelm": Family("stablelm", _LLAMA),
+    "starcoder2": Family(
+        "starcoder2", _LLAMA, "model.layers.{}.mlp.act", "model.layers.{}.mlp.c_proj"
+    ),
+    "gpt_neox": Family(
+        "gpt_neox", _NEOX, "gpt_neox.layers.{}.mlp.act", "gpt_neox.layers.{}.mlp.dense_4h_to_h"
+    ),
+    "gpt2": Family(
+        "gpt2", {**_GPT2, "n_inner": 48}, "transformer.h.{}.mlp.act", "transformer.h.{}.mlp.c_proj"
+    ),
+    "gptj": Family(
+        "gptj",
+        {**_GPT2, "rotary_dim": 4},
+        "transformer.h.{}.mlp.act",
+        "transformer.h.{}.mlp.fc_out",
+        _QUADRUPLE,
+    ),
+    "bloom": Family(
+        "bloom",
+        {"hidden_size": 32, "n_layer": LAYERS, "n_head": 4},
+        "transformer.h.{}.mlp.gelu_impl",
+        "transformer.h.{}.mlp.dense_4h_to_h",
+        _QUADRUPLE,
+    ),
+    "falcon": Family("falcon", {**_FALCON, "alibi": False}, *_FALCON_AT),
+    "falcon-alibi": Family(
+        "falcon", {**_FALCON, "alibi": True, "bias": True, "parallel_attn": False}, *_FALCON_AT
+    ),
+    "mpt": Family(
+        "mpt",
+        {"d_model": 32, "n_layers": LAYERS, "n_heads": 4, "max_seq_len": 64},
+        "transformer.blocks.{}.ffn.act",
+        "transformer.blocks.{}.ffn.down_proj",
+        _QUADRUPLE,
+    ),
+    "opt": Family(
+        "opt",
+        {
+            "hidden_size": 32,
+            "ffn_dim": 48,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": 4,
+            "word_embed_proj_dim": 32,
+            "max_position_embeddings": 64,
+        },
+        "model.decoder.layers.{}.activation_fn",
+        "model.decoder.layers.{}.fc2",
+    ),
+}
+
+MOE: dict[str, Family] = {
+    "mixtral": Family(
+        "mixtral",
+        {**_MOE, "num_local_experts": 4},
+        None,
+        None,
+        ((4, 48),) * LAYERS,
+        "model.layers.{}.mlp.experts",
+    ),
+    "qwen3_moe": Family(  # the first layer is dense: widths differ
+        "qwen3_moe",
+        {**_MOE, "num_experts": 4, "moe_intermediate_size": 24, "mlp_only_layers": [0]},
+        "model.layers.{}.mlp.act_fn",
+        "model.layers.{}.mlp.down_proj",
+        ((48,), (4, 24), (4, 24)),
+        "model.layers.{}.mlp.experts",
+    ),
+    "olmoe": Family(
+        "olmoe",
+        {**_MOE, "num_experts": 4},
+        None,
+        None,
+        ((4, 48),) * LAYERS,
+        "model.layers.{}.mlp.experts",
+    ),
+    "deepseek_v3": Family(  # a dense first layer, then 4 routed experts and 2 shared ones
+        "deepseek_v3",
+        {
+            **_MOE,
+            "num_key_value_heads": 4,
+            "n_routed_experts": 4,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 24,
+            "first_k_dense_replace": 1,
+            "n_group": 1,
+            "topk_group": 1,
+            "q_lora_rank": None,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 8,
+        },
+        "model.layers.{}.mlp.shared_experts.act_fn",
+        "model.layers.{}.mlp.shared_experts.down_proj",
+        ((48,), (6, 24), (6, 24)),
+        "model.layers.{}.mlp.experts",
+    ),
+    "gpt_oss": Family(
+        "gpt_oss",
+        {**_MOE, **_WINDOW, "num_local_experts": 4, "max_position_embeddings": 131072},
+        None,
+        None,
+        ((4, 48),) * LAYERS,
+        "model.layers.{}.mlp.experts",
+    ),
+}
+
+FAMILIES = {**DENSE, **MOE}
+
+
+def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:
+    """A new model of this family, float32 on the CPU, in eval mode, with these changes to its config."""
+    family = FAMILIES[name]
+    config = AutoConfig.for_model(family.model_type, **{**family.config, **_SPECIAL, **changes})
+    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return model
+
+
+@cache
+def tiny(name: str) -> PreTrainedModel:
+    """The model of this family that all tests share; none may change it."""
+    return build(name)
+
+
+def save(name: str, folder: Path) -> Path:
+    """A model of this family in a folder, with room for 2,048 tokens, and a byte-level tokenizer beside it."""
+    room = {
+        key: 2048
+        for key in ("max_position_embeddings", "n_positions", "max_seq_len")
+        if key in FAMILIES[name].config
+    }
+    build(name, vocab_size=260, **room).save_pretrained(folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    return folder
