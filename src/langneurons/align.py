@@ -8,16 +8,14 @@ import ctypes
 import json
 import re
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from langneurons import nano
+from langneurons import nano, quiet
 from langneurons.errors import InputError, MissingExtraError
 from langneurons.pair import Pair
 from langneurons.recipe import AlignConfig, built, settings
@@ -130,7 +128,7 @@ def trained(
     _without_dropout(model)
     if is_on_cpu(model):
         _keep_freed_memory()
-    with _quiet():
+    with quiet.libraries("transformers", "datasets"):
         trainer = kind(
             model=model,
             args=built(config, arguments),
@@ -175,8 +173,9 @@ def check(model: Any, tokenizer: "PreTrainedTokenizerBase", config: AlignConfig,
         MissingExtraError: see `align`.
     """
     try:
-        import peft  # noqa: F401
-        import trl  # noqa: F401
+        with quiet.libraries("transformers"):
+            import peft  # noqa: F401
+            import trl  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(f"align needs TRL and PEFT ({error}); pip install 'langneurons[align]'") from error
     from transformers.integrations import get_available_reporting_integrations
@@ -308,19 +307,3 @@ def _told(entry: dict[str, Any]) -> dict[str, Any]:
         for key, value in entry.items()
         if not re.search(r"runtime|per_second|step_time|num_tokens|flos", key)
     }
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Inside this block the libraries draw no bars and warn of nothing that the user cannot change."""
-    from datasets import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
-
-    bars = is_progress_bar_enabled()
-    disable_progress_bars()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            if bars:
-                enable_progress_bars()
