@@ -37,7 +37,7 @@ class Work:
     def __init__(self, number: int = 3) -> None:
         self.number, self.times = number, 0
 
-    def __call__(self, state: resume.State, on_step: resume.Progress | None):
+    def __call__(self, state: resume.State, _: resume.Progress | None):
         self.times += 1
         state.save({"sum": np.zeros(1)}, 1)
         return Total(self.number), {"rows": (1, 2)}
@@ -103,7 +103,7 @@ def test_only_the_first_of_several_processes_writes(
 def test_lines_of_progress_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line each half minute, by a clock that the test turns: what is done, the rate, the time left."""
+    """A line each half minute, by a clock that the test turns."""
     now = 1000.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
     with console.progress("recording", quiet=False, unit="tokens") as step:
