@@ -39,8 +39,7 @@ from langneurons.neurons.numbers import (
     moved,
 )
 from langneurons.neurons.table import KINDS, Neurons
-
-Step = Callable[[int, int], None]
+from langneurons.resume import Progress
 
 
 class Source(NamedTuple):
@@ -161,7 +160,7 @@ def contrast(
     resamplings: int = 200,
     seed: int = 0,
     paired: bool = True,
-    on_step: Step | None = None,
+    on_step: Progress | None = None,
 ) -> list[tuple[Changes, ...]]:
     """What changed from `before` to each of `after`, with own thresholds, and with the base's where there are counts.
 
@@ -188,7 +187,7 @@ def contrast(
     draws, firsts = None, []
     steps = (1 + len(sides)) * resamplings
 
-    def told(start: int) -> Step:
+    def told(start: int) -> Progress:
         return lambda done, _: on_step(start + done, steps) if on_step else None
 
     if resamplings and before.source and before.source.counts.blocks > 1:
@@ -276,7 +275,7 @@ def _thresholds(config: IdentifyConfig, numbers: Numbers) -> Thresholds:
 
 
 def _resample(
-    source: Source, draws: NDArray[np.int64], bases: Sequence[Thresholds | None], on_step: Step
+    source: Source, draws: NDArray[np.int64], bases: Sequence[Thresholds | None], on_step: Progress
 ) -> list[tuple[Classified, ...] | None]:
     """The classes in each resampling, by own thresholds and by those given for it; None where there is no lambda."""
 

@@ -6,6 +6,8 @@ what texts have in common cancels out.
 """
 
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice, permutations
 from typing import Literal, NamedTuple
 
@@ -78,7 +80,7 @@ class Matrix(NamedTuple):
         return np.where(np.isnan(self.change), np.nan, share)
 
 
-class Verdict(NamedTuple):
+class Dominance(NamedTuple):
     """Whether the changes of a setting lie on the diagonal.
 
     Attributes:
@@ -110,6 +112,52 @@ class Verdict(NamedTuple):
     controls: tuple[float, ...]
     p: float
     holds: Literal["holds", "does not hold", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Matrices(Mapping[tuple[str, str], Matrix]):
+    """Every matrix of some losses, each made once: `matrices[setting, measure]`.
+
+    Attributes:
+        losses: what they are made from.
+        made: (setting, measure) -> matrix, in order of the losses' settings and of `MEASURES`.
+    """
+
+    losses: Losses
+    made: Mapping[tuple[str, str], Matrix]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The K codes, silenced and evaluated."""
+        return self.losses.languages
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings, in order."""
+        return self.losses.settings
+
+    def dominance(self, setting: str, measure: str) -> Dominance:
+        """Whether the changes of a setting lie on the diagonal; see `dominance`."""
+        return dominance(self[setting, measure])
+
+    def __getitem__(self, key: tuple[str, str]) -> Matrix:
+        return self.made[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.made)
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+
+def matrices(losses: Losses, seed: int = 0) -> Matrices:
+    """The matrix of every setting in every measure; see `matrix`."""
+    made = {
+        (setting, measure): matrix(losses, setting, measure, seed)
+        for setting in losses.settings
+        for measure in MEASURES
+    }
+    return Matrices(losses, made)
 
 
 def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int = 0) -> Matrix:
@@ -154,7 +202,7 @@ def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int 
     )
 
 
-def dominance(found: Matrix, seed: int = 0) -> Verdict:
+def dominance(found: Matrix, seed: int = 0) -> Dominance:
     """Whether the greatest change of each row lies on the diagonal, with a permutation test.
 
     It holds when the diagonal exceeds the rest by more than chance (p at most 0.05) and the
@@ -184,7 +232,7 @@ def dominance(found: Matrix, seed: int = 0) -> Verdict:
         holds = "holds" if far else "cannot tell"
     else:
         holds = "cannot tell" if interval is not None and far else "does not hold"
-    return Verdict(
+    return Dominance(
         found.setting,
         found.measure,
         tuple(names[r] for r in rows),
@@ -200,7 +248,7 @@ def dominance(found: Matrix, seed: int = 0) -> Verdict:
     )
 
 
-def words(verdict: Verdict) -> str:
+def words(verdict: Dominance) -> str:
     """A verdict in one line, with its numbers."""
     if not verdict.rows:
         return f"{verdict.holds}: no language has such neurons"
