@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
-from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.numbers import (
@@ -191,7 +191,7 @@ def contrast(
         return lambda done, _: on_step(start + done, steps) if on_step else None
 
     if resamplings and before.source and before.source.counts.blocks > 1:
-        draws = _draws(before.source.counts, resamplings, seed)
+        draws = block_draws(before.source.counts.blocks, resamplings, seed)
         firsts = _resample(before.source, draws, [None] * resamplings, told(0))
     out = []
     for i, (side, width) in enumerate(zip(sides, widths, strict=True)):
@@ -204,7 +204,8 @@ def contrast(
         resampled: list[Resampled | None] = [None] * len(nows)
         if draws is not None and before.source and side.source and side.source.counts.blocks > 1:
             same = paired and _blocks(side.source) == _blocks(before.source)
-            own = draws if same else _draws(side.source.counts, resamplings, seed + 1 + i)
+            blocks = side.source.counts.blocks
+            own = draws if same else block_draws(blocks, resamplings, seed + 1 + i)
             bases = [
                 _thresholds(before.source.config, first[0].numbers) if first else None
                 for first in firsts
@@ -257,12 +258,6 @@ def _widths(before: Side, after: Side) -> Widths:
             "neither table knows how wide the model's layers are; import one of them with --width"
         )
     return a or b or ()
-
-
-def _draws(counts: Counts, resamplings: int, seed: int) -> NDArray[np.int64]:
-    """How often each block is taken in each resampling, [R, G]."""
-    share = np.full(counts.blocks, 1 / counts.blocks)
-    return np.random.default_rng(seed).multinomial(counts.blocks, share, resamplings)
 
 
 def _blocks(source: Source) -> tuple[int, str]:

@@ -19,7 +19,14 @@ from langneurons.compare.verdicts import (
     said,
     told,
 )
-from langneurons.intervals import LEVEL, Estimate, Floats, estimate, lower_than_others
+from langneurons.intervals import (
+    LEVEL,
+    Estimate,
+    Floats,
+    block_draws,
+    estimate,
+    lower_than_others,
+)
 from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
@@ -219,8 +226,7 @@ def _added(
     drawn = np.zeros((0, *seen.shape))
     g = losses.blocks
     if g > 1:
-        weights = np.random.default_rng(0).multinomial(g, np.full(g, 1 / g), diagonal.RESAMPLINGS)
-        drawn = more(weights)
+        drawn = more(block_draws(g, diagonal.RESAMPLINGS, seed=0))
     each = {"raw": (seen[0], drawn[:, 0])}
     if losses.controls:
         each["net"] = (seen[0] - seen[1:].mean(axis=0), drawn[:, 0] - drawn[:, 1:].mean(axis=1))

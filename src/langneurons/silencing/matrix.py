@@ -14,15 +14,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons.intervals import block_draws, interval
 from langneurons.silencing.losses import Losses
 
 MEASURES = ("difference", "log ratio", "bits per byte")
 """What a change is: of the perplexity (the paper), of its logarithm, of the bits per byte of
 text."""
 
-RESAMPLINGS, LEVEL, PERMUTATIONS = 1000, 0.95, 10_000
-"""Resamplings behind an interval, share of them inside it, and permutations behind a p-value that
-is not exact."""
+RESAMPLINGS, PERMUTATIONS = 1000, 10_000
+"""Resamplings behind an interval, and permutations behind a p-value that is not exact."""
 
 
 class Matrix(NamedTuple):
@@ -181,10 +181,9 @@ def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int 
     replicates = np.full((0, *change.shape), np.nan)
     low = high = np.full(change.shape, np.nan)
     if g > 1:
-        draws = np.random.default_rng(seed).multinomial(g, np.full(g, 1 / g), RESAMPLINGS)
-        drawn = value(draws)
+        drawn = value(block_draws(g, RESAMPLINGS, seed))
         replicates = drawn[:, rows] - drawn[:, :1]
-        low, high = _interval(replicates, change)
+        low, high = interval(replicates, change)
     controls = [
         seen[losses.find(setting, draw)] - seen[0] for draw in range(1, losses.controls + 1)
     ]
@@ -217,21 +216,19 @@ def dominance(found: Matrix, seed: int = 0) -> Dominance:
         [(np.delete(change[i], r) < change[i, r]).all() for i, r in enumerate(rows)], dtype=bool
     )
     gap = _gap(found.change, rows)
-    interval = None
+    ends = None
     if len(found.replicates) and np.isfinite(gap):
-        low, high = _interval(
-            np.array([_gap(one, rows) for one in found.replicates]), np.array(gap)
-        )
-        interval = (float(low), float(high))
+        low, high = interval([_gap(one, rows) for one in found.replicates], gap)
+        ends = (float(low), float(high))
     p, least = _permuted(change, rows, seed)
     own = found.change[rows, rows]
-    far = interval is None or interval[0] > 0
+    far = ends is None or ends[0] > 0
     if not len(rows) or k < 2 or least > 0.05 or not np.isfinite(gap):
         holds = "cannot tell"
     elif p <= 0.05:
         holds = "holds" if far else "cannot tell"
     else:
-        holds = "cannot tell" if interval is not None and far else "does not hold"
+        holds = "cannot tell" if ends is not None and far else "does not hold"
     return Dominance(
         found.setting,
         found.measure,
@@ -241,7 +238,7 @@ def dominance(found: Matrix, seed: int = 0) -> Dominance:
         tuple(name for name, n in zip(names, found.neurons, strict=True) if not n),
         float(own.mean()) if len(own) else math.nan,
         float(own.mean()) - gap if len(own) else math.nan,
-        interval,
+        ends,
         tuple(_gap(one, rows) for one in found.controls),
         p,
         holds,
@@ -304,16 +301,3 @@ def _permuted(
     own = change[np.arange(r), rows].sum()
     reached = sums >= own - 1e-12 * max(1.0, abs(own))
     return float(reached.mean()), 1 / len(columns)
-
-
-def _interval(
-    replicates: NDArray[np.float64], observed: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends of the intervals over the first axis, widened to what was observed; unknown replicates are left out."""
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    known = np.where(np.isnan(replicates).all(axis=0), 0.0, replicates)
-    low, high = np.nanquantile(known, tails, axis=0)
-    unknown = np.isnan(observed)
-    return np.where(unknown, np.nan, np.fmin(low, observed)), np.where(
-        unknown, np.nan, np.fmax(high, observed)
-    )
