@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -21,6 +20,7 @@ from langneurons.compare.verdicts import (
 )
 from langneurons.intervals import (
     LEVEL,
+    SURE,
     Estimate,
     Floats,
     block_draws,
