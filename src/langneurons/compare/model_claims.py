@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -21,6 +20,7 @@ from langneurons.compare.verdicts import (
 )
 from langneurons.intervals import (
     LEVEL,
+    SURE,
     Estimate,
     Floats,
     block_draws,
@@ -33,6 +33,7 @@ from langneurons.neurons.table import KINDS, Neurons
 from langneurons.neurons.tables import by_layer
 from langneurons.silencing import matrix as diagonal
 from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
 from langneurons.texts.languages import ENGLISH
 
@@ -82,7 +83,7 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     return Claim(*start, verdict, plain(numbers), words)
 
 
-def diagonal_dominance(losses: Losses | None) -> Claim:
+def diagonal_dominance(matrices: Matrices | None) -> Claim:
     """Silencing a language's neurons hurts that language most (Fig. 2, 6 to 8), in changes of log perplexity.
 
     The test is `diagonal.dominance`: a permutation test over which language is whose, that no
@@ -91,12 +92,9 @@ def diagonal_dominance(losses: Losses | None) -> Claim:
     it holds for every setting, and does not when it does not for one of them.
     """
     start = ("diagonal", "Silencing a language's neurons hurts that language most", "Fig. 2, 6-8")
-    if losses is None:
+    if matrices is None:
         return missing(*start, "what silencing costs (langneurons perplexity)")
-    found = [
-        diagonal.dominance(diagonal.matrix(losses, setting, "log ratio"))
-        for setting in losses.settings
-    ]
+    found = [matrices.dominance(setting, "log ratio") for setting in matrices.settings]
     numbers = {}
     for one in found:
         numbers[one.setting] = {
