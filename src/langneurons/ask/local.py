@@ -74,9 +74,10 @@ class InProcess:
         self.model, self.tokenizer, self.masks = model, tokenizer, masks
         self.context = context(model)
         self.sites = find_sites(model) if masks is not None else ()
-        inner = getattr(
-            model, "get_base_model", lambda: model
-        )()  # PEFT's own forward names nothing
+        embeddings: Any = model.get_input_embeddings()
+        self.device: torch.device = embeddings.weight.device
+        # PEFT's own forward names nothing
+        inner = getattr(model, "get_base_model", lambda: model)()
         takes = inspect.signature(inner.forward).parameters
         self.takes_positions = "position_ids" in takes
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
@@ -86,9 +87,10 @@ class InProcess:
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
     ) -> Iterator[Completion]:
-        """Completions, batch by batch; see `engine.Engine`. A prompt without room gets an empty one.
+        """Completions, batch by batch; see `engine.Engine`.
 
-        Where memory does not suffice for a batch, it and all later ones have half as many rows.
+        A prompt without room gets an empty one. Where memory does not suffice for a batch, it and
+        all later ones have half as many rows.
 
         Raises:
             RecordError: when memory does not suffice for a single row.
@@ -165,9 +167,8 @@ class InProcess:
         self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
     ) -> list[Completion]:
         """Write the completions of one batch."""
-        device = self.model.get_input_embeddings().weight.device
-        text = self._read_each_once([row.prompt for row in batch], prompts, device)
-        written = _Written(batch, self.ends, config, device)
+        text = self._read_each_once([row.prompt for row in batch], prompts)
+        written = _Written(batch, self.ends, config, self.device)
         for step in range(written.longest):
             token = draw(text.logits, written.bases_at(step), config)
             written.add(step, token)
@@ -180,24 +181,22 @@ class InProcess:
                 if ended.all():
                     break
                 if 4 * int(ended.sum()) >= len(ended):
-                    stay = (~ended).nonzero()[:, 0].to(device)
+                    stay = (~ended).nonzero()[:, 0].to(self.device)
                     token = token[stay]
                     written.keep(stay)
                     text.keep(stay)
             self._go_on(text, token)
         return self._completions(batch, prompts, written, config.stop)
 
-    def _read_each_once(
-        self, numbers: list[int], prompts: list[list[int]], device: torch.device
-    ) -> "_Text":
-        """The prompts of these numbers, read, one in each row; one that comes twice is read once."""
+    def _read_each_once(self, numbers: list[int], prompts: list[list[int]]) -> "_Text":
+        """The prompts of these numbers, one in each row; what comes twice is read once."""
         distinct = list(dict.fromkeys(numbers))
-        text = self._read([prompts[number] for number in distinct], device)
+        text = self._read([prompts[number] for number in distinct])
         rows = [distinct.index(number) for number in numbers]
-        text.keep(torch.tensor(rows, device=device))
+        text.keep(torch.tensor(rows, device=self.device))
         return text
 
-    def _read(self, prompts: list[list[int]], device: torch.device) -> "_Text":
+    def _read(self, prompts: list[list[int]]) -> "_Text":
         """Prompts, read: padded on the left to one length."""
         width = max(map(len, prompts))
         ids = np.zeros((len(prompts), width), dtype=np.int64)
@@ -205,7 +204,7 @@ class InProcess:
         for i, prompt in enumerate(prompts):
             ids[i, width - len(prompt) :] = prompt
             mask[i, width - len(prompt) :] = 1
-        text = _Text(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        text = _Text(torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device))
         text.cache = _with_room(DynamicCache(config=self.model.config.get_text_config()))
         self._forward(text, text.ids)
         return text
@@ -235,10 +234,7 @@ class InProcess:
 
     def _stopped(self, written: Tensor, stop: Sequence[str]) -> Tensor:
         """Which rows hold a stop string, bool [B]."""
-        texts = self.tokenizer.batch_decode(
-            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return torch.tensor([until_stop(text, stop)[1] for text in texts])
+        return torch.tensor([until_stop(text, stop)[1] for text in self._texts(written)])
 
     def _completions(
         self,
@@ -255,14 +251,14 @@ class InProcess:
         lengths = written.length.tolist()
         for row, ids, length in zip(batch, written.tokens.tolist(), lengths, strict=True):
             prompt = prompts[row.prompt]
-            before, whole = self._decoded(prompt), self._decoded(prompt + ids[:length])
+            before, whole = self._texts([prompt, prompt + ids[:length]])
             text, stopped = until_stop(whole.removeprefix(before), stop)
             ended = stopped or length < row.room
             completions.append(Completion(row.place, text, "stop" if ended else "length"))
         return completions
 
-    def _decoded(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(
+    def _texts(self, ids: list[list[int]] | Tensor) -> list[str]:
+        return self.tokenizer.batch_decode(
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 

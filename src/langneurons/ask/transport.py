@@ -42,7 +42,7 @@ class FailedError(Exception):
     """
 
     def __init__(self, kind: str, why: str, wait: float | None = None) -> None:
-        """It came to nothing for this reason."""
+        """It came to nothing for a reason."""
         super().__init__(why)
         self.kind, self.why, self.wait = kind, why, wait
 
@@ -57,7 +57,7 @@ class RefusedError(InputError):
     """
 
     def __init__(self, url: str, code: int, status: str, said: str) -> None:
-        """This server refuses it."""
+        """A server refuses it."""
         super().__init__(f"{url} refuses the request ({status}): {said}")
         self.code, self.status, self.said = code, status, said
 
@@ -208,7 +208,7 @@ class Transport:
 
 
 class Patience:
-    """How long one piece of work that keeps failing is tried again, each time after twice as long."""
+    """How long work that keeps failing is tried again, each time after twice as long."""
 
     def __init__(self, transport: Transport, stop: threading.Event) -> None:
         """As long as this server deserves, and until `stop` is set."""
@@ -226,7 +226,7 @@ class Patience:
         return self._stop.is_set()
 
     def ends_within(self, asked: float | None = None) -> bool:
-        """Whether it will have ended after the next wait, of `asked` seconds if the server said so."""
+        """Whether it ends before the next wait does, of `asked` seconds if the server said so."""
         limit = self._transport.patience
         if not self._transport.answered:
             limit = min(limit, _UNTIL_FIRST_ANSWER)
