@@ -27,6 +27,7 @@ from langneurons.neurons.tables import by_layer
 from langneurons.silencing import matrix as diagonal
 from langneurons.silencing.losses import Losses
 from langneurons.tables import plain
+from langneurons.texts.languages import ENGLISH
 
 
 def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
@@ -152,9 +153,9 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
         "English has far fewer specific and related neurons than other languages",
         "Table 3",
     )
-    if neurons is None or "en" not in neurons.languages or len(neurons.languages) < 4:
+    if neurons is None or ENGLISH not in neurons.languages or len(neurons.languages) < 4:
         return missing(*start, "the neurons of English and at least three other languages")
-    at = neurons.languages.index("en")
+    at = neurons.languages.index(ENGLISH)
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []
