@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
-from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.numbers import (
@@ -39,8 +39,7 @@ from langneurons.neurons.numbers import (
     moved,
 )
 from langneurons.neurons.table import KINDS, Neurons
-
-Step = Callable[[int, int], None]
+from langneurons.resume import Progress
 
 
 class Source(NamedTuple):
@@ -161,7 +160,7 @@ def contrast(
     resamplings: int = 200,
     seed: int = 0,
     paired: bool = True,
-    on_step: Step | None = None,
+    on_step: Progress | None = None,
 ) -> list[tuple[Changes, ...]]:
     """What changed from `before` to each of `after`, with own thresholds, and with the base's where there are counts.
 
@@ -188,11 +187,11 @@ def contrast(
     draws, firsts = None, []
     steps = (1 + len(sides)) * resamplings
 
-    def told(start: int) -> Step:
+    def told(start: int) -> Progress:
         return lambda done, _: on_step(start + done, steps) if on_step else None
 
     if resamplings and before.source and before.source.counts.blocks > 1:
-        draws = _draws(before.source.counts, resamplings, seed)
+        draws = block_draws(before.source.counts.blocks, resamplings, seed)
         firsts = _resample(before.source, draws, [None] * resamplings, told(0))
     out = []
     for i, (side, width) in enumerate(zip(sides, widths, strict=True)):
@@ -205,7 +204,8 @@ def contrast(
         resampled: list[Resampled | None] = [None] * len(nows)
         if draws is not None and before.source and side.source and side.source.counts.blocks > 1:
             same = paired and _blocks(side.source) == _blocks(before.source)
-            own = draws if same else _draws(side.source.counts, resamplings, seed + 1 + i)
+            blocks = side.source.counts.blocks
+            own = draws if same else block_draws(blocks, resamplings, seed + 1 + i)
             bases = [
                 _thresholds(before.source.config, first[0].numbers) if first else None
                 for first in firsts
@@ -260,12 +260,6 @@ def _widths(before: Side, after: Side) -> Widths:
     return a or b or ()
 
 
-def _draws(counts: Counts, resamplings: int, seed: int) -> NDArray[np.int64]:
-    """How often each block is taken in each resampling, [R, G]."""
-    share = np.full(counts.blocks, 1 / counts.blocks)
-    return np.random.default_rng(seed).multinomial(counts.blocks, share, resamplings)
-
-
 def _blocks(source: Source) -> tuple[int, str]:
     return source.counts.blocks, source.counts.block_rule
 
@@ -276,7 +270,7 @@ def _thresholds(config: IdentifyConfig, numbers: Numbers) -> Thresholds:
 
 
 def _resample(
-    source: Source, draws: NDArray[np.int64], bases: Sequence[Thresholds | None], on_step: Step
+    source: Source, draws: NDArray[np.int64], bases: Sequence[Thresholds | None], on_step: Progress
 ) -> list[tuple[Classified, ...] | None]:
     """The classes in each resampling, by own thresholds and by those given for it; None where there is no lambda."""
 

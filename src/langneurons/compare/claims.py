@@ -36,7 +36,7 @@ from langneurons.compare.verdicts import (
 )
 from langneurons.intervals import Estimate
 from langneurons.neurons.table import KINDS, Neurons
-from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
 from langneurons.texts.accuracy import compare_accuracy
 from langneurons.texts.responses import Response
@@ -50,7 +50,7 @@ class Evidence(NamedTuple):
         changes: from before to after alignment, as `changes.contrast` gives them: own thresholds
             first.
         domains: from the questions before to other questions, of the same model.
-        losses: what silencing costs the model before alignment.
+        matrices: what silencing costs the model before alignment.
         accuracy: marked responses to the same questions, of the model before and after.
         trained: languages that were aligned.
     """
@@ -58,7 +58,7 @@ class Evidence(NamedTuple):
     neurons: Neurons | None = None
     changes: tuple[Changes, ...] = ()
     domains: tuple[Changes, ...] = ()
-    losses: Losses | None = None
+    matrices: Matrices | None = None
     accuracy: tuple[Sequence[Response], Sequence[Response]] | None = None
     trained: tuple[str, ...] = ()
 
@@ -69,8 +69,8 @@ def claims(evidence: Evidence) -> list[Claim]:
     resampled = next((c.resampled.before for c in (*e.changes, *e.domains) if c.resampled), None)
     return [
         four_stages(e.neurons, resampled),
-        diagonal_dominance(e.losses),
-        related_add(e.losses),
+        diagonal_dominance(e.matrices),
+        related_add(e.matrices.losses if e.matrices else None),
         specific_to_related(e.changes),
         untrained_alike(e.changes, e.trained),
         general_rise(e.changes),

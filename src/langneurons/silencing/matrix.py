@@ -6,21 +6,23 @@ what texts have in common cancels out.
 """
 
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice, permutations
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons.intervals import block_draws, interval
 from langneurons.silencing.losses import Losses
 
 MEASURES = ("difference", "log ratio", "bits per byte")
 """What a change is: of the perplexity (the paper), of its logarithm, of the bits per byte of
 text."""
 
-RESAMPLINGS, LEVEL, PERMUTATIONS = 1000, 0.95, 10_000
-"""Resamplings behind an interval, share of them inside it, and permutations behind a p-value that
-is not exact."""
+RESAMPLINGS, PERMUTATIONS = 1000, 10_000
+"""Resamplings behind an interval, and permutations behind a p-value that is not exact."""
 
 
 class Matrix(NamedTuple):
@@ -78,7 +80,7 @@ class Matrix(NamedTuple):
         return np.where(np.isnan(self.change), np.nan, share)
 
 
-class Verdict(NamedTuple):
+class Dominance(NamedTuple):
     """Whether the changes of a setting lie on the diagonal.
 
     Attributes:
@@ -112,6 +114,52 @@ class Verdict(NamedTuple):
     holds: Literal["holds", "does not hold", "cannot tell"]
 
 
+@dataclass(frozen=True)
+class Matrices(Mapping[tuple[str, str], Matrix]):
+    """Every matrix of some losses, each made once: `matrices[setting, measure]`.
+
+    Attributes:
+        losses: what they are made from.
+        made: (setting, measure) -> matrix, in order of the losses' settings and of `MEASURES`.
+    """
+
+    losses: Losses
+    made: Mapping[tuple[str, str], Matrix]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The K codes, silenced and evaluated."""
+        return self.losses.languages
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings, in order."""
+        return self.losses.settings
+
+    def dominance(self, setting: str, measure: str) -> Dominance:
+        """Whether the changes of a setting lie on the diagonal; see `dominance`."""
+        return dominance(self[setting, measure])
+
+    def __getitem__(self, key: tuple[str, str]) -> Matrix:
+        return self.made[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.made)
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+
+def matrices(losses: Losses, seed: int = 0) -> Matrices:
+    """The matrix of every setting in every measure; see `matrix`."""
+    made = {
+        (setting, measure): matrix(losses, setting, measure, seed)
+        for setting in losses.settings
+        for measure in MEASURES
+    }
+    return Matrices(losses, made)
+
+
 def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int = 0) -> Matrix:
     """Changes by silencing each language's neurons of a setting.
 
@@ -133,10 +181,9 @@ def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int 
     replicates = np.full((0, *change.shape), np.nan)
     low = high = np.full(change.shape, np.nan)
     if g > 1:
-        draws = np.random.default_rng(seed).multinomial(g, np.full(g, 1 / g), RESAMPLINGS)
-        drawn = value(draws)
+        drawn = value(block_draws(g, RESAMPLINGS, seed))
         replicates = drawn[:, rows] - drawn[:, :1]
-        low, high = _interval(replicates, change)
+        low, high = interval(replicates, change)
     controls = [
         seen[losses.find(setting, draw)] - seen[0] for draw in range(1, losses.controls + 1)
     ]
@@ -154,7 +201,7 @@ def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int 
     )
 
 
-def dominance(found: Matrix, seed: int = 0) -> Verdict:
+def dominance(found: Matrix, seed: int = 0) -> Dominance:
     """Whether the greatest change of each row lies on the diagonal, with a permutation test.
 
     It holds when the diagonal exceeds the rest by more than chance (p at most 0.05) and the
@@ -169,22 +216,20 @@ def dominance(found: Matrix, seed: int = 0) -> Verdict:
         [(np.delete(change[i], r) < change[i, r]).all() for i, r in enumerate(rows)], dtype=bool
     )
     gap = _gap(found.change, rows)
-    interval = None
+    ends = None
     if len(found.replicates) and np.isfinite(gap):
-        low, high = _interval(
-            np.array([_gap(one, rows) for one in found.replicates]), np.array(gap)
-        )
-        interval = (float(low), float(high))
+        low, high = interval([_gap(one, rows) for one in found.replicates], gap)
+        ends = (float(low), float(high))
     p, least = _permuted(change, rows, seed)
     own = found.change[rows, rows]
-    far = interval is None or interval[0] > 0
+    far = ends is None or ends[0] > 0
     if not len(rows) or k < 2 or least > 0.05 or not np.isfinite(gap):
         holds = "cannot tell"
     elif p <= 0.05:
         holds = "holds" if far else "cannot tell"
     else:
-        holds = "cannot tell" if interval is not None and far else "does not hold"
-    return Verdict(
+        holds = "cannot tell" if ends is not None and far else "does not hold"
+    return Dominance(
         found.setting,
         found.measure,
         tuple(names[r] for r in rows),
@@ -193,14 +238,14 @@ def dominance(found: Matrix, seed: int = 0) -> Verdict:
         tuple(name for name, n in zip(names, found.neurons, strict=True) if not n),
         float(own.mean()) if len(own) else math.nan,
         float(own.mean()) - gap if len(own) else math.nan,
-        interval,
+        ends,
         tuple(_gap(one, rows) for one in found.controls),
         p,
         holds,
     )
 
 
-def words(verdict: Verdict) -> str:
+def words(verdict: Dominance) -> str:
     """A verdict in one line, with its numbers."""
     if not verdict.rows:
         return f"{verdict.holds}: no language has such neurons"
@@ -256,16 +301,3 @@ def _permuted(
     own = change[np.arange(r), rows].sum()
     reached = sums >= own - 1e-12 * max(1.0, abs(own))
     return float(reached.mean()), 1 / len(columns)
-
-
-def _interval(
-    replicates: NDArray[np.float64], observed: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends of the intervals over the first axis, widened to what was observed; unknown replicates are left out."""
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    known = np.where(np.isnan(replicates).all(axis=0), 0.0, replicates)
-    low, high = np.nanquantile(known, tails, axis=0)
-    unknown = np.isnan(observed)
-    return np.where(unknown, np.nan, np.fmin(low, observed)), np.where(
-        unknown, np.nan, np.fmax(high, observed)
-    )

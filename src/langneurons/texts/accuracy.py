@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from langneurons.errors import InputError, MismatchError
-from langneurons.intervals import mcnemar, wilson
+from langneurons.intervals import block_draws, mcnemar, wilson
 from langneurons.texts.responses import Response
 
 ACCURACY = "accuracy.parquet"
@@ -185,8 +185,7 @@ def _table(responses: Sequence[Response]) -> tuple[list[str], list[str], np.ndar
 
 def _weights(questions: int, seed: int) -> np.ndarray:
     """How often each question is drawn in each resampling, [draws, Q]."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(questions, np.full(questions, 1 / questions), DRAWS).astype(np.float32)
+    return block_draws(questions, DRAWS, seed).astype(np.float32)
 
 
 def _means(weights: np.ndarray, values: np.ndarray, there: np.ndarray) -> np.ndarray:
