@@ -24,7 +24,6 @@ from langneurons.compare.model_claims import (
     related_add,
 )
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -34,7 +33,7 @@ from langneurons.compare.verdicts import (
     said,
     told,
 )
-from langneurons.intervals import Estimate
+from langneurons.intervals import SURE, Estimate
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
@@ -160,7 +159,7 @@ def stable(changes: tuple[Changes, ...], across: Literal["alignment", "domains"]
         chance = first.transitions[:, at].sum() / first.transitions.sum()
         numbers[kind] = told(ratio) | {
             "chance": chance,
-            "before against its resamplings": first.again(kind),
+            "before against its resamplings": first.ratio_by_chance(kind),
         }
     shares = "; ".join(f"{kind} {said(ratio, '.1%')}" for kind, ratio in found[0].items())
     return Claim(

@@ -263,10 +263,9 @@ def _compare(
 
 
 def _marked(evaluation: artifacts.Artifact) -> "list[Response]":
-    from langneurons.texts.rows import RESPONSES, read_responses
+    from langneurons.texts.accuracy import Evaluation
 
-    evaluation.file(RESPONSES)
-    return read_responses(evaluation.folder)
+    return Evaluation.load(evaluation).responses
 
 
 def _files(made: _Made) -> dict[str, bytes]:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -21,6 +20,7 @@ from langneurons.compare.verdicts import (
 )
 from langneurons.intervals import (
     LEVEL,
+    SURE,
     Estimate,
     Floats,
     block_draws,
@@ -35,6 +35,7 @@ from langneurons.silencing import matrix as diagonal
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
+from langneurons.texts.languages import ENGLISH
 
 
 def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
@@ -157,9 +158,9 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
         "English has far fewer specific and related neurons than other languages",
         "Table 3",
     )
-    if neurons is None or "en" not in neurons.languages or len(neurons.languages) < 4:
+    if neurons is None or ENGLISH not in neurons.languages or len(neurons.languages) < 4:
         return missing(*start, "the neurons of English and at least three other languages")
-    at = neurons.languages.index("en")
+    at = neurons.languages.index(ENGLISH)
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []

@@ -1,13 +1,14 @@
 """Results: what was found, as values, read from the run of a study or a folder of results."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from langneurons import artifacts, run_folder
-from langneurons.align.commands import HISTORY, TRAIN
-from langneurons.align.pairs import Pair
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import Pair, Pairs
 from langneurons.compare.commands import load_comparison
 from langneurons.compare.verdicts import Claim
 from langneurons.errors import FormatError, InputError
@@ -16,7 +17,7 @@ from langneurons.report.parts import Provenance
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import Matrices, matrices
 from langneurons.tables import Table
-from langneurons.texts.accuracy import ACCURACY, Accuracy
+from langneurons.texts.accuracy import Accuracy, Evaluation
 
 PREVIEWED = 3
 """Pairs of each language that are shown."""
@@ -270,29 +271,23 @@ def _alignment(
     return Alignment(
         name=name,
         languages=tuple(codes),
-        pairs=_first_pairs(pairs) if pairs else (),
-        history=_history(adapter) if adapter else (),
+        pairs=_first_pairs(Pairs.load(pairs)) if pairs else (),
+        history=tuple(Adapter.load(adapter).history) if adapter else (),
         after=after,
         compared=compared,
         manifests={made.manifest["kind"]: made.manifest for made in (pairs, adapter) if made},
     )
 
 
-def _first_pairs(source: artifacts.Artifact) -> tuple[Pair, ...]:
-    """The first pairs of each language."""
-    chosen: dict[str, list[Pair]] = {}
-    pairs = []
-    for line in source.file(TRAIN).read_bytes().splitlines():
-        pair = Pair(**json.loads(line))
-        of_language = chosen.setdefault(pair.lang, [])
-        if len(of_language) < PREVIEWED:
-            of_language.append(pair)
-            pairs.append(pair)
-    return tuple(pairs)
-
-
-def _history(source: artifacts.Artifact) -> tuple[Mapping[str, Any], ...]:
-    return tuple(map(json.loads, source.file(HISTORY).read_bytes().splitlines()))
+def _first_pairs(pairs: Pairs) -> tuple[Pair, ...]:
+    """The first pairs of each language that are trained on."""
+    shown: Counter[str] = Counter()
+    chosen = []
+    for pair in pairs.train:
+        if shown[pair.lang] < PREVIEWED:
+            shown[pair.lang] += 1
+            chosen.append(pair)
+    return tuple(chosen)
 
 
 def _compared(run: Path, model: str, name: str, domain: str) -> Compared | None:
@@ -334,13 +329,9 @@ def _results(sources: Mapping[str, artifacts.Artifact]) -> Results:
     return Results(
         neurons=Neurons.load(neurons) if neurons else None,
         matrices=matrices(Losses.load(costs)) if costs else None,
-        accuracy=_accuracy(marked) if marked else (),
+        accuracy=tuple(Evaluation.load(marked).accuracies) if marked else (),
         manifests={kind: source.manifest for kind, source in sources.items()},
     )
-
-
-def _accuracy(source: artifacts.Artifact) -> tuple[Accuracy, ...]:
-    return tuple(Accuracy(**row) for row in source.table(ACCURACY).to_pylist())
 
 
 def _finished(folder: Path, kind: str) -> artifacts.Artifact | None:
