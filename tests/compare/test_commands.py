@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from langneurons import artifacts, console
+from langneurons import artifacts
+from langneurons.compare.comparison import Comparison
 from langneurons.config import IdentifyConfig
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
@@ -89,7 +90,7 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
     words = (*words, "--domain", runs / "domain" / "neurons", "--bootstrap", 20)
     done = langneurons(*words)
     assert done.status == 0, done.err
-    assert done.out.splitlines()[1] == f"-- {runs / 'step-1'}"
+    assert done.out.splitlines()[0] == f"-- {runs / 'step-1'}"
     assert "mean per language" in done.out
     assert "English has far fewer" in done.out
     again = langneurons(*words, "--json")
@@ -116,9 +117,9 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
         "related",
     ]
     assert len(told["tables"]["accuracy-changes"]) == 2 * 3
-    tables, held = console.load_comparison(artifacts.read(tmp_path / "c", "comparison"))
-    assert tables["kind-changes"].records() == told["tables"]["kind-changes"]
-    assert [claim._asdict() for claim in held] == told["claims"]
+    held = Comparison.load(tmp_path / "c")
+    assert held.tables["kind-changes"].records() == told["tables"]["kind-changes"]
+    assert [claim._asdict() for claim in held.claims] == told["claims"]
     for name in ("overlap", "transitions", "claims"):
         assert (tmp_path / "c" / f"{name}.csv").stat().st_size
         assert "tabular" in (tmp_path / "c" / f"{name}.tex").read_text("utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langneurons import artifacts, console
 from langneurons.align.commands import HISTORY, TRAIN
-from langneurons.compare.commands import load_comparison
+from langneurons.compare.comparison import Comparison
 from langneurons.console import Json
 from langneurons.errors import FormatError, InputError
 from langneurons.neurons.table import Neurons
@@ -199,10 +199,10 @@ def _compared(folder: Path, questions: str) -> "Compared | None":
     one = _there(folder / "comparison" / questions, "comparison")
     if one is None:
         return None
-    tables, claims = load_comparison(one)
+    last = Comparison.load(one)
     several = _there(folder / "checkpoints" / questions, "comparison")
-    over = load_comparison(several)[0] if several else {}
-    return Compared(_short(tables), _short(over), tuple(claims), one.manifest)
+    over = Comparison.load(several).tables if several else {}
+    return Compared(_short(last.tables), _short(over), tuple(last.claims), one.manifest)
 
 
 def _short(tables: "Mapping[str, Table]") -> "dict[str, Table]":
