@@ -1,6 +1,5 @@
 """compare on the real command line: neurons and counts on disk in, tables and claims out."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from langneurons.config import IdentifyConfig
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
 from langneurons.neurons.table import Neurons
+from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.responses import Response
 from support.values import random_counts
 
@@ -32,16 +32,14 @@ def save(run: Path, counts: Counts) -> Neurons:
     return neurons
 
 
-def mark(folder: Path, share: float) -> Path:
+def mark(folder: Path, share: float) -> None:
     """An evaluation on 60 questions in two languages."""
-    rows = [
-        Response(f"q{i}", code, "p", "r", 0, 1, i * 7 % 60 < 60 * share).to_row()
+    answers = [
+        Response(f"q{i}", code, "p", "r", 0, 1, i * 7 % 60 < 60 * share)
         for code in ("en", "fr")
         for i in range(60)
     ]
-    with artifacts.writing(folder, "accuracy", "evaluate", {}, {"share": str(share)}) as draft:
-        draft.bytes("responses.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
-    return folder
+    Evaluation(answers, accuracies(answers)).save(folder)
 
 
 @pytest.fixture(scope="module")

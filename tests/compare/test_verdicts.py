@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from langneurons.compare.verdicts import both, falls, rises, in_words
+from langneurons.compare.verdicts import both, falls, in_words, rises
 from langneurons.intervals import estimate, lower_than_others, student
 from langneurons.neurons.layer_stages import order_of_layers, segment
 from langneurons.tables import plain

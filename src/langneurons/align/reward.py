@@ -20,13 +20,11 @@ from langneurons.align.translator import Text, Translation
 from langneurons.config import RewardConfig
 from langneurons.errors import InputError
 from langneurons.resume import State
+from langneurons.texts.languages import ENGLISH
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-ENGLISH = "en"
-"""The language that the others are held against."""
 
 Progress = Callable[[int, int], None]
 """Called with (translations judged, translations to judge)."""

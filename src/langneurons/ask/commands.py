@@ -15,12 +15,12 @@ from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig
 from langneurons.console import Force, Json, print_json
 from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.table import Neurons
-from langneurons.texts.accuracy import ACCURACY, Change
+from langneurons.texts.accuracy import Change, Evaluation
+from langneurons.texts.rows import Responses
 
 if TYPE_CHECKING:
     from langneurons.ask.engine import Engine
-    from langneurons.texts.accuracy import Accuracy
-    from langneurons.texts.responses import Question, Response
+    from langneurons.texts.responses import Question
 
 
 def _short(field: FieldInfo, _: frozenset[str]) -> str | None:
@@ -73,7 +73,7 @@ def sample(
                 on_step=step,
             )
         with artifacts.writing(out, "responses", "sample", one.settings, one.inputs) as draft:
-            draft.bytes("responses.jsonl", _jsonl(responses))
+            Responses(responses).write(draft)
             draft.facts |= facts | one.facts()
         state.drop()
     tell_sampled(out, model, json)
@@ -157,8 +157,7 @@ def _evaluate(
             on_step=step,
         )
     with artifacts.writing(out, "accuracy", "evaluate", one.settings, one.inputs) as draft:
-        draft.bytes("responses.jsonl", _jsonl(responses))
-        draft.table(ACCURACY, _table(accuracies))
+        Evaluation(responses, accuracies).write(draft)
         draft.facts |= facts | one.facts()
     state.drop()
 
@@ -198,7 +197,7 @@ def _begin(
     from langneurons.texts.prompts import load_template
     from langneurons.texts.questions import load_questions
 
-    template = how.template and load_template(how.template)
+    template = load_template(how.template).text if how.template else None
     silenced = _silenced(how)
     held = load_questions(questions, console.codes(how.asked))
     rows = jsonlib.dumps([question.to_row() for question in held])
@@ -301,18 +300,6 @@ def _masks(loaded: Any, silenced: _Silenced, *, force: bool) -> tuple[Any, dict[
     return to_masks([chosen], shapes), {"neurons": len(chosen), "found on": found}
 
 
-def _jsonl(responses: "Sequence[Response]") -> bytes:
-    return "".join(
-        f"{jsonlib.dumps(one.to_row(), ensure_ascii=False)}\n" for one in responses
-    ).encode()
-
-
-def _table(accuracies: "Sequence[Accuracy]") -> Any:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist([row._asdict() for row in accuracies])
-
-
 def tell_sampled(out: Path, model: str, json: bool) -> None:
     """Print what a model answered."""
     facts = artifacts.read(out, "responses").manifest["facts"]
@@ -330,10 +317,11 @@ def tell_accuracy(out: Path, against: Path | None, json: bool) -> None:
     from langneurons.texts.rows import read_responses
 
     source = artifacts.read(out, "accuracy")
-    facts, rows = source.manifest["facts"], source.table(ACCURACY).to_pylist()
+    evaluation, facts = Evaluation.load(source), source.manifest["facts"]
+    rows = [row._asdict() for row in evaluation.accuracies]
     changes = []
     if against:
-        changes = compare_accuracy(read_responses(against), read_responses(out))
+        changes = compare_accuracy(read_responses(against), evaluation.responses)
     if json:
         compared = (
             {"against": str(against), "changes": [change._asdict() for change in changes]}

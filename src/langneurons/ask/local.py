@@ -24,7 +24,8 @@ from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
 from langneurons.model import tokens
 from langneurons.model.forward import context
-from langneurons.model.sites import find_sites, silence
+from langneurons.model.hooks import silence
+from langneurons.model.sites import find_sites
 from langneurons.resume import out_of_memory
 from langneurons.texts.responses import Response
 

@@ -15,7 +15,7 @@ from langneurons.texts.accuracy import Accuracy, accuracies
 from langneurons.texts.answers import is_correct
 from langneurons.texts.flaws import flaws
 from langneurons.texts.language_id import Identifier, learn
-from langneurons.texts.prompts import load_template, render
+from langneurons.texts.prompts import load_template
 from langneurons.texts.responses import Question, Response
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def sample(
         InputError: for a template that cannot be used.
     """
     chats = tokenizer is not None and tokenizer.chat_template
-    text = load_template(template or ("chat" if chats else "mathoctopus"))
-    prompts = [render(text, one.question, one.lang, tokenizer) for one in questions]
+    form = load_template(template or ("chat" if chats else "mathoctopus"))
+    prompts = [form.prompt(one.question, one.lang, tokenizer) for one in questions]
     asked = [
         (one, prompt, i)
         for one, prompt in zip(questions, prompts, strict=True)
@@ -87,7 +87,7 @@ def sample(
     for one in questions:
         texts.setdefault(one.lang, []).append(one.question)
     rows = describe(responses, [one.finish for one in found], learn(texts))
-    return Sampled(responses, {"languages": rows, "template": text})
+    return Sampled(responses, {"languages": rows, "template": form.text})
 
 
 def describe(

@@ -18,8 +18,7 @@ from langneurons.resume import Progress, State
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import matrices
 from langneurons.tables import Table
-from langneurons.texts.responses import Response
-from langneurons.texts.rows import RESPONSES, read_responses
+from langneurons.texts.accuracy import Evaluation
 
 
 def compare(
@@ -76,7 +75,7 @@ def compare(
         after=[_results(folder) for folder in after],
         domain=_results(domain) if domain else None,
         perplexity=artifacts.read(perplexity, Losses.KIND) if perplexity else None,
-        accuracy=[artifacts.read(folder, "accuracy") for folder in accuracy],
+        accuracy=[artifacts.read(folder, Evaluation.KIND) for folder in accuracy],
     ).completed()
     codes = console.codes(trained) or ()
     languages = Neurons.load(given.before.neurons).languages
@@ -91,7 +90,7 @@ def compare(
             [results.side() for results in given.after],
             domain=given.domain.side() if given.domain else None,
             matrices=matrices(Losses.load(given.perplexity)) if given.perplexity else None,
-            accuracy=[_marked(evaluation) for evaluation in given.accuracy],
+            accuracy=[Evaluation.load(evaluation).responses for evaluation in given.accuracy],
             trained=codes,
             resamplings=bootstrap,
             seed=seed,
@@ -213,7 +212,7 @@ def _results(folder: Path) -> _Results:
         neurons=neurons,
         counts=artifacts.source_beside(neurons, Counts.KIND),
         perplexity=costs[0] if costs else None,
-        accuracy=[] if is_result else artifacts.find(folder, "accuracy"),
+        accuracy=[] if is_result else artifacts.find(folder, Evaluation.KIND),
     )
 
 
@@ -228,12 +227,6 @@ def _neurons_among(results: Path) -> artifacts.Artifact:
             "that is meant"
         )
     return by_name["neurons"]
-
-
-def _marked(evaluation: artifacts.Artifact) -> list[Response]:
-    """The answers of an evaluation."""
-    evaluation.file(RESPONSES)
-    return read_responses(evaluation.folder)
 
 
 def _print_json(made: Made[Comparison]) -> None:

@@ -36,6 +36,7 @@ from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import RESAMPLINGS, Matrices
 from langneurons.silencing.matrix import words as dominance_in_words
 from langneurons.tables import plain
+from langneurons.texts.languages import ENGLISH
 
 
 def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
@@ -159,9 +160,9 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
         "English has far fewer specific and related neurons than other languages",
         "Table 3",
     )
-    if neurons is None or "en" not in neurons.languages or len(neurons.languages) < 4:
+    if neurons is None or ENGLISH not in neurons.languages or len(neurons.languages) < 4:
         return missing(*stated, "the neurons of English and at least three other languages")
-    place = neurons.languages.index("en")
+    place = neurons.languages.index(ENGLISH)
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []
@@ -181,7 +182,7 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
 def _pattern(
     language: NDArray[np.number], general: NDArray[np.number], cut: Segmentation
 ) -> dict[str, NDArray[np.bool_]]:
-    """What the four stages are said to look like, and whether they do, of neurons per layer [..., L]."""
+    """What the four stages are said to look like, and whether they do, of neurons per layer."""
     stages = list(zip(cut.starts, cut.ends, strict=True))
     language_1, language_2, language_3, _ = (
         language[..., start:end].mean(axis=-1) for start, end in stages

@@ -15,7 +15,7 @@ from langneurons.neurons.numbers import CLASSES, Numbers
 from langneurons.neurons.table import KINDS
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
-from langneurons.texts.languages import language
+from langneurons.texts.languages import ENGLISH, language
 
 INTERVAL = ("change", "low", "high")
 _HEADS = ("after", "thresholds")
@@ -113,10 +113,10 @@ def english_table(every: Sequence[Changes]) -> Table:
     """English against the mean of the others, before and after (Table 3 of the paper)."""
     rows = []
     for changes in every:
-        others = [code for code in changes.languages if code != "en"]
-        if not others or "en" not in changes.languages:
+        others = [code for code in changes.languages if code != ENGLISH]
+        if not others or ENGLISH not in changes.languages:
             continue
-        for name, codes in (("English", ["en"]), ("mean of the others", others)):
+        for name, codes in (("English", [ENGLISH]), ("mean of the others", others)):
             for kind in _OF_LANGUAGES:
                 cells = _change(changes, mean_of(kind, changes.languages, codes))
                 rows.append((*_heads(changes), name, kind, *cells))

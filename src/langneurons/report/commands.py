@@ -13,7 +13,8 @@ from langneurons.errors import FormatError, InputError
 from langneurons.neurons.table import Neurons
 from langneurons.run_folder import LEDGER
 from langneurons.silencing.losses import Losses
-from langneurons.texts.accuracy import ACCURACY
+from langneurons.texts.accuracy import Evaluation
+from langneurons.texts.rows import from_lines
 
 if TYPE_CHECKING:
     from langneurons.report.chapters import Aligned, Compared, Model, Results
@@ -172,17 +173,17 @@ def _aligned(
     parts = {kind: there for kind in ("pairs", "adapter") if (there := _there(folder / kind, kind))}
     pairs: list[Pair] = []
     if "pairs" in parts:
-        for line in parts["pairs"].file(TRAIN).read_bytes().splitlines():
-            one = Pair(**jsonlib.loads(line))
+        for row in from_lines(parts["pairs"].file(TRAIN).read_bytes()):
+            one = Pair(**row)
             if sum(other.lang == one.lang for other in pairs) < PREVIEWED:
                 pairs.append(one)
-    history = parts["adapter"].file(HISTORY).read_bytes().splitlines() if "adapter" in parts else []
+    history = parts["adapter"].file(HISTORY).read_bytes() if "adapter" in parts else b""
     last = folder / f"step-{settings['align']['steps']}"
     return Aligned(
         name,
         tuple(codes),
         tuple(pairs),
-        tuple(map(jsonlib.loads, history)),
+        tuple(from_lines(history)),
         {
             one: _results(_sources(last / one))
             for one in settings["domains"]
@@ -228,13 +229,12 @@ def _sources(folder: Path) -> dict[str, artifacts.Artifact]:
 
 def _results(sources: Mapping[str, artifacts.Artifact]) -> "Results":
     from langneurons.report.chapters import Results
-    from langneurons.texts.accuracy import Accuracy
 
     neurons, costs, marked = (sources.get(kind) for kind in ("neurons", "perplexity", "accuracy"))
     return Results(
         Neurons.load(neurons) if neurons else None,
         Losses.load(costs) if costs else None,
-        tuple(Accuracy(**row) for row in marked.table(ACCURACY).to_pylist()) if marked else (),
+        tuple(Evaluation.load(marked).accuracies) if marked else (),
         {kind: one.manifest for kind, one in sources.items()},
     )
 
