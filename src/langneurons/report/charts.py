@@ -25,7 +25,7 @@ WIDTH = 640
 """Width of a figure in pixels, where nothing else sets it."""
 
 SPECIFIC, RELATED, GENERAL, NONE = "#c8501e", "#1f6fb2", "#12876a", "#9a9a96"
-"""Colours of the kinds of neurons; the page's scripts put those of its style sheet in their place."""
+"""Colours of the kinds of neurons; the page's scripts put its style sheet's in their place."""
 
 PAPER_INK, CELL_INK = "#3d3d3a", "#1c1c1a"
 """Colours of what is written beside a chart, and in its cells."""

@@ -104,7 +104,7 @@ def _sha256(content: str) -> str:
 
 
 def _named(page: Page) -> Iterator[NamedChapter]:
-    """The chapters; where there are choices a figure comes several times, and its names are numbered."""
+    """The chapters; a figure comes several times where there are choices: names are numbered."""
     number = count()
     for chapter in page.chapters:
         panels = []

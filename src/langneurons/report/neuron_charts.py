@@ -37,13 +37,19 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     """Neurons of each kind per layer, stages shaded (Fig. 3 of the paper)."""
     counts = by_layer(neurons)
     panels = [_layer_panel(neurons, kind, counts[kind].tolist(), cut) for kind in DRAWN]
-    text = "Neurons of each kind per layer. Specific and related are counted among the selected, general over all."
+    text = (
+        "Neurons of each kind per layer. Specific and related are counted among the selected, "
+        "general over all."
+    )
     if cut:
         stages = ", ".join(
             f"{number} {name} ({first}-{end - 1})"
             for number, (first, end, name) in enumerate(_stages(cut), 1)
         )
-        text += f" Shaded: the best division into stages, {stages}; it explains {cut.fit:.0%} of the variance."
+        text += (
+            f" Shaded: the best division into stages, {stages}; it explains {cut.fit:.0%} of the "
+            "variance."
+        )
     return Figure(
         name="layers",
         title="Neurons by layer",
@@ -171,7 +177,7 @@ def language_figure(neurons: Neurons) -> Figure:
 
 
 def shared_figure(neurons: Neurons) -> Figure:
-    """Neurons highly active in N languages, among the selected and over all (Fig. 10 of the paper)."""
+    """Neurons highly active in N languages, among the selected and over all (Fig. 10)."""
     table = shared_by(neurons)
     k = len(neurons.languages)
     kinds = kind_of(np.arange(k + 1), k).tolist()
@@ -212,9 +218,13 @@ def lambda_figure(neurons: Neurons) -> Figure | None:
     if lam is None or not lam.curve:
         return None
     rows = [{"lambda": x, "plain": x * lam.factor, "general": n} for x, n in lam.curve]
-    text = "Neurons highly active in every language among the selected, against λ; dashed: the λ that is used."
-    if lam.status == "bound":
-        text = "λ is the largest at which no neuron highly active in every language is selected; beyond it they pour in."
+    text = (
+        "λ is the largest at which no neuron highly active in every language is selected; beyond "
+        "it they pour in."
+        if lam.status == "bound"
+        else "Neurons highly active in every language among the selected, against λ; dashed: the λ "
+        "that is used."
+    )
     cells = tuple((round(r["lambda"], 6), round(r["plain"], 6), r["general"]) for r in rows)
     columns = ("lambda", "lambda of Eq. 5", "general selected")
     return Figure(

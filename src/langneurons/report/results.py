@@ -9,20 +9,52 @@ from typing import Any, NamedTuple
 from langneurons import artifacts, run_folder
 from langneurons.align.adapter import Adapter
 from langneurons.align.pairs import Pair, Pairs
-from langneurons.compare.commands import load_comparison
+from langneurons.align.scores import Scores
+from langneurons.compare.comparison import Comparison
 from langneurons.compare.verdicts import Claim
 from langneurons.errors import FormatError, InputError
+from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
+from langneurons.report.files import FigureFiles
 from langneurons.report.parts import Provenance
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import Matrices, matrices
 from langneurons.tables import Table
 from langneurons.texts.accuracy import Accuracy, Evaluation
+from langneurons.texts.questions import Questions
+from langneurons.texts.rows import Responses
 
 PREVIEWED = 3
 """Pairs of each language that are shown."""
 
 Manifest = Mapping[str, Any]
+
+_KINDS: tuple[type[artifacts.Result], ...] = (
+    Questions,
+    Responses,
+    Evaluation,
+    Counts,
+    Neurons,
+    Losses,
+    Scores,
+    Pairs,
+    Adapter,
+    Comparison,
+    FigureFiles,
+)
+"""Every kind of result, in the order of the flow."""
+
+
+def load_result(folder: Path | str) -> Any:
+    """The result in a finished folder, of whatever kind: counts, neurons, a comparison, ...
+
+    Raises:
+        InputError: when there is none.
+        FormatError: when a file of it is damaged.
+    """
+    kinds = {kind.KIND: kind for kind in _KINDS}
+    source = artifacts.read(Path(folder), *kinds)
+    return kinds[source.manifest["kind"]].load(source)
 
 
 class Results(NamedTuple):
@@ -97,7 +129,7 @@ class Model(NamedTuple):
     scored: Manifest | None
 
 
-class Questions(NamedTuple):
+class Asked(NamedTuple):
     """Questions that were asked.
 
     Attributes:
@@ -124,7 +156,7 @@ class StudyResults(NamedTuple):
     name: str
     settings: Mapping[str, Any]
     models: tuple[Model, ...]
-    asked: Mapping[str, Questions]
+    asked: Mapping[str, Asked]
     provenance: tuple[Provenance, ...]
     inputs: Mapping[str, str]
 
@@ -207,7 +239,7 @@ def read_study(run: Path) -> StudyResults:
     for domain in settings["domains"]:
         if questions := _finished(run / run_folder.questions(domain), "questions"):
             facts = questions.manifest["facts"]
-            asked[domain] = Questions(facts["source"], facts["questions"])
+            asked[domain] = Asked(facts["source"], facts["questions"])
     return StudyResults(
         name=name,
         settings=settings,
@@ -294,12 +326,12 @@ def _compared(run: Path, model: str, name: str, domain: str) -> Compared | None:
     comparison = _finished(run / run_folder.comparison(model, name, domain), "comparison")
     if comparison is None:
         return None
-    tables, claims = load_comparison(comparison)
+    changed = Comparison.load(comparison)
     checkpoints = _finished(run / run_folder.checkpoints(model, name, domain), "comparison")
     return Compared(
-        tables=_by_step(tables),
-        checkpoints=_by_step(load_comparison(checkpoints)[0]) if checkpoints else {},
-        claims=tuple(claims),
+        tables=_by_step(changed.tables),
+        checkpoints=_by_step(Comparison.load(checkpoints).tables) if checkpoints else {},
+        claims=tuple(changed.claims),
         manifest=comparison.manifest,
     )
 
