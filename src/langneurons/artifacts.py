@@ -202,6 +202,15 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
     return [artifact for artifact in found if artifact.manifest["kind"] in kinds]
 
 
+def source_beside(result: Artifact, kind: str) -> Artifact | None:
+    """What a result was made from, of this kind, where it stands beside it; None where it does not."""
+    digest = result.manifest["inputs"].get(kind)
+    if digest is None:
+        return None
+    beside = find(result.folder.resolve().parent, kind)
+    return next((source for source in beside if source.digest == digest), None)
+
+
 def finished(folder: Path) -> list[Path]:
     """Every finished stage folder below `folder`, by name, also while others are being written there."""
     walked = os.walk(folder)  # passes over what vanishes meanwhile, as rglob does not
