@@ -28,17 +28,17 @@ from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
 from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.layout import Widths
-from langneurons.neurons.counts import Counts
-from langneurons.neurons.numbers import (
+from langneurons.neurons.classes import (
     CLASSES,
     Classified,
-    Numbers,
     Thresholds,
     classify,
     listed,
     moved,
 )
-from langneurons.neurons.table import KINDS, Neurons
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.numbers import KINDS, Numbers, stacked
+from langneurons.neurons.table import Neurons
 
 Step = Callable[[int, int], None]
 
@@ -143,7 +143,7 @@ class Changes(NamedTuple):
 
 def total(kind: str) -> Callable[[Numbers], Floats]:
     """Takes the neurons of a kind, over all layers."""
-    return lambda numbers: numbers.layers[..., KINDS.index(kind), :].sum(axis=-1)
+    return lambda numbers: numbers.of_kind(kind).value
 
 
 def mean_of(
@@ -304,12 +304,12 @@ def _together(
             f"none of {len(firsts)} resamplings of the blocks allows a lambda or has tokens in every language, in "
             f"{names}; use --bootstrap 0"
         )
-    before = _stack([a.numbers for a, _ in good])
+    before = stacked([a.numbers for a, _ in good])
     again = np.stack([moved(was, a) for a, _ in good])
     return [
         Resampled(
             before,
-            _stack([b[j].numbers for _, b in good]),
+            stacked([b[j].numbers for _, b in good]),
             np.stack([moved(a, b[j]) for a, b in good]),
             again,
             len(firsts) - len(good),
@@ -317,10 +317,6 @@ def _together(
         )
         for j in range(len(good[0][1]))
     ]
-
-
-def _stack(numbers: Sequence[Numbers]) -> Numbers:
-    return Numbers(*(np.stack(column) for column in zip(*numbers, strict=True)))
 
 
 def _stay(transitions: NDArray[np.int64], kind: str) -> Floats:

@@ -30,7 +30,6 @@ from langneurons.intervals import (
 from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
-from langneurons.neurons.tables import by_layer
 from langneurons.silencing import matrix as diagonal
 from langneurons.silencing.losses import Losses
 from langneurons.tables import plain
@@ -53,8 +52,8 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
         return missing(*start, "the neurons of a model")
     if neurons.layers < 5:
         return missing(*start, f"more layers than {neurons.layers}: four stages of at least 5")
-    counts = by_layer(neurons)
-    language, general = counts["specific"] + counts["related"], counts["general"]
+    counted = neurons.numbers
+    language, general = counted.language_neurons, counted.by_layer("general").value
     cut = layer_stages(language, general)
     p = order_of_layers(np.log1p(np.stack([language, general])), 4)
     seen = _pattern(language, general, cut)
@@ -63,8 +62,7 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     numbers |= {f"fit of {n}": layer_stages(language, general, n).fit for n in (3, 4, 5)}
     share = float(there)
     if resampled:
-        layers = resampled.layers
-        again = _pattern(layers[:, :2].sum(axis=1), layers[:, KINDS.index("general")], cut)
+        again = _pattern(resampled.language_neurons, resampled.by_layer("general").value, cut)
         numbers["resamplings with the pattern"] = share = float(
             np.all(list(again.values()), axis=0).mean()
         )

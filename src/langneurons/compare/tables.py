@@ -9,8 +9,8 @@ import numpy as np
 
 from langneurons.compare.changes import Changes, mean_of, total
 from langneurons.intervals import Estimate, Floats, estimate, holm
-from langneurons.neurons.numbers import CLASSES, Numbers
-from langneurons.neurons.table import KINDS
+from langneurons.neurons.classes import CLASSES
+from langneurons.neurons.numbers import KINDS, Numbers
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
 from langneurons.texts.languages import language
