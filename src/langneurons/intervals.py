@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 """Share of the resamplings inside an interval."""
 
+SURE = 0.05
+"""Greatest p at which something is not taken for chance."""
+
 
 def block_draws(blocks: int, resamplings: int, seed: int) -> NDArray[np.int64]:
     """How often each block is taken in each resampling, [R, G]: G of the G blocks, with replacement."""

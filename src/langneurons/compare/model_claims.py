@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -21,6 +20,7 @@ from langneurons.compare.verdicts import (
 )
 from langneurons.intervals import (
     LEVEL,
+    SURE,
     Estimate,
     Floats,
     block_draws,
@@ -32,7 +32,9 @@ from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing import matrix as diagonal
 from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
+from langneurons.texts.languages import ENGLISH
 
 
 def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
@@ -79,7 +81,7 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     return Claim(*start, verdict, plain(numbers), words)
 
 
-def diagonal_dominance(losses: Losses | None) -> Claim:
+def diagonal_dominance(matrices: Matrices | None) -> Claim:
     """Silencing a language's neurons hurts that language most (Fig. 2, 6 to 8), in changes of log perplexity.
 
     The test is `diagonal.dominance`: a permutation test over which language is whose, that no
@@ -88,12 +90,9 @@ def diagonal_dominance(losses: Losses | None) -> Claim:
     it holds for every setting, and does not when it does not for one of them.
     """
     start = ("diagonal", "Silencing a language's neurons hurts that language most", "Fig. 2, 6-8")
-    if losses is None:
+    if matrices is None:
         return missing(*start, "what silencing costs (langneurons perplexity)")
-    found = [
-        diagonal.dominance(diagonal.matrix(losses, setting, "log ratio"))
-        for setting in losses.settings
-    ]
+    found = [matrices.dominance(setting, "log ratio") for setting in matrices.settings]
     numbers = {}
     for one in found:
         numbers[one.setting] = {
@@ -157,9 +156,9 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
         "English has far fewer specific and related neurons than other languages",
         "Table 3",
     )
-    if neurons is None or "en" not in neurons.languages or len(neurons.languages) < 4:
+    if neurons is None or ENGLISH not in neurons.languages or len(neurons.languages) < 4:
         return missing(*start, "the neurons of English and at least three other languages")
-    at = neurons.languages.index("en")
+    at = neurons.languages.index(ENGLISH)
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []

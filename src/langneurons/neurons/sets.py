@@ -1,6 +1,6 @@
 """Sets: which neurons to switch off, as positions among all M neurons of a model, and doing so.
 
-`to_masks` turns sets into what `sites.silence` takes.
+`to_masks` turns sets into what `hooks.silence` takes.
 """
 
 import re
@@ -35,9 +35,9 @@ def silence(model: "Loaded", chosen: Neurons | NDArray[np.integer]) -> Generator
     Raises:
         MismatchError: when the neurons cannot be of this model.
     """
-    from langneurons.model import sites as model_sites
+    from langneurons.model import hooks
 
-    sites = model_sites.find_sites(model.model)
+    sites = model.sites
     shapes = [site.shape for site in sites]
     if isinstance(chosen, Neurons):
         require_fit(chosen, shapes)
@@ -46,7 +46,7 @@ def silence(model: "Loaded", chosen: Neurons | NDArray[np.integer]) -> Generator
         positions = np.asarray(chosen, dtype=np.int64)
         _require_positions(positions, shapes)
     masks = to_masks([np.unique(positions)], shapes)
-    with model_sites.silence(sites, masks):
+    with hooks.silence(sites, masks):
         yield
 
 
@@ -131,7 +131,7 @@ def layer_range(text: str, neurons: Neurons) -> range:
 
 
 def to_masks(sets: Sequence[NDArray[np.int64]], shapes: Shapes) -> "list[Tensor | None]":
-    """What `sites.silence` takes: per layer a bool tensor [n, *shape], or None where no set has a neuron.
+    """What `hooks.silence` takes: per layer a bool tensor [n, *shape], or None where no set has a neuron.
 
     Row i is set i, whose positions ascend. One set silences every row of a batch alike:
     `silence(sites, to_masks([chosen], shapes))`.

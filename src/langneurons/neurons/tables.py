@@ -10,7 +10,7 @@ from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
 from langneurons.neurons.table import Neurons
 from langneurons.tables import Cell, Table
-from langneurons.texts.languages import language
+from langneurons.texts.languages import ENGLISH, language
 
 
 def per_language(neurons: Neurons) -> Table:
@@ -34,9 +34,9 @@ def per_language(neurons: Neurons) -> Table:
 
 def english(neurons: Neurons) -> Table | None:
     """English against the mean of the other languages (Table 3 of the paper); None without English."""
-    if "en" not in neurons.languages or len(neurons.languages) < 2:
+    if ENGLISH not in neurons.languages or len(neurons.languages) < 2:
         return None
-    numbers, is_english = neurons.numbers, np.array(neurons.languages) == "en"
+    numbers, is_english = neurons.numbers, np.array(neurons.languages) == ENGLISH
     rows = []
     for name, chosen in (("English", is_english), ("mean of the others", ~is_english)):
         means = numbers.languages[:, chosen].mean(axis=1)
