@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from langneurons.intervals import Estimate
 from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.table import KINDS, Neurons
-from langneurons.neurons.tables import by_layer, layers, per_language, shared_by
+from langneurons.neurons.tables import layers, per_language, shared_by
 from langneurons.tables import Table
 from langneurons.texts.languages import language
 
@@ -103,9 +104,9 @@ def top_legend(values: Sequence[str] | None = None) -> Spec:
 
 def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     """Neurons of each kind per layer, stages shaded (Fig. 3 of the paper)."""
-    counts = by_layer(neurons)
+    numbers = neurons.numbers
     panels = [
-        _layer_panel(neurons, kind, counts[kind].tolist(), cut)
+        _layer_panel(kind, numbers.by_layer(kind), cut)
         for kind in ("specific", "related", "general")
     ]
     spec = {
@@ -122,12 +123,13 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     return Figure("layers", "Neurons by layer", text, spec, layers(neurons))
 
 
-def _layer_panel(neurons: Neurons, kind: str, counts: list[int], cut: Segmentation | None) -> Spec:
+def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
     rows: list[Spec] = []
-    for i, n in enumerate(counts):
-        row: Spec = {"layer": i, "kind": kind, "neurons": n, "from": i - 0.4, "to": i + 0.4}
-        if neurons.uncertainty:
-            row["low"], row["high"] = neurons.uncertainty.intervals[f"{kind}@{i}"]
+    resampled = not np.isnan(counts.low).any()
+    for i, n in enumerate(counts.value.tolist()):
+        row: Spec = {"layer": i, "kind": kind, "neurons": int(n), "from": i - 0.4, "to": i + 0.4}
+        if resampled:
+            row["low"], row["high"] = float(counts.low[i]), float(counts.high[i])
         rows.append(row)
     last = kind == "general"
     axis = {
@@ -137,9 +139,9 @@ def _layer_panel(neurons: Neurons, kind: str, counts: list[int], cut: Segmentati
         "grid": False,
         "tickMinStep": 1,
     }
-    place = {"scale": {"domain": [-0.5, neurons.layers - 0.5], "nice": False}, "axis": axis}
+    place = {"scale": {"domain": [-0.5, len(rows) - 0.5], "nice": False}, "axis": axis}
     y = enc("neurons:Q", title=kind, scale={"nice": 4}, axis={"tickCount": 4})
-    ends = {"low": ",.1f", "high": ",.1f"} if neurons.uncertainty else {}
+    ends = {"low": ",.1f", "high": ",.1f"} if resampled else {}
     hover = tips("layer:O", neurons=",", **ends)
     x = enc("from:Q", bin="binned", **place)
     marks: list[Spec] = [
@@ -154,7 +156,7 @@ def _layer_panel(neurons: Neurons, kind: str, counts: list[int], cut: Segmentati
             },
         }
     ]
-    if neurons.uncertainty:
+    if resampled:
         span = {"x": enc("layer:Q", **place), "y": enc("low:Q"), "y2": {"field": "high"}}
         marks.append({"mark": {"type": "rule", "strokeWidth": 1}, "encoding": span})
     if cut:

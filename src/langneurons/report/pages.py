@@ -196,15 +196,15 @@ def _tiles(found: Results, aligned: Aligned | None, questions: str) -> tuple[Til
 
 
 def _language_neurons(neurons: Neurons) -> Tile:
-    held = {kind: int((neurons.kind == kind).sum()) for kind in ("specific", "related", "general")}
-    found, whole = held["specific"] + held["related"], sum(neurons.rule.histogram)
+    numbers = neurons.numbers
+    specific, related = numbers.of_kind("specific"), numbers.of_kind("related")
+    found, whole = int(specific.value + related.value), sum(neurons.rule.histogram)
     share = f", {found / whole:.2%} of all" if whole else ""
-    text = f"{held['specific']:,} of one language, {held['related']:,} of several{share}"
+    text = f"{int(specific.value):,} of one language, {int(related.value):,} of several{share}"
     interval = ""
-    if neurons.uncertainty:
-        ends = [neurons.uncertainty.intervals[kind] for kind in ("specific", "related")]
+    if numbers.intervals:
         interval = "95% intervals " + " and ".join(
-            f"{low:,.0f} to {high:,.0f}" for low, high in ends
+            f"{kind.low:,.0f} to {kind.high:,.0f}" for kind in (specific, related)
         )
     return Tile("related", "language neurons", f"{found:,}", text, interval)
 

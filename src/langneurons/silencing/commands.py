@@ -35,7 +35,7 @@ def perplexity(
     json: Json = False,
     quiet: Quiet = False,
 ) -> Made[Losses]:
-    """Silence the neurons of each language in turn and measure what every language's texts then cost.
+    """Silence the neurons of each language in turn; measure what every language's texts then cost.
 
     Matched random sets of neurons are silenced too, as controls.
 
@@ -160,9 +160,7 @@ def _notes(
         ]
     if weights == fingerprint:
         return []
-    differ = (
-        f"the neurons were found on weights {weights[:12]}, this model has {fingerprint[:12]}"
-    )
+    differ = f"the neurons were found on weights {weights[:12]}, this model has {fingerprint[:12]}"
     if not force:
         raise MismatchError(
             f"{differ}; another --dtype changes them too; --force measures all the same and notes "
