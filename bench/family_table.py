@@ -14,7 +14,7 @@ from typing import Any
 
 import transformers
 
-from langneurons.config import IdentifyConfig, RecordConfig
+from langneurons.config import RecordConfig
 from langneurons.layout import describe as describe_widths
 from langneurons.model.check import check
 from langneurons.model.loading import load
@@ -34,7 +34,7 @@ def row(name: str, responses: list[Any]) -> str:
     checks = check(loaded)
     sites = find_sites(loaded.model)
     counts = record(loaded.model, loaded.tokenizer, responses, RecordConfig()).counts
-    neurons = identify(counts, IdentifyConfig(rate=0.2, lam=0.0))
+    neurons = identify(counts, rate=0.2, lam=0.0, bootstrap=0)
     held = sum(one.holds is True for one in checks)
     first = sites[-1].path.replace(f".{len(sites) - 1}.", ".i.")
     cells = (name, type(loaded.model).__name__, f"`{first}`", describe_widths(counts.widths))
