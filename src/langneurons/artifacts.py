@@ -384,7 +384,7 @@ class Difference(NamedTuple):
 
 
 def differences(there: Any, now: Any, name: str = "") -> list[Difference]:
-    """Where two tables of settings differ, tables in tables gone into; a setting that is not there is None."""
+    """Where two tables of settings differ, tables in them gone into; None for what is not there."""
     if isinstance(there, dict) and isinstance(now, dict):
         keys = dict.fromkeys((*there, *now))
         return [d for key in keys for d in differences(there.get(key), now.get(key), key)]

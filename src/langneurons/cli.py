@@ -39,6 +39,7 @@ app = App(
     help="Find the language neurons of a causal language model and show what they do.",
     help_format="plaintext",
     help_epilogue="Add --json for output to machines, --traceback for the whole story of an error.",
+    result_action="return_value",
 )
 app.command(conduct.run)
 app.command(measure.check)
@@ -71,10 +72,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
-        _fail(
-            f"this should not happen: {type(error).__name__}: {error}. Run it with --traceback and report it",
-            1,
-        )
+        what = f"this should not happen: {type(error).__name__}: {error}"
+        _fail(f"{what}. Run it with --traceback and report it", 1)
 
 
 def _run(argv: list[str]) -> None:

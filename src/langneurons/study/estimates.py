@@ -5,7 +5,7 @@ above rather than below.
 """
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +95,7 @@ class Estimates:
         )
 
     def seconds(self, step: Step, cost: Cost) -> float | None:
-        """Time of a step: as fast as steps of its stage were in this run, else by the speeds assumed.
+        """Time of a step: as fast as those of its stage were in this run, else at assumed speeds.
 
         None if it cannot be known.
         """
@@ -117,8 +117,7 @@ class Estimates:
     def _model(self, stage: RunsModel) -> tuple[str, ModelConfig]:
         """Which model a stage runs, adapters left out, and how it is loaded."""
         if isinstance(stage, ScoreResponses):
-            assert self.study.translator  # noqa: S101 - a study with alignments has one
-            return stage.translator, self.study.translator.loading
+            return stage.translator.model, stage.translator.loading
         return stage.model.source, self.study.loading
 
     def _work(self, stage: RunsModel) -> _Work | None:
@@ -155,7 +154,7 @@ class Estimates:
         return _Work(tokens, 2 * tokens)
 
     def _kept(self, stage: RunsModel, known: Size) -> float:
-        """Numbers that the largest batch keeps: of tokens while writing, of logits while training."""
+        """Numbers the largest batch keeps: of tokens while writing, of logits while training."""
         if isinstance(stage, SampleResponses | EvaluateModel) and known.cache:
             asks = isinstance(stage, EvaluateModel)
             config = self.study.evaluate if asks else self.study.sample
@@ -223,7 +222,7 @@ class Remaining:
         self._operations = {out: cost.operations for out, cost in costs.items()}
         self._unknown = sum(operations is None for operations in self._operations.values())
         self._light = sum(operations == 0 for operations in self._operations.values())
-        self._by_stage: Counter[str] = Counter()
+        self._by_stage: dict[str, float] = defaultdict(float)
         for out, operations in self._operations.items():
             self._by_stage[self._steps[out].stage.name] += operations or 0
 

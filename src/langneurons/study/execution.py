@@ -1,8 +1,7 @@
-"""Execution: carry out the steps of a study; one that fails leaves those standing that do not need it."""
+"""Execution: carry out the steps of a study; those that need none that failed go on."""
 
 import gc
 import hashlib
-import json
 import sys
 import time
 import traceback
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from langneurons import artifacts, console
+from langneurons import console
 from langneurons.align import commands as align
 from langneurons.ask import commands as ask
 from langneurons.compare import commands as compare
@@ -25,7 +24,9 @@ from langneurons.study.estimates import Estimates, Remaining
 from langneurons.study.ledger import Ledger, identity
 from langneurons.study.plan import Step
 from langneurons.study.spec import Study
-from langneurons.study.stages import QUESTIONS, MakeReport
+from langneurons.study.stages import MakeReport
+from langneurons.texts.questions import Questions, load_questions
+from langneurons.texts.rows import to_lines
 
 LOG = "log.txt"
 """Name of the file in the folder of a run to which every stage says what it has to say."""
@@ -43,19 +44,23 @@ def questions(
         take: how many to take, the first ones, the same in every language; 0: all.
         force: whether a result of other settings is replaced.
     """
-    from langneurons.texts.questions import load_questions
-
     fetched = load_questions(source, languages)
     ids = list(dict.fromkeys(question.id for question in fetched))[: take or None]
     wanted = frozenset(ids)
-    rows = [question.to_row() for question in fetched if question.id in wanted]
-    content = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
-    settings = {"languages": list(languages), "take": take}
-    inputs = {"questions": hashlib.sha256(content).hexdigest()}
-    if not console.there(out, "questions", settings, inputs, force=force, quiet=True):
-        with artifacts.writing(out, "questions", "run", settings, inputs) as draft:
-            draft.bytes(QUESTIONS, content)
-            draft.facts |= {"source": source, "questions": len(ids)}
+    taken = Questions([question for question in fetched if question.id in wanted])
+    lines = to_lines(question.to_row() for question in taken.questions)
+    facts = {"source": source, "questions": len(ids)}
+    console.made(
+        Questions,
+        out,
+        "run",
+        settings={"languages": list(languages), "take": take},
+        inputs={"questions": hashlib.sha256(lines).hexdigest()},
+        make=lambda _state, _step: (taken, facts),
+        doing="fetching",
+        force=force,
+        quiet=True,
+    )
 
 
 COMMANDS: dict[str, Callable[..., object]] = {
@@ -203,13 +208,13 @@ class _Run:
     def _call(self, step: Step) -> float:
         """Call the command of a step in the folder of the run; seconds it took."""
         _release()
-        outside = {name: identity(name) for name in step.outside}
+        outside = {name: identity(name) for name in step.call.outside}
         ledger = self._ledger
         ledger.save()
         options: dict[str, Any] = {"out": Path(step.out)}
         if not isinstance(step.stage, MakeReport):
             options["force"] = True
-        options |= step.arguments.options
+        options |= step.call.options
         began = time.monotonic()
         with (
             (ledger.run / LOG).open("a", encoding="utf-8") as log,
@@ -219,7 +224,7 @@ class _Run:
             when = time.strftime("%Y-%m-%d %H:%M:%S")
             print(f"\n== {when} {step.command() or step.out}", flush=True)
             try:
-                COMMANDS[step.stage.name](*step.arguments.given, **options)
+                COMMANDS[step.stage.name](*step.call.given, **options)
             except Exception:
                 traceback.print_exc(file=log)
                 raise

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,10 +134,11 @@ def _totals(steps: Sequence[Planned], number: int) -> list[str]:
         device = f"{os.cpu_count()} cores here and no GPU"
         on_gpu = sum(seconds_at(GPU, step.stage, step.operations or 0) for step in steps)
         total += f" here, {span(on_gpu)} on a GPU"
-    parts: Counter[str] = Counter()
+    parts: dict[str, float] = defaultdict(float)
     for step in steps:
         parts[step.stage] += step.seconds or 0
-    shares = (f"{stage} {part / (time or 1):.0%}" for stage, part in parts.most_common(4))
+    longest = sorted(parts.items(), key=lambda part: part[1], reverse=True)[:4]
+    shares = (f"{stage} {part / (time or 1):.0%}" for stage, part in longest)
     said = [f"{len(steps)} of {number} steps to do: {total}", f"most of it: {', '.join(shares)}"]
     if unknown:
         said.append(

@@ -1,4 +1,4 @@
-"""Hub: whether the Hugging Face Hub has something that we may read. It is asked for ids, nothing more."""
+"""Hub: whether the Hugging Face Hub has something that we may read. It is asked about ids only."""
 
 from functools import cache
 from typing import Literal, NamedTuple

@@ -97,7 +97,7 @@ class Ledger:
         for need in step.needs:
             if self.digest(need) not in (None, known["inputs"].get(need)):
                 return f"{need} is another"
-        for name in step.outside:
+        for name in step.call.outside:
             if known["outside"].get(name) != identity(name):
                 return f"{name} may have changed"
         if isinstance(step.stage, MakeReport) and not (self.run / PAGE).is_file():
@@ -168,7 +168,7 @@ class Ledger:
 
 
 def identity(name: str) -> str:
-    """What tells a model, questions or a file as they are now from what they were, without reading them.
+    """What tells a model, questions or a file from what they were before, without reading them.
 
     Of a folder or file names, sizes and times of change; of an id on the Hub the commit that is in
     the cache, if any; of any other name the name.
@@ -199,8 +199,8 @@ def _commit(name: str) -> str:
 
 
 def _asked(step: Step) -> dict[str, Any]:
-    given, options = step.arguments
-    return {"given": _plain(given), **{name: _plain(value) for name, value in options.items()}}
+    options = {name: _plain(value) for name, value in step.call.options.items()}
+    return {"given": _plain(step.call.given), **options}
 
 
 def _plain(value: Any) -> Any:

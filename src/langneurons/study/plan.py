@@ -10,7 +10,7 @@ from langneurons import config, nano, run_folder
 from langneurons.study.spec import Measure, Study
 from langneurons.study.stages import (
     AlignModel,
-    Arguments,
+    Call,
     CompareModels,
     EvaluateModel,
     FetchQuestions,
@@ -32,30 +32,23 @@ class Step(NamedTuple):
     Attributes:
         stage: the stage, and on what.
         out: folder it writes, from that of the run.
-        arguments: what its command is called with, besides the folder.
-        outside: what it reads elsewhere: models, questions, a template.
+        call: how its command is called, and what it reads.
         needs: folders of the steps that are, hold or lie in what it reads.
         suited: what its command takes where nothing is given, if that is not the default.
     """
 
     stage: Stage
     out: str
-    arguments: Arguments
-    outside: tuple[str, ...]
+    call: Call
     needs: tuple[str, ...] = ()
     suited: tuple[nano.Config, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What it reads in the run: folders of other steps, or that hold them or lie in them."""
-        return self.stage.inputs()
 
     def command(self) -> str | None:
         """How to do the same from the folder of the run by hand; None for what has no command."""
         if isinstance(self.stage, FetchQuestions):
             return None
-        words = ["langneurons", self.stage.name, *map(str, self.arguments.given)]
-        for name, value in {"out": self.out, **self.arguments.options}.items():
+        words = ["langneurons", self.stage.name, *map(str, self.call.given)]
+        for name, value in {"out": self.out, **self.call.options}.items():
             if is_dataclass(value):
                 for setting in self._told(value):
                     words += _words(setting, getattr(value, setting))
@@ -98,13 +91,7 @@ def _step(study: Study, stage: Stage, out: str) -> Step:
     """A step, what it needs left out."""
     model = getattr(stage, "model", None)
     suited = nano.DEFAULTS.get(stage.name, ()) if model and nano.suits(model.source) else ()
-    return Step(
-        stage=stage,
-        out=out,
-        arguments=stage.arguments(study),
-        outside=stage.outside(study),
-        suited=suited,
-    )
+    return Step(stage=stage, out=out, call=stage.call(study), suited=suited)
 
 
 def _measured(
@@ -152,7 +139,7 @@ def _scored(study: Study, name: str) -> list[Step]:
     folder = run_folder.seeds(name)
     sample = SampleResponses(StudyModel(study.models[name]), run_folder.SEEDS)
     responses = f"{folder}/{sample.yields}"
-    score = ScoreResponses(responses, study.translator.model)
+    score = ScoreResponses(responses, study.translator)
     return [_step(study, sample, responses), _step(study, score, f"{folder}/{score.yields}")]
 
 
@@ -222,7 +209,7 @@ def _with_needs(planned: Sequence[Step]) -> list[Step]:
 
 def _needs(step: Step, inside: Mapping[str, list[str]], outs: Collection[str]) -> Iterator[str]:
     """Steps whose folder is, lies in or holds what a step reads."""
-    for folder in step.inputs:
+    for folder in step.call.inputs:
         yield from inside.get(folder, [])
         yield from (above for above in _upwards(folder)[1:] if above in outs)
 

@@ -98,7 +98,7 @@ def bytes_of_weight(loading: ModelConfig) -> int:
 
 @cache
 def gpus() -> int:
-    """GPUs that a model can be loaded to here. Asked for where it is needed only: it loads torch."""
+    """GPUs that a model can be loaded to here. It loads torch, so ask where it is needed only."""
     import torch
 
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())

@@ -17,9 +17,7 @@ from langneurons.config import (
     SampleConfig,
 )
 from langneurons.errors import InputError
-
-ENGLISH = "en"
-"""The language that others are aligned to."""
+from langneurons.texts.languages import ENGLISH
 
 SEED_RESPONSES = 20
 """Responses to each question to align on, unless told otherwise (MAPO's scripts)."""
@@ -163,7 +161,7 @@ class Study:
         return (*asked, last)
 
     def seed_languages(self) -> tuple[str, ...]:
-        """The languages in which the questions to align on are asked: those aligned, and English."""
+        """Languages in which the questions to align on are asked: those aligned, and English."""
         wanted = {ENGLISH, *(code for codes in self.alignments.values() for code in codes)}
         return tuple(code for code in self.languages if code in wanted)
 

@@ -12,22 +12,24 @@ from typing import Any, ClassVar, NamedTuple
 
 from langneurons import run_folder
 from langneurons.config import Asking
-from langneurons.study.spec import Domain, Study
-
-QUESTIONS = "questions.jsonl"
-"""Name of the file in a folder of questions."""
+from langneurons.study.spec import Domain, Study, Translator
+from langneurons.texts.questions import Questions
 
 
-class Arguments(NamedTuple):
-    """What the command of a stage is called with, besides the folder it writes.
+class Call(NamedTuple):
+    """How the command of a stage is called, besides the folder it writes, and what it reads.
 
     Attributes:
-        given: without a name: folders of the run as paths, all else as text.
-        options: by name.
+        given: what it is given without a name: folders of the run as paths, all else as text.
+        options: what it is given by name.
+        inputs: what it reads in the run: folders of results, or that hold them or lie in them.
+        outside: what it reads elsewhere.
     """
 
     given: tuple[str | Path, ...]
     options: dict[str, Any]
+    inputs: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
 
 class StudyModel(NamedTuple):
@@ -68,16 +70,8 @@ class Stage:
     name: ClassVar[str]
     yields: ClassVar[str]
 
-    def inputs(self) -> tuple[str, ...]:
-        """What it reads in the run: folders of results, or that hold them or lie in them."""
-        raise NotImplementedError
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        """What it reads elsewhere."""
-        return ()
-
-    def arguments(self, study: Study) -> Arguments:
-        """What its command is called with."""
+    def call(self, study: Study) -> Call:
+        """How its command is called."""
         raise NotImplementedError
 
 
@@ -91,15 +85,13 @@ class FetchQuestions(Stage):
     asked: Domain
     languages: tuple[str, ...]
 
-    def inputs(self) -> tuple[str, ...]:
-        return ()
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return (self.asked.questions,)
-
-    def arguments(self, study: Study) -> Arguments:
-        options = {"languages": self.languages, "take": self.asked.take}
-        return Arguments((self.asked.questions,), options)
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
+        """`questions QUESTIONS`."""
+        return Call(
+            given=(self.asked.questions,),
+            options={"languages": self.languages, "take": self.asked.take},
+            outside=(self.asked.questions,),
+        )
 
 
 @dataclass(frozen=True)
@@ -109,17 +101,16 @@ class _AskModel(Stage):
     model: StudyModel
     domain: str
 
-    def inputs(self) -> tuple[str, ...]:
-        return (*self.model.inputs, run_folder.questions(self.domain))
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return (*self.model.outside, *((study.template,) if study.template else ()))
-
-    def _given(self) -> tuple[str, str]:
-        return self.model.given, f"{run_folder.questions(self.domain)}/{QUESTIONS}"
-
-    def _how(self, study: Study) -> dict[str, Any]:
-        return {"how": Asking(template=study.template), "loading": study.loading}
+    def _call(self, study: Study, config: Any, **options: Any) -> Call:
+        folder = run_folder.questions(self.domain)
+        template = (study.template,) if study.template else ()
+        how = {"how": Asking(template=study.template), "loading": study.loading}
+        return Call(
+            given=(self.model.given, f"{folder}/{Questions.FILE}"),
+            options={"config": config, **options, **how},
+            inputs=(*self.model.inputs, folder),
+            outside=(*self.model.outside, *template),
+        )
 
 
 @dataclass(frozen=True)
@@ -129,9 +120,10 @@ class SampleResponses(_AskModel):
     name = "sample"
     yields = "responses"
 
-    def arguments(self, study: Study) -> Arguments:
-        config = study.sample_seeds if self.domain == run_folder.SEEDS else study.sample
-        return Arguments(self._given(), {"config": config, **self._how(study)})
+    def call(self, study: Study) -> Call:
+        """`sample MODEL QUESTIONS`."""
+        seeds = self.domain == run_folder.SEEDS
+        return self._call(study, study.sample_seeds if seeds else study.sample)
 
 
 @dataclass(frozen=True)
@@ -141,9 +133,9 @@ class EvaluateModel(_AskModel):
     name = "evaluate"
     yields = "accuracy"
 
-    def arguments(self, study: Study) -> Arguments:
-        options = {"config": study.evaluate, "base": False, **self._how(study)}
-        return Arguments(self._given(), options)
+    def call(self, study: Study) -> Call:
+        """`evaluate MODEL QUESTIONS`; the base of an adapter has a step of its own."""
+        return self._call(study, study.evaluate, base=False)
 
 
 @dataclass(frozen=True)
@@ -157,15 +149,14 @@ class RecordCounts(Stage):
     domain: str
     responses: str
 
-    def inputs(self) -> tuple[str, ...]:
-        return (*self.model.inputs, self.responses)
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return self.model.outside
-
-    def arguments(self, study: Study) -> Arguments:
-        options = {**_of_texts(study), "config": study.record}
-        return Arguments((self.model.given, Path(self.responses)), options)
+    def call(self, study: Study) -> Call:
+        """`record MODEL RESPONSES`."""
+        return Call(
+            given=(self.model.given, Path(self.responses)),
+            options={**_of_texts(study), "config": study.record},
+            inputs=(*self.model.inputs, self.responses),
+            outside=self.model.outside,
+        )
 
 
 @dataclass(frozen=True)
@@ -177,11 +168,13 @@ class IdentifyNeurons(Stage):
 
     counts: str
 
-    def inputs(self) -> tuple[str, ...]:
-        return (self.counts,)
-
-    def arguments(self, study: Study) -> Arguments:
-        return Arguments((Path(self.counts),), {"config": study.identify})
+    def call(self, study: Study) -> Call:
+        """`identify COUNTS`."""
+        return Call(
+            given=(Path(self.counts),),
+            options={"config": study.identify},
+            inputs=(self.counts,),
+        )
 
 
 @dataclass(frozen=True)
@@ -197,15 +190,15 @@ class MeasurePerplexity(Stage):
     responses: str
     counts: str
 
-    def inputs(self) -> tuple[str, ...]:
-        return (*self.model.inputs, self.neurons, self.responses, self.counts)
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return self.model.outside
-
-    def arguments(self, study: Study) -> Arguments:
+    def call(self, study: Study) -> Call:
+        """`perplexity MODEL NEURONS RESPONSES --counts COUNTS`."""
         options = {**_of_texts(study), "config": study.perplexity, "counts": Path(self.counts)}
-        return Arguments((self.model.given, Path(self.neurons), Path(self.responses)), options)
+        return Call(
+            given=(self.model.given, Path(self.neurons), Path(self.responses)),
+            options=options,
+            inputs=(*self.model.inputs, self.neurons, self.responses, self.counts),
+            outside=self.model.outside,
+        )
 
 
 @dataclass(frozen=True)
@@ -216,23 +209,22 @@ class ScoreResponses(Stage):
     yields = "scored"
 
     responses: str
-    translator: str
+    translator: Translator
 
-    def inputs(self) -> tuple[str, ...]:
-        return (self.responses,)
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return (self.translator,)
-
-    def arguments(self, study: Study) -> Arguments:
-        assert study.translator  # noqa: S101 - a study with alignments has one
+    def call(self, study: Study) -> Call:
+        """`reward RESPONSES --translator TRANSLATOR`."""
         options = {
             "config": study.reward,
-            "codes": study.translator.codes,
-            "loading": study.translator.loading,
-            "translator": self.translator,
+            "codes": self.translator.codes,
+            "loading": self.translator.loading,
+            "translator": self.translator.model,
         }
-        return Arguments((Path(self.responses),), options)
+        return Call(
+            given=(Path(self.responses),),
+            options=options,
+            inputs=(self.responses,),
+            outside=(self.translator.model,),
+        )
 
 
 @dataclass(frozen=True)
@@ -246,19 +238,19 @@ class PairResponses(Stage):
     tokenizer: str
     languages: tuple[str, ...]
 
-    def inputs(self) -> tuple[str, ...]:
-        return (self.scored,)
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return (self.tokenizer,)
-
-    def arguments(self, study: Study) -> Arguments:
+    def call(self, study: Study) -> Call:
+        """`pair SCORED --tokenizer MODEL`."""
         options = {
             "config": study.pair,
             "languages": ",".join(self.languages),
             "tokenizer": self.tokenizer,
         }
-        return Arguments((Path(self.scored),), options)
+        return Call(
+            given=(Path(self.scored),),
+            options=options,
+            inputs=(self.scored,),
+            outside=(self.tokenizer,),
+        )
 
 
 @dataclass(frozen=True)
@@ -271,15 +263,14 @@ class AlignModel(Stage):
     model: StudyModel
     pairs: str
 
-    def inputs(self) -> tuple[str, ...]:
-        return (*self.model.inputs, self.pairs)
-
-    def outside(self, study: Study) -> tuple[str, ...]:
-        return self.model.outside
-
-    def arguments(self, study: Study) -> Arguments:
-        options = {"config": study.align, "loading": study.loading}
-        return Arguments((self.model.given, Path(self.pairs)), options)
+    def call(self, study: Study) -> Call:
+        """`align MODEL PAIRS`."""
+        return Call(
+            given=(self.model.given, Path(self.pairs)),
+            options={"config": study.align, "loading": study.loading},
+            inputs=(*self.model.inputs, self.pairs),
+            outside=self.model.outside,
+        )
 
 
 @dataclass(frozen=True)
@@ -301,18 +292,20 @@ class CompareModels(Stage):
     other: str | None
     trained: tuple[str, ...]
 
-    def inputs(self) -> tuple[str, ...]:
-        return (self.before, *((self.other,) if self.other else ()), *self.after)
-
-    def arguments(self, study: Study) -> Arguments:
+    def call(self, study: Study) -> Call:
+        """`compare BEFORE AFTER ... --domain OTHER`."""
         options: dict[str, Any] = {
             "bootstrap": study.identify.bootstrap,
             "seed": study.identify.seed,
             "trained": ",".join(self.trained),
         }
+        inputs = (self.before, *self.after)
         if self.other:
             options["domain"] = Path(self.other)
-        return Arguments((Path(self.before), *map(Path, self.after)), options)
+            inputs = (*inputs, self.other)
+        return Call(
+            given=(Path(self.before), *map(Path, self.after)), options=options, inputs=inputs
+        )
 
 
 @dataclass(frozen=True)
@@ -322,11 +315,13 @@ class MakeReport(Stage):
     name = "report"
     yields = "report"
 
-    def inputs(self) -> tuple[str, ...]:
-        return (run_folder.QUESTIONS, run_folder.MODELS)
-
-    def arguments(self, study: Study) -> Arguments:
-        return Arguments((Path(),), {"out": Path(run_folder.PAGE)})
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
+        """`report .`."""
+        return Call(
+            given=(Path(),),
+            options={"out": Path(run_folder.PAGE)},
+            inputs=(run_folder.QUESTIONS, run_folder.MODELS),
+        )
 
 
 STAGES: tuple[type[Stage], ...] = (

@@ -10,7 +10,6 @@ from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from langneurons import nano
-from langneurons.config import SampleConfig
 from langneurons.errors import InputError
 from langneurons.study.spec import SEED_RESPONSES, Domain, Study
 from langneurons.texts import world

@@ -1,19 +1,53 @@
 """Questions: what a model is asked, by path or by name: files, a benchmark, any data set of the Hugging Face Hub."""
 
+import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from langneurons import artifacts, quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
 from langneurons.texts.languages import LANGUAGES
 from langneurons.texts.responses import Question, text_field
-from langneurons.texts.rows import read_questions
+from langneurons.texts.rows import read_questions, to_lines
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions that stay with a study: what its first stage leaves in a folder.
+
+    Attributes:
+        questions: in order.
+    """
+
+    KIND: ClassVar[str] = "questions"
+    FILE: ClassVar[str] = "questions.jsonl"
+
+    questions: list[Question]
+
+    def write(self, draft: artifacts.Draft) -> None:
+        """Add them to a folder that is being written."""
+        draft.bytes(self.FILE, to_lines(question.to_row() for question in self.questions))
+
+    def save(self, folder: Path | str) -> None:
+        """Write them into a folder of their own; see `artifacts.save`."""
+        artifacts.save(self, folder)
+
+    @classmethod
+    def load(cls, source: Path | str | artifacts.Artifact) -> "Questions":
+        """Those in a finished folder.
+
+        Raises:
+            InputError: when there is none, or it holds something else.
+            FormatError: when its file is damaged.
+        """
+        return cls(read_questions(artifacts.opened(source, cls.KIND).file(cls.FILE)))
 
 
 class DataSet(NamedTuple):
@@ -243,20 +277,12 @@ _OTHERS = ("id", "lang", "type")
 @contextmanager
 def _fetching(source: str) -> Generator[None]:
     """Inside this block nothing is told but errors, in one line."""
-    import datasets
     from datasets.exceptions import DatasetsError
-    from huggingface_hub.utils import logging as hub
 
-    levels = datasets.logging.get_verbosity(), hub.get_verbosity()
-    bars = not datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(
-        datasets.logging.CRITICAL
-    )  # its errors are raised too, and told once, below
-    hub.set_verbosity_error()
-    datasets.disable_progress_bars()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet.libraries(
+            "datasets", level=logging.CRITICAL
+        ):  # errors are raised too, and told once, below
             yield
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         said = (
@@ -271,8 +297,3 @@ def _fetching(source: str) -> Generator[None]:
             f"{source}: no such file or folder here, and it could not be fetched from the Hub ({said}); give a local "
             "file or folder"
         ) from error
-    finally:
-        datasets.logging.set_verbosity(levels[0])
-        hub.set_verbosity(levels[1])
-        if bars:
-            datasets.enable_progress_bars()
