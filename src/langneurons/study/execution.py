@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,9 @@ class _Run:
         if not isinstance(step.stage, MakeReport):
             options["force"] = True
         options |= step.call.options
+        command = COMMANDS[step.stage.name]
+        if self._quiet and "quiet" in signature(command).parameters:
+            options["quiet"] = True
         began = time.monotonic()
         with (
             (ledger.run / LOG).open("a", encoding="utf-8") as log,
@@ -224,7 +228,7 @@ class _Run:
             when = time.strftime("%Y-%m-%d %H:%M:%S")
             print(f"\n== {when} {step.command() or step.out}", flush=True)
             try:
-                COMMANDS[step.stage.name](*step.call.given, **options)
+                command(*step.call.given, **options)
             except Exception:
                 traceback.print_exc(file=log)
                 raise
