@@ -252,7 +252,7 @@ controls = 1
 
 
 def test_a_study_of_ones_own(tmp_path: Path, langneurons: Any) -> None:
-    """A local model, a file of questions, two languages not the paper's, one in no table of ours."""
+    """A local model, a file of questions, two languages not the paper's, one in no table here."""
     families.save("gpt2", tmp_path / "model")
     rows = [
         {"id": f"q{i}", "lang": code, "question": f"{text} {i} + 1?", "answer": i + 1}
