@@ -1,4 +1,4 @@
-"""Kill a study again and again and see that it ends as an undisturbed run: python bench/killed.py [STUDY] [--kills 20].
+"""Kill a study again and again: does it end as an undisturbed run? python bench/killed.py [STUDY]
 
 Two runs in a folder that is kept: `undisturbed`, and `killed`, which gets SIGKILL at random
 moments, drawn evenly over the time the first one took, and is then let go to its end. Every result

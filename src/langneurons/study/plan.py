@@ -34,14 +34,12 @@ class Step(NamedTuple):
         out: folder it writes, from that of the run.
         call: how its command is called, and what it reads.
         needs: folders of the steps that are, hold or lie in what it reads.
-        suited: what its command takes where nothing is given, if that is not the default.
     """
 
     stage: Stage
     out: str
     call: Call
     needs: tuple[str, ...] = ()
-    suited: tuple[nano.Config, ...] = ()
 
     def command(self) -> str | None:
         """How to do the same from the folder of the run by hand; None for what has no command."""
@@ -59,9 +57,10 @@ class Step(NamedTuple):
     def _told(self, settings: Any) -> Iterator[str]:
         """Names of the settings that the command must be told: what it would not take by itself."""
         told = config.changed(settings)
-        for suited in self.suited:
-            if type(suited) is type(settings):
-                told |= config.changed(suited)
+        if self.call.model and nano.suits(self.call.model):
+            for suited in nano.DEFAULTS.get(self.stage.name, ()):
+                if type(suited) is type(settings):
+                    told |= config.changed(suited)
         yield from (name for name in vars(settings) if name in told)
 
 
@@ -89,9 +88,7 @@ def steps(study: Study) -> list[Step]:
 
 def _step(study: Study, stage: Stage, out: str) -> Step:
     """A step, what it needs left out."""
-    model = getattr(stage, "model", None)
-    suited = nano.DEFAULTS.get(stage.name, ()) if model and nano.suits(model.source) else ()
-    return Step(stage=stage, out=out, call=stage.call(study), suited=suited)
+    return Step(stage, out, stage.call(study))
 
 
 def _measured(

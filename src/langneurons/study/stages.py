@@ -24,12 +24,14 @@ class Call(NamedTuple):
         options: what it is given by name.
         inputs: what it reads in the run: folders of results, or that hold them or lie in them.
         outside: what it reads elsewhere.
+        model: MODEL that it runs, as the study names it; None where it runs none.
     """
 
     given: tuple[str | Path, ...]
     options: dict[str, Any]
     inputs: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    model: str | None = None
 
 
 class StudyModel(NamedTuple):
@@ -110,6 +112,7 @@ class _AskModel(Stage):
             options={"config": config, **options, **how},
             inputs=(*self.model.inputs, folder),
             outside=(*self.model.outside, *template),
+            model=self.model.source,
         )
 
 
@@ -156,6 +159,7 @@ class RecordCounts(Stage):
             options={**_of_texts(study), "config": study.record},
             inputs=(*self.model.inputs, self.responses),
             outside=self.model.outside,
+            model=self.model.source,
         )
 
 
@@ -198,6 +202,7 @@ class MeasurePerplexity(Stage):
             options=options,
             inputs=(*self.model.inputs, self.neurons, self.responses, self.counts),
             outside=self.model.outside,
+            model=self.model.source,
         )
 
 
@@ -270,6 +275,7 @@ class AlignModel(Stage):
             options={"config": study.align, "loading": study.loading},
             inputs=(*self.model.inputs, self.pairs),
             outside=self.model.outside,
+            model=self.model.source,
         )
 
 
