@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import re
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from langneurons import nano
+from langneurons import nano, quiet
 from langneurons.errors import InputError, MissingExtraError, ModelError
 from langneurons.layout import Widths
 from langneurons.model.forward import context, device_of
@@ -165,7 +164,7 @@ def load(
             f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}"
         )
     adapter, base = _places(name, translator=seq2seq)
-    with _quiet():
+    with quiet.libraries("transformers"):
         model = _model(base, dtype, where, device_map, revision, seq2seq)
         if adapter is not None:
             model = _with_adapter(model, adapter)
@@ -185,7 +184,7 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrained
     """
     adapter, base = _places(name)
     _folder(base)
-    with _quiet():
+    with quiet.libraries("transformers"):
         return _tokenizer(base, adapter, revision)
 
 
@@ -420,34 +419,3 @@ def _explained(name: str, local: bool) -> Generator[None]:
 def _line(error: BaseException) -> str:
     """The first line of what an error says, without its full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].strip().removesuffix(".")
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Inside this block only errors are logged, nothing warns, transformers draws no bars; downloads keep theirs."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-    from huggingface_hub.utils import logging as hub
-    from transformers.utils import logging
-
-    levels = logging.get_verbosity(), hub.get_verbosity()
-    bars, downloads = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.set_verbosity_error()
-        hub.set_verbosity_error()
-        logging.disable_progress_bar()  # of the Hub's client too
-        if downloads:
-            enable_progress_bars()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(levels[0])
-            hub.set_verbosity(levels[1])
-            if bars:
-                logging.enable_progress_bar()
-            if not downloads:
-                disable_progress_bars()

@@ -1,7 +1,7 @@
 """Questions: what a model is asked, by path or by name: files, a benchmark, any data set of the Hugging Face Hub."""
 
+import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from langneurons import quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
 from langneurons.texts.languages import LANGUAGES
@@ -243,20 +244,12 @@ _OTHERS = ("id", "lang", "type")
 @contextmanager
 def _fetching(source: str) -> Generator[None]:
     """Inside this block nothing is told but errors, in one line."""
-    import datasets
     from datasets.exceptions import DatasetsError
-    from huggingface_hub.utils import logging as hub
 
-    levels = datasets.logging.get_verbosity(), hub.get_verbosity()
-    bars = not datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(
-        datasets.logging.CRITICAL
-    )  # its errors are raised too, and told once, below
-    hub.set_verbosity_error()
-    datasets.disable_progress_bars()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet.libraries(
+            "datasets", level=logging.CRITICAL
+        ):  # errors are raised too, and told once, below
             yield
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         said = (
@@ -271,8 +264,3 @@ def _fetching(source: str) -> Generator[None]:
             f"{source}: no such file or folder here, and it could not be fetched from the Hub ({said}); give a local "
             "file or folder"
         ) from error
-    finally:
-        datasets.logging.set_verbosity(levels[0])
-        hub.set_verbosity(levels[1])
-        if bars:
-            datasets.enable_progress_bars()
