@@ -36,7 +36,7 @@ from langneurons.model.forward import cache_name, model_inputs, spread_prompts
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens, tokenise
 from langneurons.neurons.tally import Tally, run_batch
-from langneurons.texts.prompts import TEMPLATES, render
+from langneurons.texts.prompts import load_template
 from langneurons.texts.responses import Response
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -65,11 +65,11 @@ SAMPLES = 10
 
 def texts(folder: Path, questions: int) -> list[Response]:
     """Ten responses to each of the first questions in every language, cut from the real ones."""
-    out = []
+    template, out = load_template("mathoctopus"), []
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text("utf-8").splitlines()[:questions]:
             row = json.loads(line)
-            prompt = render(TEMPLATES["mathoctopus"], row["question"], row["lang"])
+            prompt = template.prompt(row["question"], row["lang"])
             for sample in range(SAMPLES):
                 kept = row["response"][
                     : max(8, len(row["response"]) * (SAMPLES + sample + 1) // (2 * SAMPLES))

@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from langneurons.ask.engine import Request, seed_of
 from langneurons.ask.local import InProcess
 from langneurons.config import SampleConfig
-from langneurons.texts.prompts import render
+from langneurons.texts.prompts import load_template
 
 SHAPES: dict[str, dict[str, Any]] = {
     "small": {
@@ -51,11 +51,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def prompts_of(folder: Path, questions: int) -> list[tuple[str, str, str]]:
     """Id, language and prompt of the first questions in every language."""
-    out = []
+    plain, out = load_template("plain"), []
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text("utf-8").splitlines()[:questions]:
             row = json.loads(line)
-            out.append((row["id"], row["lang"], render("plain", row["question"], row["lang"])))
+            out.append((row["id"], row["lang"], plain.prompt(row["question"], row["lang"])))
     return out
 
 

@@ -7,16 +7,16 @@ right. The rest are real commands.
 
 import json
 from contextlib import chdir
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from langneurons import artifacts
-from langneurons.align.commands import DEV, HISTORY, SCORED, TRAIN
-from langneurons.align.pairs import AuditRow, Pair
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import AuditRow, Pair, Pairs
+from langneurons.align.scores import Scores
 from langneurons.compare import commands as contrast
 from langneurons.config import IdentifyConfig
 from langneurons.neurons import commands as analyse
@@ -24,15 +24,13 @@ from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
 from langneurons.run_folder import LEDGER
 from langneurons.silencing.losses import Condition, Losses
-from langneurons.texts.accuracy import ACCURACY, accuracies
+from langneurons.texts.accuracy import Evaluation, accuracies
+from langneurons.texts.questions import Questions
 from langneurons.texts.responses import Question, Response
+from langneurons.texts.rows import Responses
 
 SETTINGS = ("specific", "specific+related")
 CONFIG = IdentifyConfig(rate=0.02, tau_quantile=0.9, bootstrap=8)
-
-
-def lines(rows: list[Any]) -> bytes:
-    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
 
 
 def write(
@@ -62,7 +60,7 @@ def write(
     for place, domain in enumerate(domains):
         rows = [Question(f"q{i}", code, asked, 13) for code in codes for i in range(40)]
         with artifacts.writing(run / "questions" / domain, "questions", "run", {}, {}) as draft:
-            draft.bytes("questions.jsonl", lines([row.to_row() for row in rows]))
+            Questions(rows).write(draft)
             draft.facts |= {"source": domain, "questions": 40}
         drawn = counts if not place else redrawn(counts, rng)
         measured(home / "base" / domain, drawn, 0.35, said, asked, silenced=not place)
@@ -144,16 +142,19 @@ def measured(
         | {"wrong_script": 0, "other_language": 2, "spoken": {code: 38}}
         for code in counts.languages
     ]
-    for kind, command in (("responses", "sample"), ("accuracy", "evaluate")):
+    for command, value in (
+        ("sample", Responses(rows)),
+        ("evaluate", Evaluation(rows, accuracies(rows))),
+    ):
         with artifacts.writing(
-            folder / kind, kind, command, {"max_new_tokens": 200}, {"questions": "0" * 64}
+            folder / value.KIND,
+            value.KIND,
+            command,
+            {"max_new_tokens": 200},
+            {"questions": "0" * 64},
         ) as draft:
-            draft.bytes("responses.jsonl", lines([row.to_row() for row in rows]))
+            value.write(draft)
             draft.facts["languages"] = facts
-            if kind == "accuracy":
-                draft.table(
-                    ACCURACY, pa.Table.from_pylist([row._asdict() for row in accuracies(rows)])
-                )
     with artifacts.writing(
         folder / "counts", "counts", "record", {"blocks": counts.blocks}, {}
     ) as draft:
@@ -205,7 +206,7 @@ def aligned(home: Path, name: str, targets: tuple[str, ...], said: str, asked: s
     ]
     if not (home / "seeds" / "scored").exists():
         with artifacts.writing(home / "seeds" / "scored", "scored", "reward", {}, {}) as draft:
-            draft.bytes(SCORED, b"")
+            Scores(()).write(draft)
             draft.facts |= {"languages": scores, "translator": {"id": "owner/translator"}}
     pairs = [
         Pair(f"q{i}", code, asked, said, f"{said} 5", -1.1, -1.9, i % 2 > 0)
@@ -213,8 +214,7 @@ def aligned(home: Path, name: str, targets: tuple[str, ...], said: str, asked: s
         for i in range(5)
     ]
     with artifacts.writing(home / name / "pairs", "pairs", "pair", {"margin": 0.0}, {}) as draft:
-        draft.bytes(TRAIN, lines([asdict(pair) for pair in pairs]))
-        draft.bytes(DEV, b"")
+        Pairs(pairs).write(draft)
         counted = dict(
             zip(
                 AuditRow._fields[1:],
@@ -236,5 +236,5 @@ def aligned(home: Path, name: str, targets: tuple[str, ...], said: str, asked: s
     ]
     config = {"steps": 60, "beta": 0.1, "learning_rate": 1e-6}
     with artifacts.writing(home / name / "adapter", "adapter", "align", config, {}) as draft:
-        draft.bytes(HISTORY, lines(history))
+        Adapter({}, history).write(draft)
         draft.facts["pairs"] = dict.fromkeys(targets, 350)

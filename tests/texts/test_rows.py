@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from langneurons import artifacts
 from langneurons.errors import FormatError, InputError
 from langneurons.texts.flaws import GateRow, flaws, gate
-from langneurons.texts.prompts import load_template, render
+from langneurons.texts.prompts import load_template
 from langneurons.texts.responses import Question, Response
 from langneurons.texts.rows import read_questions, read_responses
 from support.places import data
@@ -198,23 +198,23 @@ def test_questions(tmp_path: Path) -> None:
 
 
 def test_the_prompt_of_mathoctopus() -> None:
-    assert render("mathoctopus", "1 {x}?", "th") == (
+    assert load_template("mathoctopus").prompt("1 {x}?", "th") == (
         "Below is an instruction that describes a task. Write a response that appropriately completes the request. "
         "Please answer in Thai.\n\n### Instruction:\n1 {x}?\n\n### Response:"
     )
 
 
 def test_other_templates(tmp_path: Path) -> None:
-    assert render("plain", "1?", "th") == "1?\n"
-    assert render("{{}} {language} {question}", "1?", "xx") == "{} xx 1?"
+    assert load_template("plain").prompt("1?", "th") == "1?\n"
+    assert load_template("{{}} {language} {question}").prompt("1?", "xx") == "{} xx 1?"
     (tmp_path / "t.txt").write_text("Q ({code}): {question}\n", "utf-8")
-    assert render(str(tmp_path / "t.txt"), "1?", "th") == "Q (th): 1?\n"
+    assert load_template(str(tmp_path / "t.txt")).prompt("1?", "th") == "Q (th): 1?\n"
 
 
 @pytest.mark.parametrize("template", ["mathoctopus", "plain", "chat", "a {question}{{}}"])
 def test_a_loaded_template_can_be_loaded_again(template: str) -> None:
     once = load_template(template)
-    assert load_template(once) == once
+    assert load_template(once.text) == once
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_loaded_template_can_be_loaded_again(template: str) -> None:
 )
 def test_templates_that_cannot_be(template: str, seen: str) -> None:
     with pytest.raises(InputError, match=seen):
-        render(template, "1?", "en")
+        load_template(template).prompt("1?", "en")
 
 
 def chat_tokenizer(*, adds_bos: bool, template: str | None) -> PreTrainedTokenizerFast:
@@ -266,7 +266,7 @@ CHAT = (
 @pytest.mark.parametrize(("adds_bos", "begins"), [(True, "[user]"), (False, "<s>[user]")])
 def test_the_models_own_template(tmp_path: Path, adds_bos: bool, begins: str) -> None:
     tokenizer = chat_tokenizer(adds_bos=adds_bos, template=CHAT)
-    assert render("chat", "1?", "th", tokenizer) == f"{begins} 1? [bot] "
+    assert load_template("chat").prompt("1?", "th", tokenizer) == f"{begins} 1? [bot] "
     file = write(
         tmp_path / "r.jsonl", '{"id": "a", "lang": "en", "question": "1?", "response": "y"}'
     )
@@ -275,9 +275,9 @@ def test_the_models_own_template(tmp_path: Path, adds_bos: bool, begins: str) ->
 
 def test_no_template_of_the_models_own() -> None:
     with pytest.raises(InputError, match="but the tokenizer has no chat template; use mathoctopus"):
-        render("chat", "1?", "th", chat_tokenizer(adds_bos=True, template=None))
+        load_template("chat").prompt("1?", "th", chat_tokenizer(adds_bos=True, template=None))
     with pytest.raises(InputError, match="but no tokenizer was given"):
-        render("chat", "1?", "th")
+        load_template("chat").prompt("1?", "th")
 
 
 # --- what is wrong with responses ------------------------------------------------------------------------------------

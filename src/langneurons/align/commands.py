@@ -1,9 +1,8 @@
 """MAPO: the commands that align a model across languages: reward, pair, align."""
 
-import json as jsonlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +13,7 @@ from langneurons import artifacts, console, resume
 from langneurons.config import AlignConfig, GrpoConfig, ModelConfig, PairConfig, RewardConfig
 from langneurons.console import Force, Json
 from langneurons.errors import InputError
+from langneurons.texts.rows import from_lines, to_lines
 
 if TYPE_CHECKING:
     from langneurons.align.pairs import Length, Scored
@@ -57,9 +57,9 @@ def reward(
     loading
         How the translator is loaded.
     """
-    from langneurons.align.reward import ENGLISH
     from langneurons.align.reward import reward as run
     from langneurons.model import loading as models
+    from langneurons.texts.languages import ENGLISH
     from langneurons.texts.rows import read_responses
 
     wanted, spelled = console.codes(languages), _spelled(codes)
@@ -97,7 +97,7 @@ def reward(
             )
         named = {"id": loaded.id, "revision": loaded.revision, "fingerprint": loaded.fingerprint}
         with artifacts.writing(out, "scored", "reward", settings, inputs) as draft:
-            draft.bytes(SCORED, _jsonl([one.to_row() for one in scored]))
+            draft.bytes(SCORED, to_lines(one.to_row() for one in scored))
             draft.facts |= facts | {"translator": named}
         state.drop()
     _tell_scored(out, json)
@@ -138,11 +138,13 @@ def pair(
         length, inputs["tokenizer"] = _length(tokenizer)
     settings = {**asdict(config), "languages": wanted}
     if not console.there(out, "pairs", settings, inputs, force=force):
-        rows = _marked([Scored.from_row(row) for row in _rows(source.file(SCORED))])
+        rows = _marked(
+            [Scored.from_row(row) for row in from_lines(source.file(SCORED).read_bytes())]
+        )
         train, dev, audit = run(rows, config, wanted, length)
         with artifacts.writing(out, "pairs", "pair", settings, inputs) as draft:
-            draft.bytes(TRAIN, _jsonl([one.to_row() for one in train]))
-            draft.bytes(DEV, _jsonl([one.to_row() for one in dev]))
+            draft.bytes(TRAIN, to_lines(one.to_row() for one in train))
+            draft.bytes(DEV, to_lines(one.to_row() for one in dev))
             draft.facts["audit"] = [row._asdict() for row in audit]
     _tell_pairs(out, json)
 
@@ -265,7 +267,8 @@ def align(
                 from langneurons.align.training import align as run
 
                 train, dev = (
-                    [Pair(**row) for row in _rows(source / name)] for name in (TRAIN, DEV)
+                    [Pair(**row) for row in from_lines((source / name).read_bytes())]
+                    for name in (TRAIN, DEV)
                 )
                 done = run(loaded.model, loaded.tokenizer, train, dev, config, work, **more)
         if rank == 0:
@@ -275,7 +278,7 @@ def align(
                     inside = "" if at == config.steps else f"checkpoint-{at}/"
                     for name, content in adapter_files(folder, base).items():
                         draft.bytes(inside + name, content)
-                draft.bytes(HISTORY, _jsonl(done.history))
+                draft.bytes(HISTORY, to_lines(done.history))
                 draft.facts |= done.facts | {"base": {"id": loaded.id, "revision": loaded.revision}}
             shutil.rmtree(work)
     if rank == 0:
@@ -322,14 +325,6 @@ def _marked(scored: "Sequence[Scored]") -> "list[Scored]":
             one = replace(one, response=replace(said, correct=mark))
         out.append(one)
     return out
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    return [jsonlib.loads(line) for line in file.read_bytes().splitlines()]
-
-
-def _jsonl(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(f"{jsonlib.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
 
 
 def _tell_scored(out: Path, json: bool) -> None:
@@ -388,7 +383,7 @@ GRPO = {
 
 def _tell_adapter(out: Path, json: bool) -> None:
     source = artifacts.read(out, "adapter")
-    history, facts = _rows(source.file(HISTORY)), source.manifest["facts"]
+    history, facts = from_lines(source.file(HISTORY).read_bytes()), source.manifest["facts"]
     if json:
         console.print_json({"out": str(out), **facts, "history": history})
         return

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langneurons.align.recipe import settings
-from langneurons.align.reward import ENGLISH, references, reward
+from langneurons.align.reward import references, reward
 from langneurons.align.training import Aligned, Progress, begun, check, is_on_cpu, trained
 from langneurons.align.translator import language_tokens
 from langneurons.config import AlignConfig, GrpoConfig, RewardConfig
 from langneurons.errors import InputError
 from langneurons.model.forward import context
+from langneurons.texts.languages import ENGLISH
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:

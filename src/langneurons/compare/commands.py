@@ -209,6 +209,7 @@ def _compare(
     from langneurons.compare.changes import Changes, contrast
     from langneurons.compare.claims import Evidence, claims
     from langneurons.compare.overlap import Overlap, overlap
+    from langneurons.silencing.matrix import matrices
     from langneurons.tables import Table
     from langneurons.texts.accuracy import compare_accuracy
 
@@ -254,7 +255,7 @@ def _compare(
         base.neurons,
         found[-1] if found and alike[-1] is sides[-1] else (),
         across,
-        losses,
+        matrices(losses) if losses else None,
         (answers[0], answers[-1]) if answers else None,
         tuple(config["trained"]),
     )
@@ -262,10 +263,9 @@ def _compare(
 
 
 def _marked(evaluation: artifacts.Artifact) -> "list[Response]":
-    from langneurons.texts.rows import RESPONSES, read_responses
+    from langneurons.texts.accuracy import Evaluation
 
-    evaluation.file(RESPONSES)
-    return read_responses(evaluation.folder)
+    return Evaluation.load(evaluation).responses
 
 
 def _files(made: _Made) -> dict[str, bytes]:

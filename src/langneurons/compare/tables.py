@@ -13,7 +13,7 @@ from langneurons.neurons.numbers import CLASSES, Numbers
 from langneurons.neurons.table import KINDS
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
-from langneurons.texts.languages import language
+from langneurons.texts.languages import ENGLISH, language
 
 INTERVAL = ("change", "low", "high")
 _HEADS = ("after", "thresholds")
@@ -88,10 +88,10 @@ def english_table(every: Sequence[Changes]) -> Table:
     rows = [
         (*_who(one), name, kind, *_change(one, mean_of(kind, one.languages, codes)))
         for one in every
-        if "en" in one.languages and len(one.languages) > 1
+        if ENGLISH in one.languages and len(one.languages) > 1
         for name, codes in (
-            ("English", ["en"]),
-            ("mean of the others", [c for c in one.languages if c != "en"]),
+            ("English", [ENGLISH]),
+            ("mean of the others", [c for c in one.languages if c != ENGLISH]),
         )
         for kind in ("specific", "related")
     ]
@@ -158,7 +158,7 @@ def stability_table(every: Sequence[Changes]) -> Table:
         for kind in ("specific", "related", "general"):
             ratio, at = one.ratio(kind), CLASSES.index(kind)
             chance = one.transitions[:, at].sum() / size
-            numbers = (*_cells(ratio), chance, one.again(kind))
+            numbers = (*_cells(ratio), chance, one.ratio_by_chance(kind))
             rows.append((*_who(one), kind, int(one.transitions[at].sum()), *map(_cell, numbers)))
     caption = (
         "Neurons of a kind before that are of it after; chance: of random sets of these sizes; resampled: the same "

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.tables import Cell, Table
-from langneurons.texts.languages import language
+from langneurons.texts.languages import ENGLISH, language
 
 
 def per_language(neurons: Neurons) -> Table:
@@ -35,9 +35,9 @@ def per_language(neurons: Neurons) -> Table:
 
 def english(neurons: Neurons) -> Table | None:
     """English against the mean of the other languages (Table 3 of the paper); None without English."""
-    if "en" not in neurons.languages or len(neurons.languages) < 2:
+    if ENGLISH not in neurons.languages or len(neurons.languages) < 2:
         return None
-    kinds, is_en = neurons.kind, np.array(neurons.languages) == "en"
+    kinds, is_en = neurons.kind, np.array(neurons.languages) == ENGLISH
     rows = []
     for name, columns in (("English", is_en), ("mean of the others", ~is_en)):
         cells: list[Cell] = [name]

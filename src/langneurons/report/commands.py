@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langneurons import artifacts, console
-from langneurons.align.commands import HISTORY, TRAIN
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import Pair, Pairs
 from langneurons.compare.commands import load_comparison
 from langneurons.console import Json
 from langneurons.errors import FormatError, InputError
 from langneurons.neurons.table import Neurons
 from langneurons.run_folder import LEDGER
 from langneurons.silencing.losses import Losses
-from langneurons.texts.accuracy import ACCURACY
+from langneurons.texts.accuracy import Evaluation
 
 if TYPE_CHECKING:
     from langneurons.report.chapters import Aligned, Compared, Model, Results
@@ -166,23 +167,21 @@ def _model(run: Path, name: str, source: str, settings: Mapping[str, Any]) -> "M
 def _aligned(
     folder: Path, name: str, codes: Sequence[str], settings: Mapping[str, Any]
 ) -> "Aligned":
-    from langneurons.align.pairs import Pair
     from langneurons.report.chapters import Aligned
 
     parts = {kind: there for kind in ("pairs", "adapter") if (there := _there(folder / kind, kind))}
     pairs: list[Pair] = []
     if "pairs" in parts:
-        for line in parts["pairs"].file(TRAIN).read_bytes().splitlines():
-            one = Pair(**jsonlib.loads(line))
-            if sum(other.lang == one.lang for other in pairs) < PREVIEWED:
-                pairs.append(one)
-    history = parts["adapter"].file(HISTORY).read_bytes().splitlines() if "adapter" in parts else []
+        for pair in Pairs.load(parts["pairs"]).train:
+            if sum(other.lang == pair.lang for other in pairs) < PREVIEWED:
+                pairs.append(pair)
+    history = Adapter.load(parts["adapter"]).history if "adapter" in parts else ()
     last = folder / f"step-{settings['align']['steps']}"
     return Aligned(
         name,
         tuple(codes),
         tuple(pairs),
-        tuple(map(jsonlib.loads, history)),
+        tuple(history),
         {
             one: _results(_sources(last / one))
             for one in settings["domains"]
@@ -228,13 +227,12 @@ def _sources(folder: Path) -> dict[str, artifacts.Artifact]:
 
 def _results(sources: Mapping[str, artifacts.Artifact]) -> "Results":
     from langneurons.report.chapters import Results
-    from langneurons.texts.accuracy import Accuracy
 
     neurons, costs, marked = (sources.get(kind) for kind in ("neurons", "perplexity", "accuracy"))
     return Results(
         Neurons.load(neurons) if neurons else None,
         Losses.load(costs) if costs else None,
-        tuple(Accuracy(**row) for row in marked.table(ACCURACY).to_pylist()) if marked else (),
+        tuple(Evaluation.load(marked).accuracies) if marked else (),
         {kind: one.manifest for kind, one in sources.items()},
     )
 

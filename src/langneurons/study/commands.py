@@ -2,7 +2,6 @@
 
 import gc
 import hashlib
-import json as jsonlib
 import shutil
 import sys
 import time
@@ -25,7 +24,7 @@ from langneurons.report import commands as publish
 from langneurons.silencing import commands as silencing
 from langneurons.study import estimate
 from langneurons.study.ledger import Ledger, identity
-from langneurons.study.plan import QUESTIONS, STAGES, Step, steps
+from langneurons.study.plan import STAGES, Step, steps
 from langneurons.study.spec import Named, load
 
 LOG = "log.txt"
@@ -82,24 +81,23 @@ def questions(
         take: how many to take, the first ones, the same in every language; 0: all.
         force: whether a result of other settings is replaced.
     """
-    from langneurons.texts.questions import load_questions
+    from langneurons.texts.questions import Questions, load_questions
+    from langneurons.texts.rows import to_lines
 
     held = load_questions(source, languages)
     ids = list(dict.fromkeys(one.id for one in held))[: take or None]
     wanted = frozenset(ids)
     held = [one for one in held if one.id in wanted]
-    content = "".join(
-        f"{jsonlib.dumps(one.to_row(), ensure_ascii=False)}\n" for one in held
-    ).encode()
+    content = to_lines(one.to_row() for one in held)
     settings = {"languages": list(languages), "take": take}
     inputs = {"questions": hashlib.sha256(content).hexdigest()}
     if not console.there(out, "questions", settings, inputs, force=force, quiet=True):
         with artifacts.writing(out, "questions", "run", settings, inputs) as draft:
-            draft.bytes(QUESTIONS, content)
+            Questions(held).write(draft)
             draft.facts |= {"source": source, "questions": len(ids)}
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., object]] = {
     "questions": questions,
     "sample": ask.sample,
     "evaluate": ask.evaluate,

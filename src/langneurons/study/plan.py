@@ -19,7 +19,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from langneurons.config import Asking
-from langneurons.study.spec import ENGLISH, Domain, Measure, Study
+from langneurons.study.spec import Domain, Measure, Study
+from langneurons.texts.languages import ENGLISH
+from langneurons.texts.questions import Questions
 
 
 class Step(NamedTuple):
@@ -247,7 +249,7 @@ def _step(study: Study, name: str, folder: str, here: Mapping[str, str], **more:
         elif need == "counts" and name == "perplexity":
             options[need] = Path(value)
         elif need == "questions":
-            given.append(f"{value}/{QUESTIONS}")
+            given.append(f"{value}/{Questions.FILE}")
         elif need != "domain":
             given.append(value if need == "model" else Path(value))
     outside = {*study.models.values(), study.translator and study.translator.model}
@@ -256,10 +258,6 @@ def _step(study: Study, name: str, folder: str, here: Mapping[str, str], **more:
     if "how" in options and study.template:
         beyond.append(study.template)
     return Step(name, folder, within, tuple(beyond), options, tuple(given))
-
-
-QUESTIONS = "questions.jsonl"
-"""Name of the file in a folder of questions."""
 
 
 def _of_texts(study: Study) -> dict[str, Any]:

@@ -24,13 +24,11 @@ from langneurons.config import (
 )
 from langneurons.errors import InputError
 from langneurons.texts import world
+from langneurons.texts.languages import ENGLISH
 
 BUILT_IN = ("nano", "paper")
 """Studies that come with langneurons. `./nano` is a file of that name."""
 
-
-ENGLISH = "en"
-"""The language that others are aligned to."""
 
 Measure = Literal["evaluate", "perplexity"]
 """What can be measured of a model besides its neurons."""

@@ -1,16 +1,17 @@
 """Accuracy: the share of right answers per language, how sure it is, and whether two models differ."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from langneurons import artifacts
 from langneurons.errors import InputError, MismatchError
-from langneurons.intervals import mcnemar, wilson
+from langneurons.intervals import Floats, block_draws, mcnemar, wilson
 from langneurons.texts.responses import Response
-
-ACCURACY = "accuracy.parquet"
-"""Name of the table in a folder of accuracy; beside it are the responses."""
+from langneurons.texts.rows import Responses, read_responses
 
 MEAN = "mean"
 """What stands for the language in the row of the mean over languages."""
@@ -38,6 +39,45 @@ class Accuracy(NamedTuple):
     accuracy: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers of a model to questions, and how many of them are right: what `evaluate` leaves in a folder.
+
+    Attributes:
+        responses: one to each question in each language.
+        accuracies: per language, then the mean over languages.
+    """
+
+    KIND: ClassVar[str] = "accuracy"
+    FILE: ClassVar[str] = "accuracy.parquet"
+
+    responses: list[Response]
+    accuracies: list[Accuracy]
+
+    def write(self, draft: artifacts.Draft) -> None:
+        """Add both to a folder that is being written."""
+        import pyarrow as pa
+
+        Responses(self.responses).write(draft)
+        draft.table(self.FILE, pa.Table.from_pylist([row._asdict() for row in self.accuracies]))
+
+    def save(self, folder: Path | str) -> None:
+        """Write both into a folder of their own; see `artifacts.save`."""
+        artifacts.save(self, folder)
+
+    @classmethod
+    def load(cls, source: Path | str | artifacts.Artifact) -> "Evaluation":
+        """The one in a finished folder.
+
+        Raises:
+            InputError: when there is none, or it holds something else.
+            FormatError: when a file is damaged.
+        """
+        folder = artifacts.opened(source, cls.KIND)
+        rows = folder.table(cls.FILE).to_pylist()
+        return cls(read_responses(folder.folder), [Accuracy(**row) for row in rows])
 
 
 class Change(NamedTuple):
@@ -80,23 +120,29 @@ def accuracies(responses: Sequence[Response], seed: int = 0) -> list[Accuracy]:
     Raises:
         InputError: when none is known to be right or wrong, or a question has two.
     """
-    ids, codes, right, there = _table(responses)
+    marks = _table_of(_marked(responses))
     rows = []
-    for code, k, n in zip(codes, right.sum(axis=0), there.sum(axis=0), strict=True):
-        rows.append(Accuracy(code, int(n), int(k), k / n, *wilson(int(k), int(n))))
-    low, high = _interval(_means(_weights(len(ids), seed), right, there))
-    return [
-        *rows,
-        Accuracy(
-            MEAN, len(ids), int(right.sum()), float(np.mean([r.accuracy for r in rows])), low, high
-        ),
-    ]
+    for k, lang in enumerate(marks.languages):
+        n, correct = int(marks.n[k]), int(marks.right[:, k].sum())
+        low, high = wilson(correct, n)
+        rows.append(Accuracy(lang, n, correct, accuracy=correct / n, low=low, high=high))
+    draws = _draws(len(marks.questions), seed)
+    low, high = _interval(_drawn_means(draws, marks.right, marks.judged))
+    mean = Accuracy(
+        lang=MEAN,
+        n=len(marks.questions),
+        correct=int(marks.right.sum()),
+        accuracy=float(np.mean([row.accuracy for row in rows])),
+        low=low,
+        high=high,
+    )
+    return [*rows, mean]
 
 
 def compare_accuracy(
     before: Sequence[Response], after: Sequence[Response], seed: int = 0
 ) -> list[Change]:
-    """How accuracy changed on the questions that both answered, per language, then the mean over languages.
+    """How accuracy changed on the questions that both answered, per language, then their mean.
 
     Args:
         before: one response of the first model to each question in each language, marked.
@@ -107,101 +153,150 @@ def compare_accuracy(
         InputError: when nothing is marked, or a question has two responses.
         MismatchError: when they have no question in common, or its right answers differ.
     """
-    firsts, seconds = _marked(before), _marked(after)
-    both = [key for key in firsts if key in seconds]
+    first, second = _in_common(_marked(before), _marked(after))
+    draws = _draws(len(first.questions), seed)
+    change = second.right - first.right
+    rows = []
+    for k, lang in enumerate(first.languages):
+        n, lost, gained = (
+            int(first.n[k]),
+            int((change[:, k] < 0).sum()),
+            int((change[:, k] > 0).sum()),
+        )
+        share_before, share_after = first.right[:, k].sum() / n, second.right[:, k].sum() / n
+        own = slice(k, k + 1)
+        low, high = _interval(_drawn_means(draws, change[:, own], first.judged[:, own]))
+        rows.append(
+            Change(
+                lang=lang,
+                n=n,
+                before=float(share_before),
+                after=float(share_after),
+                change=float(share_after - share_before),
+                low=low,
+                high=high,
+                lost=lost,
+                gained=gained,
+                p=mcnemar(lost, gained),
+            )
+        )
+    mean_before = float(np.mean([row.before for row in rows]))
+    mean_after = float(np.mean([row.after for row in rows]))
+    low, high = _interval(_drawn_means(draws, change, first.judged))
+    mean = Change(
+        lang=MEAN,
+        n=len(first.questions),
+        before=mean_before,
+        after=mean_after,
+        change=mean_after - mean_before,
+        low=low,
+        high=high,
+        lost=sum(row.lost for row in rows),
+        gained=sum(row.gained for row in rows),
+        p=_changed_at_random(change / first.n, seed),
+    )
+    return [*rows, mean]
+
+
+_Key = tuple[str, str]
+"""A question's id and a language."""
+
+
+class _Marks(NamedTuple):
+    """Which answers are right, of Q questions in K languages.
+
+    Attributes:
+        questions: the Q ids.
+        languages: the K codes.
+        right: 1 where an answer is right, [Q, K].
+        judged: 1 where it is known to be right or wrong, [Q, K].
+    """
+
+    questions: list[str]
+    languages: list[str]
+    right: Floats
+    judged: Floats
+
+    @property
+    def n(self) -> Floats:
+        """Answers in each language that are known to be right or wrong, [K]."""
+        return self.judged.sum(axis=0)
+
+
+def _marked(responses: Sequence[Response]) -> dict[_Key, Response]:
+    """Responses known to be right or wrong, by question and language."""
+    marked: dict[_Key, Response] = {}
+    for response in responses:
+        key = response.question_id, response.lang
+        if key in marked:
+            raise InputError(
+                f"there are several responses to {', '.join(key)}; accuracy is of one to each "
+                "question"
+            )
+        if response.correct is not None:
+            marked[key] = response
+    if not marked:
+        raise InputError(
+            "no response is known to be right or wrong; the questions need an answer that is a "
+            "number"
+        )
+    return marked
+
+
+def _table_of(marked: dict[_Key, Response]) -> _Marks:
+    """Questions and languages in order of first sight."""
+    questions = list(dict.fromkeys(question for question, _ in marked))
+    languages = list(dict.fromkeys(lang for _, lang in marked))
+    row = {question: i for i, question in enumerate(questions)}
+    column = {lang: k for k, lang in enumerate(languages)}
+    right, judged = np.zeros((2, len(questions), len(languages)))
+    for (question, lang), response in marked.items():
+        right[row[question], column[lang]] = bool(response.correct)
+        judged[row[question], column[lang]] = 1
+    return _Marks(questions, languages, right, judged)
+
+
+def _in_common(before: dict[_Key, Response], after: dict[_Key, Response]) -> tuple[_Marks, _Marks]:
+    """Both models' marks on what both answered, in the same order."""
+    both = [key for key in before if key in after]
     if not both:
         raise MismatchError(
             "the two evaluations have no question in common; evaluate both on the same questions"
         )
-    differ = [key for key in both if firsts[key].answer != seconds[key].answer]
+    differ = [key for key in both if before[key].answer != after[key].answer]
     if differ:
         raise MismatchError(
             f"the right answer to {', '.join(differ[0])} is not the same in the two evaluations"
         )
-    ids, codes, was, there = _table([firsts[key] for key in both])
-    _, _, now, _ = _table([seconds[key] for key in both])
-    lost, gained = (was > now).sum(axis=0), (now > was).sum(axis=0)
-    n, weights = there.sum(axis=0), _weights(len(ids), seed)
-    rows = []
-    for i, code in enumerate(codes):
-        column = slice(i, i + 1)
-        low, high = _interval(_means(weights, (now - was)[:, column], there[:, column]))
-        first, second = was[:, i].sum() / n[i], now[:, i].sum() / n[i]
-        p = mcnemar(int(lost[i]), int(gained[i]))
-        rows.append(
-            Change(
-                code,
-                int(n[i]),
-                first,
-                second,
-                second - first,
-                low,
-                high,
-                int(lost[i]),
-                int(gained[i]),
-                p,
-            )
-        )
-    low, high = _interval(_means(weights, now - was, there))
-    first, second = (
-        float(np.mean([getattr(row, name) for row in rows])) for name in ("before", "after")
-    )
-    p = _changed_at_random((now - was) / n, seed)
-    total = int(lost.sum()), int(gained.sum())
-    return [*rows, Change(MEAN, len(ids), first, second, second - first, low, high, *total, p)]
+    first = _table_of({key: before[key] for key in both})
+    return first, _table_of({key: after[key] for key in both})
 
 
-def _marked(responses: Sequence[Response]) -> dict[tuple[str, str], Response]:
-    """Responses known to be right or wrong, by question and language."""
-    out: dict[tuple[str, str], Response] = {}
-    for response in responses:
-        key = response.question_id, response.lang
-        if key in out:
-            raise InputError(
-                f"there are several responses to {', '.join(key)}; accuracy is of one to each question"
-            )
-        if response.correct is not None:
-            out[key] = response
-    if not out:
-        raise InputError(
-            "no response is known to be right or wrong; the questions need an answer that is a number"
-        )
-    return out
+def _draws(questions: int, seed: int) -> np.ndarray:
+    """How often each question is drawn in each resampling, [DRAWS, Q]."""
+    return block_draws(questions, DRAWS, seed).astype(np.float32)
 
 
-def _table(responses: Sequence[Response]) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
-    """Questions Q, languages K, and per question and language whether it is right and whether it is there, [Q, K]."""
-    marked = _marked(responses)
-    ids, codes = (list(dict.fromkeys(names)) for names in zip(*marked, strict=True))
-    right, there = np.zeros((2, len(ids), len(codes)))
-    place_of_id, place_of_code = (
-        {name: i for i, name in enumerate(names)} for names in (ids, codes)
-    )
-    for (question_id, code), response in marked.items():
-        at = place_of_id[question_id], place_of_code[code]
-        right[at], there[at] = bool(response.correct), 1
-    return ids, codes, right, there
 
+def _drawn_means(draws: np.ndarray, values: Floats, judged: Floats) -> Floats:
+    """Mean over languages of the means over the questions drawn, [DRAWS].
 
-def _weights(questions: int, seed: int) -> np.ndarray:
-    """How often each question is drawn in each resampling, [draws, Q]."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(questions, np.full(questions, 1 / questions), DRAWS).astype(np.float32)
-
-
-def _means(weights: np.ndarray, values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Mean over languages of the means over the questions drawn, [draws]; a language none was drawn of counts as 0."""
-    sums, n = weights @ values, weights @ there
+    A language that none was drawn of counts as 0.
+    """
+    sums, n = draws @ values, draws @ judged
     return np.divide(sums, n, out=np.zeros_like(sums), where=n > 0).mean(axis=1)
 
 
-def _interval(draws: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(draws, (0.025, 0.975))
+def _interval(means: Floats) -> tuple[float, float]:
+    low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 
 
-def _changed_at_random(differences: np.ndarray, seed: int) -> float:
-    """Two-sided p of the sum of differences [Q, K] when the sign of each question's is drawn at random."""
+def _changed_at_random(differences: Floats, seed: int) -> float:
+    """Two-sided p of the sum of differences [Q, K].
+
+    In each draw the sign of each question's differences is drawn at random.
+    """
     each = differences.sum(axis=1)
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), (DRAWS, len(each)))
     as_large = np.abs(signs @ each) >= abs(each.sum()) - 1e-12

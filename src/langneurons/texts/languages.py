@@ -6,6 +6,9 @@ they are then shown by their code and have no script or NLLB code.
 
 from typing import NamedTuple
 
+ENGLISH = "en"
+"""Code of the language that others are held against."""
+
 
 class Language(NamedTuple):
     """One language.

@@ -5,16 +5,49 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from langneurons import quiet
+from langneurons import artifacts, quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
 from langneurons.texts.languages import LANGUAGES
 from langneurons.texts.responses import Question, text_field
-from langneurons.texts.rows import read_questions
+from langneurons.texts.rows import read_questions, to_lines
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions that stay with a study: what its first stage leaves in a folder.
+
+    Attributes:
+        questions: in order.
+    """
+
+    KIND: ClassVar[str] = "questions"
+    FILE: ClassVar[str] = "questions.jsonl"
+
+    questions: list[Question]
+
+    def write(self, draft: artifacts.Draft) -> None:
+        """Add them to a folder that is being written."""
+        draft.bytes(self.FILE, to_lines(question.to_row() for question in self.questions))
+
+    def save(self, folder: Path | str) -> None:
+        """Write them into a folder of their own; see `artifacts.save`."""
+        artifacts.save(self, folder)
+
+    @classmethod
+    def load(cls, source: Path | str | artifacts.Artifact) -> "Questions":
+        """Those in a finished folder.
+
+        Raises:
+            InputError: when there is none, or it holds something else.
+            FormatError: when its file is damaged.
+        """
+        return cls(read_questions(artifacts.opened(source, cls.KIND).file(cls.FILE)))
 
 
 class DataSet(NamedTuple):

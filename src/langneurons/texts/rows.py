@@ -1,25 +1,54 @@
-"""Rows: responses and questions from files of JSON, a row a line."""
+"""Rows: responses and questions from files of JSON, a row a line, and back."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from langneurons import artifacts
 from langneurons.errors import FormatError, InputError, brief
-from langneurons.texts.prompts import load_template, render
+from langneurons.texts.prompts import Template, load_template
 from langneurons.texts.responses import Question, Response, text_field
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_Item = TypeVar("_Item", Question, Response)
 
-RESPONSES = "responses.jsonl"
-"""Name of the file in a stage's folder."""
 
-_T = TypeVar("_T", Question, Response)
+@dataclass(frozen=True)
+class Responses:
+    """Responses that were sampled: what `sample` leaves in a folder.
+
+    Attributes:
+        responses: in order.
+    """
+
+    KIND: ClassVar[str] = "responses"
+    FILE: ClassVar[str] = "responses.jsonl"
+
+    responses: list[Response]
+
+    def write(self, draft: artifacts.Draft) -> None:
+        """Add them to a folder that is being written."""
+        draft.bytes(self.FILE, to_lines(response.to_row() for response in self.responses))
+
+    def save(self, folder: Path | str) -> None:
+        """Write them into a folder of their own; see `artifacts.save`."""
+        artifacts.save(self, folder)
+
+    @classmethod
+    def load(cls, source: Path | str | artifacts.Artifact) -> "Responses":
+        """Those in a finished folder.
+
+        Raises:
+            InputError: when there is none, or it holds something else.
+            FormatError: when its file is damaged.
+        """
+        return cls(read_responses(artifacts.opened(source, cls.KIND).folder))
 
 
 class Read(NamedTuple):
@@ -40,11 +69,12 @@ def read_responses(
     languages: Sequence[str] | None = None,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
 ) -> list[Response]:
-    """Responses from a JSONL file, a stage's folder or a folder of `<lang>.jsonl`; by file name, then line.
+    """Responses from a JSONL file, a stage's folder or a folder of `<lang>.jsonl`.
 
-    A row has `question_id`, `lang`, `prompt`, `response`, and may have `sample`, `answer`,
-    `correct`. `id` will do for `question_id`; where `prompt` is missing it is rendered from
-    `question`. Rows of one question and language without `sample` are numbered in order.
+    They come by file name, then line. A row has `question_id`, `lang`, `prompt`, `response`, and
+    may have `sample`, `answer`, `correct`. `id` will do for `question_id`; where `prompt` is
+    missing it is rendered from `question`. Rows of one question and language without `sample` are
+    numbered in order.
 
     Args:
         path: where they are.
@@ -69,81 +99,112 @@ def read(
     tokenizer: "PreTrainedTokenizerBase | None" = None,
 ) -> Read:
     """What `read_responses` gives, with the digests of the files; each file is read once."""
-    text = load_template(template or "mathoctopus")
+    build = _responses_from(load_template(template or "mathoctopus"), tokenizer)
+    responses, digests = _read(Path(path), languages, build)
+    return Read(responses, digests)
+
+
+def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Question]:
+    """Questions from a JSONL file or a folder of `<lang>.jsonl`.
+
+    A row has `id`, `lang`, `question`, `answer`. Order, `languages` and errors are those of
+    `read_responses`.
+    """
+    questions, _ = _read(path, languages, Question.from_row)
+    return questions
+
+
+def to_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The content of a JSONL file with these rows."""
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+
+
+def from_lines(content: bytes) -> list[dict[str, Any]]:
+    """The rows of what `to_lines` gave."""
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def _responses_from(
+    template: Template, tokenizer: "PreTrainedTokenizerBase | None"
+) -> Callable[[Mapping[str, Any]], Response]:
+    """What makes a response of a row, and gives it the prompt and the number that it may lack."""
     samples: Counter[tuple[str, str]] = Counter()
 
     def build(row: Mapping[str, Any]) -> Response:
-        name = "id" if "id" in row and "question_id" not in row else "question_id"
-        full = {**row, "question_id": text_field(row, name)}
-        code = text_field(row, "lang")
+        id_field = "id" if "id" in row and "question_id" not in row else "question_id"
+        question_id, lang = text_field(row, id_field), text_field(row, "lang")
+        whole = {**row, "question_id": question_id}
         if "prompt" not in row:
             if "question" not in row:
                 raise InputError(
                     "fields prompt and question are both missing; one of them is needed"
                 )
-            full["prompt"] = render(text, text_field(row, "question"), code, tokenizer)
+            whole["prompt"] = template.prompt(text_field(row, "question"), lang, tokenizer)
         if "sample" not in row:
-            key = (full["question_id"], code)
-            full["sample"] = samples[key]
-            samples[key] += 1
-        return Response.from_row(full)
+            whole["sample"] = samples[question_id, lang]
+            samples[question_id, lang] += 1
+        return Response.from_row(whole)
 
-    key = lambda r: (r.question_id, r.lang, f"sample {r.sample}")  # noqa: E731
-    return Read(*_read(Path(path), languages, build, key))
-
-
-def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Question]:
-    """Questions from a JSONL file or a folder of `<lang>.jsonl` with `id`, `lang`, `question`, `answer`.
-
-    Order, `languages` and errors are those of `read_responses`.
-    """
-    items, _ = _read(path, languages, Question.from_row, lambda q: (q.id, q.lang))
-    return items
+    return build
 
 
 def _read(
-    path: Path,
-    languages: Sequence[str] | None,
-    build: Callable[[Mapping[str, Any]], _T],
-    key: Callable[[_T], tuple[str, ...]],
-) -> tuple[list[_T], dict[str, str]]:
+    path: Path, languages: Sequence[str] | None, build: Callable[[Mapping[str, Any]], _Item]
+) -> tuple[list[_Item], dict[str, str]]:
     """What `build` makes of each row at `path`, and the digests of the files.
 
     Each row is checked against its file, the languages wanted and doubles.
     """
-    items: list[_T] = []
-    seen: dict[tuple[str, ...], str] = {}
+    items: list[_Item] = []
     digests: dict[str, str] = {}
-    for file, code, written in files(path, languages):
+    first_place: dict[tuple[str, ...], str] = {}
+    for file in files(path, languages):
         content = hashlib.sha256()
-        for place, row in _rows(file, content):
+        for place, row in _rows(file.path, content):
             try:
                 item = build(row)
             except InputError as error:
                 raise InputError(f"{place}: {error}") from None
-            if code is not None and item.lang != code:
+            _check_language(place, item.lang, file.lang, languages)
+            names = _names(item)
+            if names in first_place:
                 raise InputError(
-                    f"{place}: lang is {item.lang}, but the file is that of {code}; move the row "
-                    "or rename"
+                    f"{place}: {', '.join(names)} stands twice, first in {first_place[names]}; "
+                    "remove one"
                 )
-            if languages is not None and item.lang not in languages:
-                raise InputError(
-                    f"{place}: lang {item.lang} is not among the languages "
-                    f"{', '.join(languages)}; add it"
-                )
-            if (first := seen.setdefault(key(item), place)) != place:
-                raise InputError(
-                    f"{place}: {', '.join(key(item))} stands twice, first in {first}; remove one"
-                )
+            first_place[names] = place
             items.append(item)
-        digests[file.name] = content.hexdigest()
-        if written not in (None, digests[file.name]):
-            raise FormatError(f"{file} is missing or not as it was written; make {path} anew")
+        digest = content.hexdigest()
+        if file.digest not in (None, digest):
+            raise _damaged(file.path, path)
+        digests[file.path.name] = digest
     empty = sorted(set(languages or ()) - {item.lang for item in items})
     if empty or not items:
         what = f"for {', '.join(empty)}, which the languages name" if empty else "at all"
         raise InputError(f"{path} has no row {what}; add rows or leave it out")
     return items, digests
+
+
+def _names(item: Question | Response) -> tuple[str, ...]:
+    """What tells a question or a response from all others, in words."""
+    if isinstance(item, Question):
+        return item.id, item.lang
+    return item.question_id, item.lang, f"sample {item.sample}"
+
+
+def _check_language(
+    place: str, lang: str, lang_of_file: str | None, languages: Sequence[str] | None
+) -> None:
+    """Stop at a row that is not in the language of its file, or in none that is wanted."""
+    if lang_of_file not in (None, lang):
+        raise InputError(
+            f"{place}: lang is {lang}, but the file is that of {lang_of_file}; move the row "
+            "or rename"
+        )
+    if languages is not None and lang not in languages:
+        raise InputError(
+            f"{place}: lang {lang} is not among the languages {', '.join(languages)}; add it"
+        )
 
 
 class File(NamedTuple):
@@ -174,24 +235,37 @@ def files(path: Path, languages: Sequence[str] | None = None) -> list[File]:
         )
     if not path.is_dir():
         return [File(path, None, None)]
-    if (path / artifacts.MANIFEST).exists() or (path / RESPONSES).exists():
-        file, manifest = path / RESPONSES, artifacts.read(path).manifest
-        digest = manifest["files"].get(RESPONSES)
-        if digest is None:
-            raise InputError(
-                f"{path} holds {manifest['kind']}, not {RESPONSES}; give the folder of sampled "
-                "responses"
-            )
-        if not file.is_file():
-            raise FormatError(f"{file} is missing or not as it was written; make {path} anew")
-        return [File(file, None, digest)]
+    if (path / artifacts.MANIFEST).exists() or (path / Responses.FILE).exists():
+        return [_file_of_result(path)]
     by_language = {file.stem: file for file in sorted(path.glob("*.jsonl"))}
     missing = [code for code in languages or () if code not in by_language]
     if not by_language or missing:
         name = f"{missing[0]}.jsonl" if missing else "<lang>.jsonl"
         raise InputError(f"{path} has no {name}; add it or leave the language out")
-    wanted = [code for code in by_language if languages is None or code in languages]
-    return [File(by_language[code], code, None) for code in wanted]
+    return [
+        File(file, code, None)
+        for code, file in by_language.items()
+        if languages is None or code in languages
+    ]
+
+
+def _file_of_result(folder: Path) -> File:
+    """The file of responses in a stage's folder, with the digest that the manifest names."""
+    manifest = artifacts.read(folder).manifest
+    digest = manifest["files"].get(Responses.FILE)
+    if digest is None:
+        raise InputError(
+            f"{folder} holds {manifest['kind']}, not {Responses.FILE}; give the folder of sampled "
+            "responses"
+        )
+    path = folder / Responses.FILE
+    if not path.is_file():
+        raise _damaged(path, folder)
+    return File(path, None, digest)
+
+
+def _damaged(file: Path, folder: Path) -> FormatError:
+    return FormatError(f"{file} is missing or not as it was written; make {folder} anew")
 
 
 def _rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -218,15 +292,16 @@ def _row(place: str, line: bytes) -> dict[str, Any]:
         raise InputError(
             f"{place}: byte {error.start} is not UTF-8; write the file as UTF-8"
         ) from None
+    except json.JSONDecodeError as error:
+        raise _no_json(place, f"{error.msg} at character {error.pos}") from None
     except (ValueError, RecursionError) as error:
-        why = (
-            f"{error.msg} at character {error.pos}"
-            if isinstance(error, json.JSONDecodeError)
-            else error
-        )
-        raise InputError(f"{place}: not JSON ({why}); one JSON object per line is needed") from None
+        raise _no_json(place, str(error)) from None
     if not isinstance(row, dict):
         raise InputError(
             f"{place}: {brief(json.dumps(row))} is no JSON object; one object per line is needed"
         )
     return row
+
+
+def _no_json(place: str, why: str) -> InputError:
+    return InputError(f"{place}: not JSON ({why}); one JSON object per line is needed")
