@@ -409,6 +409,6 @@ def test_real_questions_of_chosen_languages() -> None:
 
 
 def test_importing_is_light() -> None:
-    code = "import sys, langneurons.data, langneurons.tokens; print({'torch', 'transformers', 'pyarrow'} & {*sys.modules})"
+    code = "import sys, langneurons.texts.rows, langneurons.model.tokens; print({'torch', 'transformers', 'pyarrow'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
