@@ -207,7 +207,7 @@ def _is_language(config: str, languages: Sequence[str] | None) -> bool:
 
 
 def _language_of(config: str, data_set: DataSet, languages: Sequence[str] | None) -> str | None:
-    """The language of a configuration's rows that do not say theirs; None where nothing tells it."""
+    """The language of rows that do not say theirs; None where nothing tells it."""
     if _is_language(config, languages):
         return config
     if data_set.lang is None and languages is not None and len(languages) == 1:
@@ -270,7 +270,7 @@ def _split(place: str, known: Sequence[str], split: str) -> str:
 def _questions(
     place: str, rows: Any, data_set: DataSet, split: str, lang: str | None
 ) -> Iterator[Question]:
-    """The questions in the rows of a split; `lang` is the language of rows that do not say theirs."""
+    """The questions in the rows of a split; `lang` is that of rows that do not say theirs."""
     columns = _columns(place, rows.column_names, lang)
     used = [name for name in rows.column_names if name in (*columns, *_OTHERS)]
     number_in: Counter[str] = Counter()
@@ -332,8 +332,8 @@ def _fetching(source: str) -> Generator[None]:
                 f"{source} holds no <lang>.jsonl, and no data set that can be read: {said}"
             ) from error
         raise InputError(
-            f"{source}: no such file or folder here, and it could not be fetched from the Hub ({said}); "
-            "give a local file or folder"
+            f"{source}: no such file or folder here, and it could not be fetched from the Hub "
+            f"({said}); give a local file or folder"
         ) from error
     finally:
         datasets.logging.set_verbosity(verbosity)

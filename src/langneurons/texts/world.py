@@ -197,9 +197,10 @@ def plain(lang: str, rng: Random, split: Split = "train") -> str:
 def questions(
     name: str, languages: Sequence[str] | None = None, number: int = NUMBER
 ) -> list[Question]:
-    """The questions of one of the names in `QUESTIONS`, in the order of `languages`, then of problems.
+    """The questions of one of the names in `QUESTIONS`.
 
-    A question and its number are the same for any `number`.
+    They come in the order of `languages`, then of problems. A question and its number are the same
+    for any `number`.
 
     Raises:
         InputError: for a language that is none of `LANGUAGES`.
@@ -409,7 +410,7 @@ def _length(schema: Sequence[str]) -> int:
 
 
 def _words(sentences: int, rng: Random) -> dict[str, str]:
-    """What else so many sentences name, by slot; somebody else, and another time and place, in each."""
+    """What else so many sentences name, by slot: in each somebody else, another time and place."""
     english = tongue(ENGLISH)
     first, *others = rng.sample(list(english.names), 1 + sentences)
     words = {
