@@ -31,7 +31,7 @@ def row(name: str, responses: list[Any]) -> str:
     """One family's line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(families.save(name, Path(folder)))
-    checks = check(loaded.model, loaded.tokenizer)
+    checks = check(loaded)
     sites = find_sites(loaded.model)
     counts = record(loaded.model, loaded.tokenizer, responses, RecordConfig()).counts
     neurons = identify(counts, IdentifyConfig(rate=0.2, lam=0.0))

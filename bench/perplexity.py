@@ -32,10 +32,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from langneurons.model import batches
 from langneurons.model import loading as models
-from langneurons.model.forward import model_inputs, spread_prompts
+from langneurons.model.forward import cache_name, model_inputs, spread_prompts
 from langneurons.model.head import Head
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import find_sites, silence
+from langneurons.model.hooks import silence
+from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens, predicting, tokenise
 from langneurons.neurons.sets import to_masks
 from langneurons.silencing.perplexity import Work, run_unit
@@ -53,7 +53,7 @@ def work_on(
     """The work of the stage on these texts."""
     cut = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in rows]
     codes = tuple(dict.fromkeys(r.lang for r in responses))
-    plan = batches.plan(responses, cut, codes, blocks=10, budget=budget, share_prompts=share)
+    plan = batches.batched(responses, cut, codes, blocks=10, budget=budget, share_prompts=share)
     return Work(
         model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False
     )

@@ -102,7 +102,7 @@ def test_careful_texts_are_drawn_as_if_there_were_no_careless_ones():
 
 def test_base_model_is_one_that_can_be_measured(trained):
     loaded = models.load(trained / "model")
-    assert all(one.holds is not False for one in check(loaded.model, loaded.tokenizer))
+    assert check(loaded).holds
     lines = (trained / "model" / "curve.jsonl").read_text("utf-8").splitlines()
     assert set(json.loads(lines[-1])["accuracy"]) == {
         "en",

@@ -35,6 +35,7 @@ app = App(
     help="Find the language neurons of a causal language model and show what they do.",
     help_format="plaintext",
     help_epilogue="Add --json for output to machines, --traceback for the whole story of an error.",
+    result_action="return_value",
 )
 app.command(conduct.run)
 app.command(measure.check)
@@ -53,10 +54,10 @@ def main() -> None:
     """Entry point: exit status 0 when done, 2 for what the user can mend, 1 for what we must."""
     argv = [word for word in sys.argv[1:] if word != "--traceback"]
     if len(argv) < len(sys.argv) - 1:
-        app(argv, exit_on_error=False, print_error=False)
+        _run(argv)
         return
     try:
-        app(argv, exit_on_error=False, print_error=False)
+        _run(argv)
     except CycloptsError as error:
         _fail(" ".join(str(error).split()) + " See langneurons --help.", 2)
     except LangneuronsError as error:
@@ -71,6 +72,13 @@ def main() -> None:
             f"this should not happen: {type(error).__name__}: {error}. Run it with --traceback and report it",
             1,
         )
+
+
+def _run(argv: list[str]) -> None:
+    """Run a command; exit status 2 where what it gives does not hold."""
+    outcome = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    if getattr(outcome, "holds", True) is False:
+        sys.exit(2)
 
 
 def _fail(message: str, status: int) -> None:

@@ -18,6 +18,30 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 """Share of the resamplings inside an interval."""
 
+SURE = 0.05
+"""Greatest p at which something is not taken for chance."""
+
+
+def block_draws(blocks: int, resamplings: int, seed: int) -> NDArray[np.int64]:
+    """How often each block is taken in each resampling, [R, G]: G of the G blocks, with replacement."""
+    share = np.full(blocks, 1 / blocks)
+    return np.random.default_rng(seed).multinomial(blocks, share, resamplings)
+
+
+def interval(
+    replicates: NDArray[np.number] | Sequence[float], observed: NDArray[np.number] | float
+) -> tuple[Floats, Floats]:
+    """Ends of the percentile interval of replicates [R, ...], widened to hold what was observed [...].
+
+    A replicate that is not known (NaN: a ratio to an empty set) is left out. Where none is known
+    the interval is what was observed alone; where that is not known, there is none.
+    """
+    value = np.asarray(observed, dtype=np.float64)
+    drawn = np.asarray(replicates, dtype=np.float64)
+    known = np.where(np.isnan(drawn).all(axis=0), np.nan_to_num(value), drawn)
+    low, high = np.nanquantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return np.minimum(low, value), np.maximum(high, value)
+
 
 class Estimate(NamedTuple):
     """A number, or an array of them, with its interval.
@@ -38,18 +62,14 @@ class Estimate(NamedTuple):
 def estimate(
     value: NDArray[np.number] | float, replicates: NDArray[np.number] | None = None
 ) -> Estimate:
-    """A value [...] with the percentile interval of its replicates [R, ...], widened to hold it.
-
-    A replicate that is not known (a ratio to an empty set) is left out.
-    """
+    """A value [...] with the interval of its replicates [R, ...]; see `interval`."""
     value = np.asarray(value, dtype=np.float64)
     if replicates is None or not len(replicates):
         nothing = np.full(value.shape, np.nan)
         return Estimate(value, nothing, nothing, np.zeros((0, *value.shape)))
     drawn = np.asarray(replicates, dtype=np.float64)
-    known = np.where(np.isnan(drawn).all(axis=0), np.nan_to_num(value), drawn)
-    low, high = np.nanquantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return Estimate(value, np.minimum(low, value), np.maximum(high, value), drawn)
+    low, high = interval(drawn, value)
+    return Estimate(value, low, high, drawn)
 
 
 def lower_than_others(one: float, others: NDArray[np.floating]) -> float:

@@ -132,8 +132,8 @@ def test_with_itself_nothing_changes(pair: tuple[Side, Side]) -> None:
         for kind in ("specific", "related"):
             ratio = one.ratio(kind)
             assert ratio.value == ratio.low == ratio.high == 1
-            assert 0 < one.again(kind) <= 1
-        assert one.again("related") < 1
+            assert 0 < one.ratio_by_chance(kind) <= 1
+        assert one.ratio_by_chance("related") < 1
 
 
 def test_swapping_flips_every_sign(pair: tuple[Side, Side]) -> None:

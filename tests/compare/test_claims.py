@@ -23,6 +23,7 @@ from langneurons.compare.model_claims import (
     related_add,
 )
 from langneurons.compare.verdicts import Claim
+from langneurons.silencing.matrix import matrices
 from langneurons.config import IdentifyConfig
 from langneurons.neurons.identify import identify
 from langneurons.neurons.numbers import Numbers
@@ -218,13 +219,13 @@ MORE = (np.eye(4) * 0.9 + 0.02).tolist()
 
 def test_the_diagonal() -> None:
     far = losses({"specific": OWN, "specific+related": MORE}, [1.0] * 4, blocks=6, noise=0.3)
-    found = diagonal_dominance(far)
+    found = diagonal_dominance(matrices(far))
     assert found.verdict == "holds"
     assert found.numbers["specific"]["p"] == pytest.approx(1 / 24)
     flat = losses(
         {"specific": OWN, "specific+related": np.ones((4, 4)).tolist()}, [1.0] * 4, blocks=6
     )
-    assert diagonal_dominance(flat).verdict == "does not hold"
+    assert diagonal_dominance(matrices(flat)).verdict == "does not hold"
 
 
 def test_related_add() -> None:
@@ -308,7 +309,9 @@ def test_all_claims_on_all_evidence() -> None:
         staged(STAGED),
         (one,),
         (one,),
-        losses({"specific": OWN, "specific+related": MORE}, [1.0] * 4, blocks=4, controls=1),
+        matrices(
+            losses({"specific": OWN, "specific+related": MORE}, [1.0] * 4, blocks=4, controls=1)
+        ),
         (answers({"en": 0.2, "zh": 0.2}), answers({"en": 0.8, "zh": 0.8})),
         ("zh",),
     )

@@ -34,6 +34,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
 }
+# A CPU that multiplies in bfloat16 has 4-bit weights packed by 32 rows, each in whole blocks of 64 weights.
+ROWS, BLOCK = 32, 64
+WIDTH, NEURONS, SHARED = 64, 128, 64
+WIDE = {"hidden_size": WIDTH, "intermediate_size": NEURONS, "head_dim": 16}
+WIDE_MOE = {
+    "hidden_size": WIDTH,
+    "intermediate_size": NEURONS,
+    "moe_intermediate_size": SHARED // 2,
+}
+WIDE_MOE |= {"head_dim": 32, "kv_lora_rank": 64, "qk_rope_head_dim": 32, "v_head_dim": 16}
 LAYERS = {"int8": "Linear8bitLt", "nf4": "Linear4bit"}
 RESPONSES = [
     Response(f"q{q}", lang, f"{q} {word}? ", f"{word} {sample} {word * sample}.", sample)
@@ -49,6 +59,9 @@ def quantise(source: Path, folder: Path, dtype: torch.dtype = torch.float32, **h
     model = AutoModelForCausalLM.from_pretrained(
         source, quantization_config=BitsAndBytesConfig(**how), **options
     )
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            assert (module.out_features % ROWS, module.in_features % BLOCK) == (0, 0), module
     try:
         model(IDS)
     except (RuntimeError, NotImplementedError, AttributeError) as error:
@@ -60,7 +73,7 @@ def quantise(source: Path, folder: Path, dtype: torch.dtype = torch.float32, **h
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return families.save("llama", tmp_path_factory.mktemp("models") / "llama")
+    return families.save("llama", tmp_path_factory.mktemp("models") / "llama", **WIDE)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -121,7 +134,7 @@ def test_counts_are_those_of_a_plain_loop(folder: Path) -> None:
     """One sequence, one forward, a hook on the activation; ours in batches of every kind."""
     loaded = load(folder, device="cpu")
     languages = list(dict.fromkeys(response.lang for response in RESPONSES))
-    expected = np.zeros((families.LAYERS, len(languages), 48), np.int64)
+    expected = np.zeros((families.LAYERS, len(languages), NEURONS), np.int64)
     rows = tokens.tokenise(loaded.tokenizer, RESPONSES)
     for layer in range(families.LAYERS):
         seen: list[torch.Tensor] = []
@@ -148,7 +161,7 @@ def test_counts_are_those_of_a_plain_loop(folder: Path) -> None:
 def test_silencing_is_what_zeroed_weights_do(kind: str, folder: Path) -> None:
     """Against the same weights unpacked, with zeros in the columns of the silenced neurons."""
     model, unpacked = (load(folder, device="cpu").model for _ in range(2))
-    mask = torch.arange(48) % 4 == 1
+    mask = torch.arange(NEURONS) % 4 == 1
     sites = find_sites(model)
     for site in find_sites(unpacked):
         weight: Any = site.down.weight  # ty: ignore[possibly-missing-attribute]
@@ -156,7 +169,7 @@ def test_silencing_is_what_zeroed_weights_do(kind: str, folder: Path) -> None:
             values = weight.data * weight.SCB[:, None] / 127
         else:
             values = bitsandbytes.functional.dequantize_4bit(weight.data, weight.quant_state)
-        down = nn.Linear(48, 32, bias=False).requires_grad_(False)
+        down = nn.Linear(NEURONS, WIDTH, bias=False).requires_grad_(False)
         down.weight.copy_(values.masked_fill(mask, 0))
         unpacked.get_submodule(site.path).down_proj = down
     before = model(IDS).logits
@@ -189,9 +202,13 @@ def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -
 
 def test_a_mixture_of_experts(tmp_path: Path) -> None:
     """The bank of routed experts stays as it was; attention, dense layers and shared experts are quantised."""
-    source = families.save("deepseek_v3", tmp_path / "moe")
+    source = families.save("deepseek_v3", tmp_path / "moe", **WIDE_MOE)
     loaded = load(quantise(source, tmp_path / "nf4", **KINDS["nf4"]), device="cpu")
-    assert [site.shape for site in find_sites(loaded.model)] == [(48,), (6, 24), (6, 24)]
+    assert [site.shape for site in find_sites(loaded.model)] == [
+        (NEURONS,),
+        (6, SHARED // 2),
+        (6, SHARED // 2),
+    ]
     checks = check(loaded.model, loaded.tokenizer)
     assert [one.claim for one in checks if one.holds is False] == []
 
@@ -208,7 +225,7 @@ def test_an_adapter_on_quantised_weights(plain: Path, tmp_path: Path) -> None:
         wrapped.save_pretrained(tmp_path / "adapter")
     loaded = load(tmp_path / "adapter", device="cpu")
     sites = find_sites(loaded.model)
-    assert [site.shape for site in sites] == [(48,)] * families.LAYERS
+    assert [site.shape for site in sites] == [(NEURONS,)] * families.LAYERS
     probe(loaded.model, sites, IDS)
     adapted = loaded.model(IDS).logits
     with loaded.model.disable_adapter():  # ty: ignore[call-non-callable]

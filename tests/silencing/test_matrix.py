@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langneurons.silencing.matrix import Matrix, dominance, matrix, words
+from langneurons.silencing.matrix import MEASURES, Matrix, dominance, matrices, matrix, words
 from support.values import losses
 
 CHANGE = [[0.5, 0.1], [0.0, 0.2]]
@@ -177,3 +177,18 @@ def test_controls_have_their_own_gap(blocks: int) -> None:
     assert np.allclose(found.controls, 0)
     assert found.diagonal - found.others == pytest.approx(0.3)
     assert (found.interval is None) == (blocks == 1)
+
+
+def test_every_matrix_is_made_once() -> None:
+    """Asking a second time gives the very same matrix; each is what `matrix` gives."""
+    costs = losses({"specific": CHANGE, "specific+related": CHANGE}, [1.0, 2.0], blocks=3)
+    made = matrices(costs)
+    assert (made.losses, made.languages) == (costs, costs.languages)
+    assert made.settings == ("specific", "specific+related")
+    assert list(made) == [(s, m) for s in made.settings for m in MEASURES]
+    assert made["specific", "log ratio"] is made["specific", "log ratio"]
+    for (setting, measure), one in made.items():
+        alone = matrix(costs, setting, measure)
+        assert (one.setting, one.measure) == (setting, measure)
+        np.testing.assert_array_equal(one.replicates, alone.replicates)
+        assert made.dominance(setting, measure) == dominance(alone)

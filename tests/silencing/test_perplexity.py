@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 from langneurons import artifacts, resume
 from langneurons.config import PerplexityConfig
 from langneurons.errors import InputError, MismatchError, RecordError
-from langneurons.model.sites import find_sites, silence
+from langneurons.model.hooks import silence
+from langneurons.model.sites import find_sites
 from langneurons.neurons.sets import to_masks
 from langneurons.neurons.table import Neurons, Rule
 from langneurons.silencing.controls import conditions

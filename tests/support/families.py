@@ -195,14 +195,14 @@ def tiny(name: str) -> PreTrainedModel:
     return build(name)
 
 
-def save(name: str, folder: Path) -> Path:
+def save(name: str, folder: Path, **changes: int) -> Path:
     """A model of this family in a folder, with room for 2,048 tokens, and a byte-level tokenizer beside it."""
     room = {
         key: 2048
         for key in ("max_position_embeddings", "n_positions", "max_seq_len")
         if key in FAMILIES[name].config
     }
-    build(name, vocab_size=260, **room).save_pretrained(folder)
+    build(name, vocab_size=260, **room, **changes).save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))

@@ -9,16 +9,14 @@ import ctypes
 import json
 import re
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from langneurons import nano
+from langneurons import nano, quiet
 from langneurons.align.pairs import Pair
 from langneurons.align.recipe import built, settings
 from langneurons.config import AlignConfig
@@ -139,7 +137,7 @@ def trained(
     _without_dropout(model)
     if is_on_cpu(model):
         _keep_freed_memory()
-    with _quiet():
+    with quiet.libraries("transformers", "datasets"):
         trainer = kind(
             model=model,
             args=built(config, arguments),
@@ -190,8 +188,9 @@ def check(
         MissingExtraError: see `align`.
     """
     try:
-        import peft  # noqa: F401
-        import trl  # noqa: F401
+        with quiet.libraries("transformers"):
+            import peft  # noqa: F401
+            import trl  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             f"align needs TRL and PEFT ({error}); pip install 'langneurons[align]'"
@@ -340,19 +339,3 @@ def _told(entry: dict[str, Any]) -> dict[str, Any]:
         for key, value in entry.items()
         if not re.search(r"runtime|per_second|step_time|num_tokens|flos", key)
     }
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Inside this block the libraries draw no bars and warn of nothing that the user cannot change."""
-    from datasets import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
-
-    bars = is_progress_bar_enabled()
-    disable_progress_bars()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            if bars:
-                enable_progress_bars()

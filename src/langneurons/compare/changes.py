@@ -1,4 +1,4 @@
-"""Changes: what an alignment (or another domain) did to the neurons of a model, with intervals paired over blocks.
+"""Changes: what an alignment (or another domain) did to the neurons of a model, with intervals.
 
 Two classifications of the same neurons are held against each other: how many of each kind, per
 layer, per language and per N, and what became of each neuron. The paper's changes (Fig. 4, 5, 11 to
@@ -15,7 +15,7 @@ Letters: K language, L layer, G block, R resampling.
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
-from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.numbers import (
@@ -39,8 +39,10 @@ from langneurons.neurons.numbers import (
     moved,
 )
 from langneurons.neurons.table import KINDS, Neurons
+from langneurons.resume import Progress
 
-Step = Callable[[int, int], None]
+Choice = Literal["own", "base's"]
+"""Whose thresholds classify what comes after."""
 
 
 class Source(NamedTuple):
@@ -72,7 +74,7 @@ class Resampled(NamedTuple):
         before: numbers before, every array [R, ...].
         after: numbers after.
         transitions: neurons of each class before (rows) and after (columns), [R, 5, 5].
-        again: the same from before to before resampled: what resampling alone moves, [R, 5, 5].
+        by_chance: the same from before to before resampled: what resampling alone moves, [R, 5, 5].
         failed: resamplings left out, because one of the two allows no lambda or a language has no
             token.
         paired: whether both sides took the same blocks in each resampling.
@@ -81,7 +83,7 @@ class Resampled(NamedTuple):
     before: Numbers
     after: Numbers
     transitions: NDArray[np.int64]
-    again: NDArray[np.int64]
+    by_chance: NDArray[np.int64]
     failed: int
     paired: bool
 
@@ -101,7 +103,7 @@ class Changes(NamedTuple):
     """
 
     name: str
-    thresholds: Literal["own", "base's"]
+    thresholds: Choice
     languages: tuple[str, ...]
     before: Numbers
     after: Numbers
@@ -115,30 +117,26 @@ class Changes(NamedTuple):
             what: takes numbers, those of resamplings too: index from the end, as in
                 `numbers.layers[..., 0, :]`.
         """
-        r = self.resampled
-        return estimate(
-            what(self.after) - what(self.before),
-            None if r is None else what(r.after) - what(r.before),
-        )
-
-    def first(self, what: Callable[[Numbers], Floats]) -> Estimate:
-        """What is taken from the numbers before, with its interval."""
-        return estimate(
-            what(self.before), None if self.resampled is None else what(self.resampled.before)
-        )
+        change = what(self.after) - what(self.before)
+        if self.resampled is None:
+            return estimate(change)
+        return estimate(change, what(self.resampled.after) - what(self.resampled.before))
 
     def ratio(self, kind: str) -> Estimate:
-        """Neurons that are of this kind before and after / those before (Table 4 of the paper); NaN when none was."""
-        r = self.resampled
-        return estimate(
-            _stay(self.transitions, kind), None if r is None else _stay(r.transitions, kind)
-        )
+        """Neurons that are of this kind before and after / those before, with its interval.
 
-    def again(self, kind: str) -> float:
-        """Mean of the same ratio between before and its own resamplings: what sampling alone leaves of it."""
+        Table 4 of the paper; NaN when none was.
+        """
+        ratio = _stay(self.transitions, kind)
+        if self.resampled is None:
+            return estimate(ratio)
+        return estimate(ratio, _stay(self.resampled.transitions, kind))
+
+    def ratio_by_chance(self, kind: str) -> float:
+        """Mean of the same ratio between before and its own resamplings: what sampling leaves."""
         if self.resampled is None or np.isnan(_stay(self.transitions, kind)):
             return math.nan
-        return float(np.mean(_stay(self.resampled.again, kind)))
+        return float(np.mean(_stay(self.resampled.by_chance, kind)))
 
 
 def total(kind: str) -> Callable[[Numbers], Floats]:
@@ -149,9 +147,12 @@ def total(kind: str) -> Callable[[Numbers], Floats]:
 def mean_of(
     kind: str, languages: Sequence[str], chosen: Sequence[str]
 ) -> Callable[[Numbers], Floats]:
-    """Takes the mean over the chosen of the languages of their specific or related neurons (Table 2)."""
-    at = [languages.index(code) for code in chosen]
-    return lambda numbers: numbers.languages[..., KINDS.index(kind), at].mean(axis=-1)
+    """Takes the mean over the chosen of the languages of their specific or related neurons.
+
+    Table 2 of the paper.
+    """
+    columns = [languages.index(code) for code in chosen]
+    return lambda numbers: numbers.languages[..., KINDS.index(kind), columns].mean(axis=-1)
 
 
 def contrast(
@@ -161,9 +162,11 @@ def contrast(
     resamplings: int = 200,
     seed: int = 0,
     paired: bool = True,
-    on_step: Step | None = None,
+    on_step: Progress | None = None,
 ) -> list[tuple[Changes, ...]]:
-    """What changed from `before` to each of `after`, with own thresholds, and with the base's where there are counts.
+    """What changed from `before` to each of `after`, by own thresholds and by the base's.
+
+    The base's thresholds need what both sides were identified from.
 
     A resampling draws G of the G blocks of questions with replacement, the same for every language
     and every side, and classifies each side anew, from tau on. So what questions have in common
@@ -185,154 +188,211 @@ def contrast(
     """
     sides = [_in_order(before, side) for side in after]
     widths = [_widths(before, side) for side in sides]
-    draws, firsts = None, []
     steps = (1 + len(sides)) * resamplings
 
-    def told(start: int) -> Step:
-        return lambda done, _: on_step(start + done, steps) if on_step else None
+    def progress(side: int) -> Progress:
+        return lambda done, _: on_step(side * resamplings + done, steps) if on_step else None
 
-    if resamplings and before.source and before.source.counts.blocks > 1:
-        draws = _draws(before.source.counts, resamplings, seed)
-        firsts = _resample(before.source, draws, [None] * resamplings, told(0))
-    out = []
-    for i, (side, width) in enumerate(zip(sides, widths, strict=True)):
+    base = None
+    if resamplings and (source := _with_blocks(before)):
+        draws = block_draws(source.counts.blocks, resamplings, seed)
+        outcomes = _resample(source, draws, [None] * resamplings, progress(0))
+        base = _Base(source, draws, [outcome[0] if outcome else None for outcome in outcomes])
+    found = []
+    for number, (side, width) in enumerate(zip(sides, widths, strict=True), start=1):
         was = listed(before.neurons, width)
-        rule = before.neurons.rule
-        nows = [listed(side.neurons, width)]
-        if side.source and before.source and rule.tau is not None:
-            base = Thresholds(before.source.config, rule.tau, rule.lam.value if rule.lam else None)
-            nows.append(classify(*side.source, None, base)[1])
-        resampled: list[Resampled | None] = [None] * len(nows)
-        if draws is not None and before.source and side.source and side.source.counts.blocks > 1:
-            same = paired and _blocks(side.source) == _blocks(before.source)
-            own = draws if same else _draws(side.source.counts, resamplings, seed + 1 + i)
-            bases = [
-                _thresholds(before.source.config, first[0].numbers) if first else None
-                for first in firsts
-            ]
-            found = _resample(side.source, own, bases, told((i + 1) * resamplings))
-            resampled = _together(was, firsts, found, f"{before.name} and {side.name}", same=same)
-        names: tuple[Literal["own", "base's"], ...] = ("own", "base's")
-        out.append(
-            tuple(
-                Changes(
-                    side.name,
-                    name,
-                    before.neurons.languages,
-                    was.numbers,
-                    now.numbers,
-                    moved(was, now),
-                    again,
-                )
-                for name, now, again in zip(names, nows, resampled, strict=False)
-            )
+        resampled: Mapping[Choice, Resampled] = {}
+        if base and (source := _with_blocks(side)):
+            same = paired and _blocks(source) == _blocks(base.source)
+            own = block_draws(source.counts.blocks, resamplings, seed + number)
+            draws = base.draws if same else own
+            outcomes = _resample(source, draws, base.thresholds, progress(number))
+            names = f"{before.name} and {side.name}"
+            resampled = _together(was, base.classes, outcomes, names, paired=same)
+        found.append(_changes(before, side, was, width, resampled))
+    return found
+
+
+class _Base(NamedTuple):
+    """What came of resampling the side before.
+
+    Attributes:
+        source: what it was identified from.
+        draws: how often each block is taken in each resampling, [R, G].
+        classes: of every neuron in each resampling; None where there is no lambda.
+    """
+
+    source: Source
+    draws: NDArray[np.int64]
+    classes: list[Classified | None]
+
+    @property
+    def thresholds(self) -> list[Thresholds | None]:
+        """The thresholds of each resampling."""
+        thresholds = []
+        for classified in self.classes:
+            if classified is None:
+                thresholds.append(None)
+                continue
+            lam = float(classified.numbers.lam)
+            tau = float(classified.numbers.tau)
+            thresholds.append(Thresholds(self.source.config, tau, None if math.isnan(lam) else lam))
+        return thresholds
+
+
+def _changes(
+    before: Side,
+    side: Side,
+    was: Classified,
+    widths: Widths,
+    resampled: Mapping[Choice, Resampled],
+) -> tuple[Changes, ...]:
+    """What changed to one side, by each choice of thresholds that can be made."""
+    now: dict[Choice, Classified] = {"own": listed(side.neurons, widths)}
+    rule = before.neurons.rule
+    if side.source and before.source and rule.tau is not None:
+        lam = rule.lam.value if rule.lam else None
+        thresholds = Thresholds(before.source.config, rule.tau, lam)
+        _, now["base's"] = classify(*side.source, None, thresholds)
+    return tuple(
+        Changes(
+            name=side.name,
+            thresholds=choice,
+            languages=before.neurons.languages,
+            before=was.numbers,
+            after=classified.numbers,
+            transitions=moved(was, classified),
+            resampled=resampled.get(choice),
         )
-    return out
+        for choice, classified in now.items()
+    )
 
 
 def _in_order(before: Side, side: Side) -> Side:
     """The side with its languages in the order of those before."""
-    languages, mine = before.neurons.languages, side.neurons.languages
-    if set(mine) != set(languages):
+    neurons, languages = side.neurons, before.neurons.languages
+    if set(neurons.languages) != set(languages):
         raise MismatchError(
-            f"changes need the same languages: {','.join(languages)} in {before.name}, {','.join(mine)} in {side.name}"
+            f"changes need the same languages: {','.join(languages)} in {before.name}, "
+            f"{','.join(neurons.languages)} in {side.name}"
         )
-    at, n, source = [mine.index(code) for code in languages], side.neurons, side.source
+    columns = [neurons.languages.index(code) for code in languages]
     turned = replace(
-        n, languages=languages, member=n.member[:, at], probability=n.probability[:, at]
+        neurons,
+        languages=languages,
+        member=neurons.member[:, columns],
+        probability=neurons.probability[:, columns],
     )
-    return Side(
-        side.name, turned, source and source._replace(counts=source.counts.spread(languages))
-    )
+    source = side.source
+    if source:
+        source = source._replace(counts=source.counts.spread(languages))
+    return Side(side.name, turned, source)
 
 
 def _widths(before: Side, after: Side) -> Widths:
-    a, b = before.neurons.widths, after.neurons.widths
-    if a and b and a != b:
+    """The model's layer widths, which one side may not know."""
+    one, other = before.neurons.widths, after.neurons.widths
+    if one and other and one != other:
         raise MismatchError(
-            f"these neurons are of two different models: layers {layout.describe(a)} in {before.name}, "
-            f"{layout.describe(b)} in {after.name}"
+            f"these neurons are of two different models: layers {layout.describe(one)} in "
+            f"{before.name}, {layout.describe(other)} in {after.name}"
         )
-    if not (a or b):
+    widths = one or other
+    if not widths:
         raise InputError(
             "neither table knows how wide the model's layers are; import one of them with --width"
         )
-    return a or b or ()
+    return widths
 
 
-def _draws(counts: Counts, resamplings: int, seed: int) -> NDArray[np.int64]:
-    """How often each block is taken in each resampling, [R, G]."""
-    share = np.full(counts.blocks, 1 / counts.blocks)
-    return np.random.default_rng(seed).multinomial(counts.blocks, share, resamplings)
+def _with_blocks(side: Side) -> Source | None:
+    """What a side can be resampled from: counts of more than one block; None without."""
+    return side.source if side.source and side.source.counts.blocks > 1 else None
 
 
 def _blocks(source: Source) -> tuple[int, str]:
     return source.counts.blocks, source.counts.block_rule
 
 
-def _thresholds(config: IdentifyConfig, numbers: Numbers) -> Thresholds:
-    lam = float(numbers.lam)
-    return Thresholds(config, float(numbers.tau), None if math.isnan(lam) else lam)
-
-
 def _resample(
-    source: Source, draws: NDArray[np.int64], bases: Sequence[Thresholds | None], on_step: Step
+    source: Source,
+    draws: NDArray[np.int64],
+    thresholds: Sequence[Thresholds | None],
+    on_step: Progress,
 ) -> list[tuple[Classified, ...] | None]:
-    """The classes in each resampling, by own thresholds and by those given for it; None where there is no lambda."""
+    """The classes in each resampling, by own thresholds and by those given for it.
 
-    def one(weights: NDArray[np.int64], base: Thresholds | None) -> tuple[Classified, ...] | None:
+    None where there is no lambda.
+    """
+
+    def resample(
+        weights: NDArray[np.int64], base: Thresholds | None
+    ) -> tuple[Classified, ...] | None:
         try:
             return classify(*source, weights, base)
         except InputError:
             return None
 
-    out = []
+    outcomes = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, result in enumerate(pool.map(one, draws, bases), start=1):
-            out.append(result)
+        for done, outcome in enumerate(pool.map(resample, draws, thresholds), start=1):
+            outcomes.append(outcome)
             on_step(done, len(draws))
-    return out
+    return outcomes
 
 
 def _together(
     was: Classified,
-    firsts: Sequence[tuple[Classified, ...] | None],
-    seconds: Sequence[tuple[Classified, ...] | None],
+    before: Sequence[Classified | None],
+    after: Sequence[tuple[Classified, ...] | None],
     names: str,
     *,
-    same: bool,
-) -> list[Resampled | None]:
-    """The resamplings that both sides allow, by own thresholds and by the base's."""
-    good = [(a[0], b) for a, b in zip(firsts, seconds, strict=True) if a and b]
-    if not good:
-        raise InputError(
-            f"none of {len(firsts)} resamplings of the blocks allows a lambda or has tokens in every language, in "
-            f"{names}; use --bootstrap 0"
-        )
-    before = _stack([a.numbers for a, _ in good])
-    again = np.stack([moved(was, a) for a, _ in good])
-    return [
-        Resampled(
-            before,
-            _stack([b[j].numbers for _, b in good]),
-            np.stack([moved(a, b[j]) for a, b in good]),
-            again,
-            len(firsts) - len(good),
-            same,
-        )
-        for j in range(len(good[0][1]))
+    paired: bool,
+) -> dict[Choice, Resampled]:
+    """The resamplings that both sides allow, by own thresholds and by the base's.
+
+    Args:
+        was: the classes before, as observed.
+        before: those in each resampling.
+        after: those after in each resampling, by own thresholds and by the base's.
+        names: what the two sides are called.
+        paired: whether both took the same blocks.
+    """
+    allowed = [
+        (first, second)
+        for first, second in zip(before, after, strict=True)
+        if first is not None and second is not None
     ]
+    if not allowed:
+        raise InputError(
+            f"none of {len(before)} resamplings of the blocks allows a lambda or has tokens in "
+            f"every language, in {names}; use --bootstrap 0"
+        )
+    numbers_before = _stack([first.numbers for first, _ in allowed])
+    by_chance = np.stack([moved(was, first) for first, _ in allowed])
+
+    def of(place: int) -> Resampled:
+        return Resampled(
+            before=numbers_before,
+            after=_stack([second[place].numbers for _, second in allowed]),
+            transitions=np.stack([moved(first, second[place]) for first, second in allowed]),
+            by_chance=by_chance,
+            failed=len(before) - len(allowed),
+            paired=paired,
+        )
+
+    return {"own": of(0), "base's": of(1)}
 
 
 def _stack(numbers: Sequence[Numbers]) -> Numbers:
+    """Numbers of R resamplings as one, every array with a first axis R."""
     return Numbers(*(np.stack(column) for column in zip(*numbers, strict=True)))
 
 
 def _stay(transitions: NDArray[np.int64], kind: str) -> Floats:
-    """Share of a kind's neurons that stay of it, [...]."""
-    at = CLASSES.index(kind)
-    whole = transitions[..., at, :].sum(axis=-1)
-    share = np.divide(
-        transitions[..., at, at], whole, out=np.full(whole.shape, np.nan), where=whole > 0
-    )
+    """Share of a kind's neurons that stay of it, [...]; NaN where there are none."""
+    place = CLASSES.index(kind)
+    whole = transitions[..., place, :].sum(axis=-1)
+    unknown = np.full(whole.shape, np.nan)
+    share = np.divide(transitions[..., place, place], whole, out=unknown, where=whole > 0)
     return np.asarray(share, dtype=np.float64)

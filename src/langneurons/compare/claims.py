@@ -24,7 +24,6 @@ from langneurons.compare.model_claims import (
     related_add,
 )
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -34,9 +33,9 @@ from langneurons.compare.verdicts import (
     said,
     told,
 )
-from langneurons.intervals import Estimate
+from langneurons.intervals import SURE, Estimate
 from langneurons.neurons.table import KINDS, Neurons
-from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
 from langneurons.texts.accuracy import compare_accuracy
 from langneurons.texts.responses import Response
@@ -50,7 +49,7 @@ class Evidence(NamedTuple):
         changes: from before to after alignment, as `changes.contrast` gives them: own thresholds
             first.
         domains: from the questions before to other questions, of the same model.
-        losses: what silencing costs the model before alignment.
+        matrices: what silencing costs the model before alignment.
         accuracy: marked responses to the same questions, of the model before and after.
         trained: languages that were aligned.
     """
@@ -58,7 +57,7 @@ class Evidence(NamedTuple):
     neurons: Neurons | None = None
     changes: tuple[Changes, ...] = ()
     domains: tuple[Changes, ...] = ()
-    losses: Losses | None = None
+    matrices: Matrices | None = None
     accuracy: tuple[Sequence[Response], Sequence[Response]] | None = None
     trained: tuple[str, ...] = ()
 
@@ -69,8 +68,8 @@ def claims(evidence: Evidence) -> list[Claim]:
     resampled = next((c.resampled.before for c in (*e.changes, *e.domains) if c.resampled), None)
     return [
         four_stages(e.neurons, resampled),
-        diagonal_dominance(e.losses),
-        related_add(e.losses),
+        diagonal_dominance(e.matrices),
+        related_add(e.matrices.losses if e.matrices else None),
         specific_to_related(e.changes),
         untrained_alike(e.changes, e.trained),
         general_rise(e.changes),
@@ -160,7 +159,7 @@ def stable(changes: tuple[Changes, ...], across: Literal["alignment", "domains"]
         chance = first.transitions[:, at].sum() / first.transitions.sum()
         numbers[kind] = told(ratio) | {
             "chance": chance,
-            "before against its resamplings": first.again(kind),
+            "before against its resamplings": first.ratio_by_chance(kind),
         }
     shares = "; ".join(f"{kind} {said(ratio, '.1%')}" for kind, ratio in found[0].items())
     return Claim(

@@ -209,6 +209,7 @@ def _compare(
     from langneurons.compare.changes import Changes, contrast
     from langneurons.compare.claims import Evidence, claims
     from langneurons.compare.overlap import Overlap, overlap
+    from langneurons.silencing.matrix import matrices
     from langneurons.tables import Table
     from langneurons.texts.accuracy import compare_accuracy
 
@@ -254,7 +255,7 @@ def _compare(
         base.neurons,
         found[-1] if found and alike[-1] is sides[-1] else (),
         across,
-        losses,
+        matrices(losses) if losses else None,
         (answers[0], answers[-1]) if answers else None,
         tuple(config["trained"]),
     )

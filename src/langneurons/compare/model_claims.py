@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
-    SURE,
     Claim,
     Verdict,
     both,
@@ -19,13 +18,22 @@ from langneurons.compare.verdicts import (
     said,
     told,
 )
-from langneurons.intervals import LEVEL, Estimate, Floats, estimate, lower_than_others
+from langneurons.intervals import (
+    LEVEL,
+    SURE,
+    Estimate,
+    Floats,
+    block_draws,
+    estimate,
+    lower_than_others,
+)
 from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.neurons.tables import by_layer
 from langneurons.silencing import matrix as diagonal
 from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
 from langneurons.texts.languages import ENGLISH
 
@@ -75,7 +83,7 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     return Claim(*start, verdict, plain(numbers), words)
 
 
-def diagonal_dominance(losses: Losses | None) -> Claim:
+def diagonal_dominance(matrices: Matrices | None) -> Claim:
     """Silencing a language's neurons hurts that language most (Fig. 2, 6 to 8), in changes of log perplexity.
 
     The test is `diagonal.dominance`: a permutation test over which language is whose, that no
@@ -84,12 +92,9 @@ def diagonal_dominance(losses: Losses | None) -> Claim:
     it holds for every setting, and does not when it does not for one of them.
     """
     start = ("diagonal", "Silencing a language's neurons hurts that language most", "Fig. 2, 6-8")
-    if losses is None:
+    if matrices is None:
         return missing(*start, "what silencing costs (langneurons perplexity)")
-    found = [
-        diagonal.dominance(diagonal.matrix(losses, setting, "log ratio"))
-        for setting in losses.settings
-    ]
+    found = [matrices.dominance(setting, "log ratio") for setting in matrices.settings]
     numbers = {}
     for one in found:
         numbers[one.setting] = {
@@ -222,8 +227,7 @@ def _added(
     drawn = np.zeros((0, *seen.shape))
     g = losses.blocks
     if g > 1:
-        weights = np.random.default_rng(0).multinomial(g, np.full(g, 1 / g), diagonal.RESAMPLINGS)
-        drawn = more(weights)
+        drawn = more(block_draws(g, diagonal.RESAMPLINGS, seed=0))
     each = {"raw": (seen[0], drawn[:, 0])}
     if losses.controls:
         each["net"] = (seen[0] - seen[1:].mean(axis=0), drawn[:, 0] - drawn[:, 1:].mean(axis=1))

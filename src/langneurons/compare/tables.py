@@ -158,7 +158,7 @@ def stability_table(every: Sequence[Changes]) -> Table:
         for kind in ("specific", "related", "general"):
             ratio, at = one.ratio(kind), CLASSES.index(kind)
             chance = one.transitions[:, at].sum() / size
-            numbers = (*_cells(ratio), chance, one.again(kind))
+            numbers = (*_cells(ratio), chance, one.ratio_by_chance(kind))
             rows.append((*_who(one), kind, int(one.transitions[at].sum()), *map(_cell, numbers)))
     caption = (
         "Neurons of a kind before that are of it after; chance: of random sets of these sizes; resampled: the same "

@@ -10,10 +10,6 @@ from langneurons.intervals import Estimate
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 
 
-SURE = 0.05
-"""Greatest p at which something is not taken for chance."""
-
-
 class Claim(NamedTuple):
     """One claim of the paper, and what the evidence says.
 

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Batches:
     """All the work of a recording, in the order in which it is done.
 
     Attributes:
@@ -64,7 +64,7 @@ class Plan:
         prompts = len({self.rows[i].prompt for i in batch.rows}) if batch.prefix else 0
         return len(batch.rows) * (longest - batch.prefix) + prompts * batch.prefix
 
-    def share(self, number: int, of: int) -> "Plan":
+    def share(self, number: int, of: int) -> "Batches":
         """The `number`-th (from 0) of so many parts of nearly equal cost; together they are the whole."""
         order = sorted(range(len(self.batches)), key=lambda i: (-self.computed(self.batches[i]), i))
         load, mine = [0] * of, []
@@ -73,12 +73,12 @@ class Plan:
             load[lightest] += self.computed(self.batches[i])
             if lightest == number:
                 mine.append(i)
-        return Plan(
+        return Batches(
             self.languages, self.blocks, self.rows, tuple(self.batches[i] for i in sorted(mine))
         )
 
 
-def plan(
+def batched(
     responses: Sequence[Response],
     tokens: Sequence[Tokens],
     languages: Sequence[str],
@@ -86,7 +86,7 @@ def plan(
     blocks: int,
     budget: int,
     share_prompts: bool = True,
-) -> Plan:
+) -> Batches:
     """Cut the work into batches of at most `budget` tokens, padding included (a longer row runs alone).
 
     Args:
@@ -130,7 +130,7 @@ def plan(
     batches = _pack([[i] for i in alone], length, 0, budget)
     for prefix, members in sorted(together.items()):
         batches += _pack(members, length, prefix, budget)
-    return Plan(tuple(languages), blocks, tuple(rows), tuple(batches))
+    return Batches(tuple(languages), blocks, tuple(rows), tuple(batches))
 
 
 def _pack(groups: list[list[int]], length: list[int], prefix: int, budget: int) -> list[Batch]:

@@ -13,16 +13,10 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import LangneuronsError
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import (
-    Reading,
-    Site,
-    find_sites,
-    probe,
-    run_to_last_site,
-    silence,
-    watch,
-)
+from langneurons.model.forward import cache_name, forward_arguments
+from langneurons.model.hooks import Reading, probe, run_to_last_site, silence, watch
+from langneurons.model.loading import Loaded
+from langneurons.model.sites import Site, find_sites
 
 TEXTS = (
     "Three boats carry nine people each, so 27 people cross the river.",
@@ -53,42 +47,48 @@ class Check(NamedTuple):
     seen: str
 
 
+class Checks(tuple[Check, ...]):
+    """Every claim that was tried on a model, in order."""
+
+    __slots__ = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether none failed; a claim that cannot be tried on this model does not count."""
+        return all(check.holds is not False for check in self)
+
+
 @torch.inference_mode()
-def check(model: Any, tokenizer: Any) -> list[Check]:
+def check(loaded: Loaded) -> Checks:
     """Try every claim on the model; the first that fails at finding or passing the sites ends it."""
-    device = model.get_input_embeddings().weight.device
-    rows = [torch.tensor(tokenizer(text)["input_ids"], device=device) for text in TEXTS]
-    found: list[Check] = []
+    model = loaded.model
+    rows = [
+        torch.tensor(loaded.tokenizer(text)["input_ids"], device=loaded.device) for text in TEXTS
+    ]
+    text = rows[0][None]
+    checks: list[Check] = []
     try:
         sites = find_sites(model)
         shapes = sorted({"*".join(map(str, site.shape)) for site in sites})
-        found.append(
-            Check(
-                "every layer has one site",
-                True,
-                f"{len(sites)} layers of {', '.join(shapes)} neurons",
-            )
-        )
-        probe(model, sites, rows[0][None])
-        found.append(
-            Check("every site is passed once in a forward", True, f"{len(sites)} of {len(sites)}")
-        )
+        seen = f"{len(sites)} layers of {', '.join(shapes)} neurons"
+        checks.append(Check("every layer has one site", True, seen))
+        probe(model, sites, text)
+        seen = f"{len(sites)} of {len(sites)}"
+        checks.append(Check("every site is passed once in a forward", True, seen))
     except LangneuronsError as error:
-        return [*found, Check("every site can be read", False, str(error))]
-    found.append(_reading(model, sites, rows[0][None]))
+        return Checks([*checks, Check("every site can be read", False, str(error))])
+    checks.append(_reading(model, sites, text))
     alone = [_signs(model, sites, row[None]) for row in rows]
-    for claim, run in (
-        ("a batch reads as its rows alone", lambda: _batched(model, sites, rows, left=False)),
-        (
-            "the side of the padding does not matter",
-            lambda: _batched(model, sites, rows, left=True),
-        ),
-        ("a prompt's cache reads as the whole text", lambda: _cached(model, sites, rows)),
-    ):
-        found.append(_same(claim, alone, run(), next(model.parameters()).dtype))
-    found += [_nothing(model, sites, rows[0][None]), _zeroed(model, sites, rows[0][None])]
-    found.append(_restored(model, sites, rows[0][None]))
-    return found
+    padded_right = _batched(model, sites, rows, left=False)
+    checks.append(_same("a batch reads as its rows alone", alone, padded_right, model.dtype))
+    padded_left = _batched(model, sites, rows, left=True)
+    checks.append(_same("the side of the padding does not matter", alone, padded_left, model.dtype))
+    cached = _cached(model, sites, rows)
+    checks.append(_same("a prompt's cache reads as the whole text", alone, cached, model.dtype))
+    checks.append(_nothing(model, sites, text))
+    checks.append(_zeroed(model, sites, text))
+    checks.append(_restored(model, sites, text))
+    return Checks(checks)
 
 
 def _logits(model: Any, ids: Tensor) -> Tensor:
@@ -145,20 +145,13 @@ def _batched(
         ids[i, start : start + len(row)] = row
         mask[i, start : start + len(row)] = 1
     inputs: dict[str, Any] = {"attention_mask": mask}
-    if left and "position_ids" in _forward_arguments(model):
+    if left and "position_ids" in forward_arguments(model):
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     signs = _signs(model, sites, ids, **inputs)
     return [
         [site[i, start : start + len(row)][None] for site in signs]
         for i, (row, start) in enumerate(zip(rows, starts, strict=True))
     ]
-
-
-def _forward_arguments(model: Any) -> set[str]:
-    import inspect
-
-    inner = getattr(model, "get_base_model", lambda: model)()
-    return set(inspect.signature(inner.forward).parameters)
 
 
 def _cached(model: Any, sites: Sequence[Site], rows: Sequence[Tensor]) -> list[list[Tensor]]:

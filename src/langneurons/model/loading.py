@@ -1,23 +1,26 @@
 """Models: a causal language model and its tokenizer, from the Hugging Face Hub, a folder or a PEFT adapter folder."""
 
 import hashlib
-import inspect
 import json
 import logging
 import math
 import re
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from langneurons import nano
-from langneurons.errors import MissingExtraError, ModelError
+from langneurons import nano, quiet
+from langneurons.errors import InputError, MissingExtraError, ModelError
+from langneurons.layout import Widths
+from langneurons.model.forward import context, device_of
+from langneurons.model.sites import Site, find_sites
+from langneurons.model.tokens import continuation, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,9 +32,9 @@ _WHOLE = 1 << 20  # weights of a tensor up to which its fingerprint covers all o
 _SAMPLE = 1 << 16
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Loaded:
-    """A model that is ready to run: eval mode, no gradients.
+    """A model that is ready to run, in eval mode and without gradients, and its tokenizer: what every stage takes.
 
     Attributes:
         model: the model; for an adapter folder a PeftModel around its base, so that
@@ -40,14 +43,88 @@ class Loaded:
         id: the name it was asked for by.
         revision: commit of the Hub's repository (that of the base for an adapter); None for a
             folder.
-        fingerprint: see `fingerprint`.
     """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     id: str
-    revision: str | None
-    fingerprint: str
+    revision: str | None = None
+
+    def __repr__(self) -> str:
+        kind = str(self.model.dtype).removeprefix("torch.")
+        return f"<{self.id}: {type(self.model).__name__}, {kind}, on {self.device}>"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which weights these are, as they were when it was first asked for; see `fingerprint`."""
+        return fingerprint(self.model)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where its activations are read and silenced, one per layer; see `sites.find_sites`."""
+        return find_sites(self.model)
+
+    @property
+    def widths(self) -> Widths:
+        """Shape of each layer's neurons."""
+        return tuple(site.shape for site in self.sites)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it takes its input."""
+        return device_of(self.model)
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens it can read at once; None where its config says nothing."""
+        return context(self.model)
+
+    @torch.inference_mode()
+    def generate(self, prompt: str, *, max_new_tokens: int = 64, **settings: Any) -> str:
+        """What the model writes after a prompt: the likeliest token at each step, unless told otherwise.
+
+        For many prompts, seeds and silenced neurons, use `sample`, whose texts do not depend on
+        what runs beside them.
+
+        Args:
+            prompt: what it goes on from.
+            max_new_tokens: how many tokens it may write.
+            **settings: what else `generate` of transformers takes, such as `do_sample=True`,
+                `temperature=0.7`.
+
+        Returns:
+            The new text alone, without special tokens.
+
+        Raises:
+            InputError: when the prompt has no tokens, or leaves no room in the model's context.
+        """
+        [ids] = prompt_ids(self.tokenizer, [prompt])
+        if not ids:
+            raise InputError("an empty prompt has no token to go on from")
+        if self.context is not None and len(ids) >= self.context:
+            raise InputError(
+                f"a prompt of {len(ids):,} tokens leaves no room in {self.id}'s context of "
+                f"{self.context:,}"
+            )
+        given = torch.tensor([ids], device=self.device)
+        both = self.model.generate(  # ty: ignore[not-callable]
+            input_ids=given,
+            attention_mask=torch.ones_like(given),
+            **{"do_sample": False, "max_new_tokens": max_new_tokens, **settings},
+        )
+        return continuation(self.tokenizer, ids, both[0, len(ids) :].tolist())
+
+
+def around(model: Any, tokenizer: Any, *, name: str | None = None) -> Loaded:
+    """A model that is in memory already, made ready to run: in eval mode, without gradients.
+
+    Args:
+        model: a causal language model of transformers, or a PeftModel around one.
+        tokenizer: its fast tokenizer.
+        name: what to call it; default its class.
+    """
+    model.eval().requires_grad_(False)
+    return Loaded(model, tokenizer, type(model).__name__ if name is None else name)
 
 
 def load(
@@ -87,14 +164,16 @@ def load(
             f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}"
         )
     adapter, base = _places(name, translator=seq2seq)
-    with _quiet():
+    with quiet.libraries("transformers"):
         model = _model(base, dtype, where, device_map, revision, seq2seq)
         if adapter is not None:
             model = _with_adapter(model, adapter)
         tokenizer = _tokenizer(base, adapter, revision)
     model.eval().requires_grad_(False)
     commit = getattr(model.config, "_commit_hash", None)
-    return Loaded(model, tokenizer, str(name), commit or revision, fingerprint(model))
+    loaded = Loaded(model, tokenizer, str(name), commit or revision)
+    loaded.fingerprint  # noqa: B018 - taken now, before anybody trains it
+    return loaded
 
 
 def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrainedTokenizerBase":
@@ -105,7 +184,7 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrained
     """
     adapter, base = _places(name)
     _folder(base)
-    with _quiet():
+    with quiet.libraries("transformers"):
         return _tokenizer(base, adapter, revision)
 
 
@@ -181,16 +260,6 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     text = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def cache_name(model: Any) -> str:
-    """What the model's forward calls its key-value cache: `cache`, or `past_key_values` before transformers 5.24."""
-    inner = getattr(model, "get_base_model", lambda: model)()  # PEFT's own forward names nothing
-    return (
-        "cache"
-        if "cache" in inspect.signature(type(inner).forward).parameters
-        else "past_key_values"
-    )
 
 
 def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:
@@ -350,34 +419,3 @@ def _explained(name: str, local: bool) -> Generator[None]:
 def _line(error: BaseException) -> str:
     """The first line of what an error says, without its full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].strip().removesuffix(".")
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Inside this block only errors are logged, nothing warns, transformers draws no bars; downloads keep theirs."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-    from huggingface_hub.utils import logging as hub
-    from transformers.utils import logging
-
-    levels = logging.get_verbosity(), hub.get_verbosity()
-    bars, downloads = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.set_verbosity_error()
-        hub.set_verbosity_error()
-        logging.disable_progress_bar()  # of the Hub's client too
-        if downloads:
-            enable_progress_bars()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(levels[0])
-            hub.set_verbosity(levels[1])
-            if bars:
-                logging.enable_progress_bar()
-            if not downloads:
-                disable_progress_bars()

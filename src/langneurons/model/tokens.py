@@ -83,6 +83,41 @@ def tokenise(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[Response]
     return out
 
 
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str]) -> list[list[int]]:
+    """Ids of each prompt as `tokenise` reads it, without an end token that the tokenizer puts after a text.
+
+    An empty prompt may have none.
+    """
+    rows = tokenise(tokenizer, [Response("prompt", "en", prompt, "") for prompt in prompts])
+    prompt_ids = [row.ids.tolist() for row in rows]
+    for ids in prompt_ids:
+        while len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()
+    return prompt_ids
+
+
+def continuation(
+    tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[int], written: Sequence[int]
+) -> str:
+    """What was written after a prompt, as text: what both are together, without the prompt.
+
+    Decoded alone, a word at its beginning would lose the space before it with some tokenizers.
+
+    Args:
+        tokenizer: the tokenizer of both.
+        prompt: ids of the prompt.
+        written: ids of what was written after it.
+    """
+
+    def text(ids: Sequence[int]) -> str:
+        decoded = tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(decoded)
+
+    return text([*prompt, *written]).removeprefix(text(prompt))
+
+
 def predicting(tokens: Tokens) -> Tokens:
     """The same ids, counting instead the positions that predict a counted token: each the one before.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
-from langneurons.intervals import LEVEL
+from langneurons.intervals import LEVEL, block_draws, interval
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import Found, find
 from langneurons.neurons.table import KINDS, Neurons, Uncertainty, kind_of
@@ -44,9 +44,7 @@ def bootstrap(
     """
     if counts.blocks < 2 or not config.bootstrap:
         return neurons
-    draws = np.random.default_rng(config.seed).multinomial(
-        counts.blocks, np.full(counts.blocks, 1 / counts.blocks), config.bootstrap
-    )
+    draws = block_draws(counts.blocks, config.bootstrap, config.seed)
     listed = layout.positions(counts.widths, neurons.keys)
 
     def one(weights: NDArray[np.int64]) -> tuple[dict[str, float], NDArray[np.bool_]] | None:
@@ -71,11 +69,10 @@ def bootstrap(
         )
     observed = one(np.ones(counts.blocks, dtype=np.int64))
     assert observed is not None  # noqa: S101 - `neurons` were identified from these very counts
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     intervals = {}
     for name, value in observed[0].items():
-        low, high = np.quantile([statistics[name] for statistics, _ in good], tails)
-        intervals[name] = (min(float(low), value), max(float(high), value))
+        low, high = interval([statistics[name] for statistics, _ in good], value)
+        intervals[name] = (float(low), float(high))
     keeps = np.mean([kept for _, kept in good], axis=0)
     return replace(
         neurons,

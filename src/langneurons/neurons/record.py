@@ -15,8 +15,9 @@ import torch
 from langneurons.config import RecordConfig
 from langneurons.errors import RecordError
 from langneurons.model import batches, tokens
-from langneurons.model.forward import _device, fitting
-from langneurons.model.sites import find_sites, probe
+from langneurons.model.forward import device_of, fitting
+from langneurons.model.hooks import probe
+from langneurons.model.sites import find_sites
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.tally import Tally, run_or_halve
 from langneurons.resume import Progress, State, processes
@@ -69,15 +70,15 @@ def record(
     if config.positions == "predicting":
         rows = [tokens.predicting(row) for row in rows]
     kept, facts = fitting(model, responses, rows, codes)
-    work = batches.plan(
+    work = batches.batched(
         [responses[i] for i in kept],
         [rows[i] for i in kept],
         codes,
         blocks=config.blocks,
-        budget=config.budget or (1024 if _device(model).type == "cpu" else 16384),
+        budget=config.budget or (1024 if device_of(model).type == "cpu" else 16384),
         share_prompts=config.share_prompts,
     )
-    probe(model, sites, torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(_device(model)))
+    probe(model, sites, torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(device_of(model)))
     number, of = config.part
     rank, world = processes()
     mine = work.share(number, of).share(rank, world)

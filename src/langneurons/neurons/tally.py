@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import RecordError
-from langneurons.model.batches import Batch, Plan
-from langneurons.model.forward import model_inputs, spread_prompts
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import Reading, Site, run_to_last_site, watch
+from langneurons.model.batches import Batch, Batches
+from langneurons.model.forward import cache_name, model_inputs, spread_prompts
+from langneurons.model.hooks import Reading, run_to_last_site, watch
+from langneurons.model.sites import Site
 from langneurons.neurons.counts import Counts
 from langneurons.resume import out_of_memory
 from langneurons.texts.responses import block_rule
@@ -29,7 +29,7 @@ class Tally:
         done: batches added so far.
     """
 
-    def __init__(self, plan: Plan, sites: Sequence[Site]) -> None:
+    def __init__(self, plan: Batches, sites: Sequence[Site]) -> None:
         """Start from zero."""
         self.plan, self.sites = plan, sites
         size = len(plan.languages) * plan.blocks
@@ -110,7 +110,7 @@ def _added(total: Tensor | None, part: Tensor, keys: Tensor, size: int) -> Tenso
 class Pending:
     """Sums of one batch: what `watch` reads is added up here, and only enters the tally when the batch is whole."""
 
-    def __init__(self, plan: Plan, batch: Batch, sites: Sequence[Site]) -> None:
+    def __init__(self, plan: Batches, batch: Batch, sites: Sequence[Site]) -> None:
         """Sums for the languages and blocks that the batch holds; nothing read yet."""
         rows = [plan.rows[i] for i in batch.rows]
         width = max(len(row.tokens.ids) for row in rows) - batch.prefix
@@ -209,7 +209,7 @@ def _sum(total: Tensor | None, part: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def run_batch(model: Any, sites: Sequence[Site], plan: Plan, batch: Batch) -> Pending:
+def run_batch(model: Any, sites: Sequence[Site], plan: Batches, batch: Batch) -> Pending:
     """Run one batch and add up what its response tokens activate.
 
     Raises:
@@ -229,7 +229,7 @@ def run_batch(model: Any, sites: Sequence[Site], plan: Plan, batch: Batch) -> Pe
     return pending
 
 
-def _first_without_numbers(model: Any, sites: Sequence[Site], plan: Plan, batch: Batch) -> str:
+def _first_without_numbers(model: Any, sites: Sequence[Site], plan: Batches, batch: Batch) -> str:
     """Which layer first gives activations that are no numbers, looked for row by row."""
     device = model.get_input_embeddings().weight.device
     found: list[Site] = []
@@ -255,7 +255,9 @@ def _first_without_numbers(model: Any, sites: Sequence[Site], plan: Plan, batch:
     return f"{where} gave activations that are not numbers; try another --dtype (float32, bfloat16)"
 
 
-def run_or_halve(model: Any, sites: Sequence[Site], plan: Plan, batch: Batch, tally: Tally) -> int:
+def run_or_halve(
+    model: Any, sites: Sequence[Site], plan: Batches, batch: Batch, tally: Tally
+) -> int:
     """Run one batch; where memory does not suffice, its halves. How often it was halved."""
     try:
         tally.add(run_batch(model, sites, plan, batch))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langneurons import artifacts, console
-from langneurons.align.commands import HISTORY, TRAIN
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import Pair, Pairs
 from langneurons.compare.commands import load_comparison
 from langneurons.console import Json
 from langneurons.errors import FormatError, InputError
@@ -14,7 +15,6 @@ from langneurons.neurons.table import Neurons
 from langneurons.run_folder import LEDGER
 from langneurons.silencing.losses import Losses
 from langneurons.texts.accuracy import Evaluation
-from langneurons.texts.rows import from_lines
 
 if TYPE_CHECKING:
     from langneurons.report.chapters import Aligned, Compared, Model, Results
@@ -167,23 +167,21 @@ def _model(run: Path, name: str, source: str, settings: Mapping[str, Any]) -> "M
 def _aligned(
     folder: Path, name: str, codes: Sequence[str], settings: Mapping[str, Any]
 ) -> "Aligned":
-    from langneurons.align.pairs import Pair
     from langneurons.report.chapters import Aligned
 
     parts = {kind: there for kind in ("pairs", "adapter") if (there := _there(folder / kind, kind))}
     pairs: list[Pair] = []
     if "pairs" in parts:
-        for row in from_lines(parts["pairs"].file(TRAIN).read_bytes()):
-            one = Pair(**row)
-            if sum(other.lang == one.lang for other in pairs) < PREVIEWED:
-                pairs.append(one)
-    history = parts["adapter"].file(HISTORY).read_bytes() if "adapter" in parts else b""
+        for pair in Pairs.load(parts["pairs"]).train:
+            if sum(other.lang == pair.lang for other in pairs) < PREVIEWED:
+                pairs.append(pair)
+    history = Adapter.load(parts["adapter"]).history if "adapter" in parts else ()
     last = folder / f"step-{settings['align']['steps']}"
     return Aligned(
         name,
         tuple(codes),
         tuple(pairs),
-        tuple(from_lines(history)),
+        tuple(history),
         {
             one: _results(_sources(last / one))
             for one in settings["domains"]

@@ -161,9 +161,9 @@ def _judged(models: Iterable[Model]) -> Iterable[Judged]:
 
 def _claims(found: Results) -> tuple[Claim, ...]:
     """The claims that results of one model can tell about."""
-    return tuple(
-        c for c in claims(Evidence(neurons=found.neurons, losses=found.losses)) if c.numbers
-    )
+    matrices = diagonal.matrices(found.losses) if found.losses else None
+    evidence = Evidence(neurons=found.neurons, matrices=matrices)
+    return tuple(claim for claim in claims(evidence) if claim.numbers)
 
 
 def _first(models: Iterable[Model]) -> Iterable[Tiles]:

@@ -1,4 +1,4 @@
-"""Diagonal: does silencing a language's neurons hurt that language most? The matrix, its intervals, and a test.
+"""Matrix: what silencing each language's neurons does to every language, its intervals, and a test of the diagonal.
 
 Rows are the languages whose neurons are silenced, columns those evaluated. Intervals resample
 blocks of questions, the same draw for every condition and language (questions are parallel), so
@@ -6,21 +6,23 @@ what texts have in common cancels out.
 """
 
 import math
-from itertools import islice, permutations
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons.intervals import SURE, block_draws, interval
 from langneurons.silencing.losses import Losses
 
 MEASURES = ("difference", "log ratio", "bits per byte")
 """What a change is: of the perplexity (the paper), of its logarithm, of the bits per byte of
 text."""
 
-RESAMPLINGS, LEVEL, PERMUTATIONS = 1000, 0.95, 10_000
-"""Resamplings behind an interval, share of them inside it, and permutations behind a p-value that
-is not exact."""
+RESAMPLINGS, PERMUTATIONS = 1000, 10_000
+"""Resamplings behind an interval, and permutations behind a p-value that is not exact."""
 
 
 class Matrix(NamedTuple):
@@ -78,7 +80,7 @@ class Matrix(NamedTuple):
         return np.where(np.isnan(self.change), np.nan, share)
 
 
-class Verdict(NamedTuple):
+class Dominance(NamedTuple):
     """Whether the changes of a setting lie on the diagonal.
 
     Attributes:
@@ -112,6 +114,52 @@ class Verdict(NamedTuple):
     holds: Literal["holds", "does not hold", "cannot tell"]
 
 
+@dataclass(frozen=True)
+class Matrices(Mapping[tuple[str, str], Matrix]):
+    """Every matrix of some losses, each made once: `matrices[setting, measure]`.
+
+    Attributes:
+        losses: what they are made from.
+        made: (setting, measure) -> matrix, in order of the losses' settings and of `MEASURES`.
+    """
+
+    losses: Losses
+    made: Mapping[tuple[str, str], Matrix]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The K codes, silenced and evaluated."""
+        return self.losses.languages
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings, in order."""
+        return self.losses.settings
+
+    def dominance(self, setting: str, measure: str) -> Dominance:
+        """Whether the changes of a setting lie on the diagonal; see `dominance`."""
+        return dominance(self[setting, measure])
+
+    def __getitem__(self, key: tuple[str, str]) -> Matrix:
+        return self.made[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.made)
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+
+def matrices(losses: Losses, seed: int = 0) -> Matrices:
+    """The matrix of every setting in every measure; see `matrix`."""
+    made = {
+        (setting, measure): matrix(losses, setting, measure, seed)
+        for setting in losses.settings
+        for measure in MEASURES
+    }
+    return Matrices(losses, made)
+
+
 def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int = 0) -> Matrix:
     """Changes by silencing each language's neurons of a setting.
 
@@ -122,106 +170,122 @@ def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int 
         seed: of the resampling.
     """
     value = {
-        "difference": lambda w: np.exp(losses.log_perplexity(w)),
+        "difference": lambda weights: np.exp(losses.log_perplexity(weights)),
         "log ratio": losses.log_perplexity,
         "bits per byte": losses.bits_per_byte,
     }[measure]
+    observed = value(None)
+    before = observed[0]
     rows = losses.find(setting)
-    seen = value(None)
-    change = seen[rows] - seen[0]
-    g = losses.blocks
-    replicates = np.full((0, *change.shape), np.nan)
-    low = high = np.full(change.shape, np.nan)
-    if g > 1:
-        draws = np.random.default_rng(seed).multinomial(g, np.full(g, 1 / g), RESAMPLINGS)
-        drawn = value(draws)
-        replicates = drawn[:, rows] - drawn[:, :1]
-        low, high = _interval(replicates, change)
+    change = observed[rows] - before
     controls = [
-        seen[losses.find(setting, draw)] - seen[0] for draw in range(1, losses.controls + 1)
+        observed[losses.find(setting, draw)] - before for draw in range(1, losses.controls + 1)
     ]
+    if losses.blocks > 1:
+        resampled = value(block_draws(losses.blocks, RESAMPLINGS, seed))
+        replicates = resampled[:, rows] - resampled[:, :1]
+        low, high = interval(replicates, change)
+    else:
+        replicates = np.full((0, *change.shape), np.nan)
+        low = high = np.full(change.shape, np.nan)
     return Matrix(
-        losses.languages,
-        setting,
-        measure,
-        np.array([losses.conditions[i].neurons for i in rows]),
-        seen[0],
-        change,
-        low,
-        high,
-        np.array(controls).reshape(-1, *change.shape),
-        replicates,
+        languages=losses.languages,
+        setting=setting,
+        measure=measure,
+        neurons=np.array([losses.conditions[row].neurons for row in rows]),
+        before=before,
+        change=change,
+        low=low,
+        high=high,
+        controls=np.array(controls).reshape(-1, *change.shape),
+        replicates=replicates,
     )
 
 
-def dominance(found: Matrix, seed: int = 0) -> Verdict:
+def dominance(matrix: Matrix, seed: int = 0) -> Dominance:
     """Whether the greatest change of each row lies on the diagonal, with a permutation test.
 
     It holds when the diagonal exceeds the rest by more than chance (p at most 0.05) and the
     interval of how far lies above 0; it does not hold when neither is so; else, and with too few
     languages for a small p, one cannot tell.
     """
-    rows = found.measured
-    k, names = len(found.languages), found.languages
-    change = found.change[rows]
-    highest = change.argmax(axis=1) if len(rows) else np.zeros(0, int)
-    strict = np.array(
-        [(np.delete(change[i], r) < change[i, r]).all() for i, r in enumerate(rows)], dtype=bool
-    )
-    gap = _gap(found.change, rows)
-    interval = None
-    if len(found.replicates) and np.isfinite(gap):
-        low, high = _interval(
-            np.array([_gap(one, rows) for one in found.replicates]), np.array(gap)
-        )
-        interval = (float(low), float(high))
-    p, least = _permuted(change, rows, seed)
-    own = found.change[rows, rows]
-    far = interval is None or interval[0] > 0
-    if not len(rows) or k < 2 or least > 0.05 or not np.isfinite(gap):
-        holds = "cannot tell"
-    elif p <= 0.05:
-        holds = "holds" if far else "cannot tell"
-    else:
-        holds = "cannot tell" if interval is not None and far else "does not hold"
-    return Verdict(
-        found.setting,
-        found.measure,
-        tuple(names[r] for r in rows),
-        tuple(names[r] for r, best in zip(rows, strict, strict=True) if best),
-        {names[r]: names[h] for r, h, best in zip(rows, highest, strict, strict=True) if not best},
-        tuple(name for name, n in zip(names, found.neurons, strict=True) if not n),
-        float(own.mean()) if len(own) else math.nan,
-        float(own.mean()) - gap if len(own) else math.nan,
-        interval,
-        tuple(_gap(one, rows) for one in found.controls),
-        p,
-        holds,
+    names, rows = matrix.languages, matrix.measured
+    on_diagonal, elsewhere = [], {}
+    for row in rows:
+        changes = matrix.change[row]
+        if (np.delete(changes, row) < changes[row]).all():
+            on_diagonal.append(names[row])
+        else:
+            elsewhere[names[row]] = names[changes.argmax()]
+    gap = _gap(matrix.change, rows)
+    ends = None
+    if len(matrix.replicates) and np.isfinite(gap):
+        low, high = interval([_gap(change, rows) for change in matrix.replicates], gap)
+        ends = (float(low), float(high))
+    p, least = _permuted(matrix.change[rows], rows, seed)
+    diagonal = float(matrix.change[rows, rows].mean()) if len(rows) else math.nan
+    return Dominance(
+        setting=matrix.setting,
+        measure=matrix.measure,
+        rows=tuple(names[row] for row in rows),
+        on_diagonal=tuple(on_diagonal),
+        elsewhere=elsewhere,
+        empty=tuple(names[row] for row in np.flatnonzero(matrix.neurons == 0)),
+        diagonal=diagonal,
+        others=diagonal - gap,
+        interval=ends,
+        controls=tuple(_gap(change, rows) for change in matrix.controls),
+        p=p,
+        holds=_decide(gap, ends, p, least),
     )
 
 
-def words(verdict: Verdict) -> str:
-    """A verdict in one line, with its numbers."""
-    if not verdict.rows:
-        return f"{verdict.holds}: no language has such neurons"
-    if math.isnan(verdict.others):
-        return (
-            f"{verdict.holds}: there is one language only, which changes by {verdict.diagonal:+.4g}"
-        )
-    parts = [f"{len(verdict.on_diagonal)} of {len(verdict.rows)} languages lose most themselves"]
-    if verdict.elsewhere:
-        parts[0] += f" (not {', '.join(f'{a}: {b} does' for a, b in verdict.elsewhere.items())})"
-    interval = "" if verdict.interval is None else " [{:+.4g}, {:+.4g}]".format(*verdict.interval)
-    parts.append(f"diagonal {verdict.diagonal:+.4g}, others {verdict.others:+.4g}")
-    parts.append(f"apart {verdict.diagonal - verdict.others:+.4g}{interval}")
-    if verdict.controls:
-        parts.append(
-            f"random sets apart {min(verdict.controls):+.4g} to {max(verdict.controls):+.4g}"
-        )
-    parts.append(f"p = {verdict.p:.4f}")
-    if verdict.empty:
-        parts.append(f"no such neurons: {', '.join(verdict.empty)}")
-    return f"{verdict.holds}: {'; '.join(parts)}"
+def words(dominance: Dominance) -> str:
+    """Whether changes lie on the diagonal in one line, with the numbers."""
+    d = dominance
+    if not d.rows:
+        return f"{d.holds}: no language has such neurons"
+    if math.isnan(d.others):
+        return f"{d.holds}: there is one language only, which changes by {d.diagonal:+.4g}"
+    own = f"{len(d.on_diagonal)} of {len(d.rows)} languages lose most themselves"
+    if d.elsewhere:
+        others = ", ".join(f"{code}: {other} does" for code, other in d.elsewhere.items())
+        own += f" (not {others})"
+    apart = f"apart {d.diagonal - d.others:+.4g}"
+    if d.interval is not None:
+        low, high = d.interval
+        apart += f" [{low:+.4g}, {high:+.4g}]"
+    parts = [own, f"diagonal {d.diagonal:+.4g}, others {d.others:+.4g}", apart]
+    if d.controls:
+        parts.append(f"random sets apart {min(d.controls):+.4g} to {max(d.controls):+.4g}")
+    parts.append(f"p = {d.p:.4f}")
+    if d.empty:
+        parts.append(f"no such neurons: {', '.join(d.empty)}")
+    return f"{d.holds}: {'; '.join(parts)}"
+
+
+def _decide(
+    gap: float, ends: tuple[float, float] | None, p: float, least: float
+) -> Literal["holds", "does not hold", "cannot tell"]:
+    """Whether the changes lie on the diagonal.
+
+    Args:
+        gap: diagonal minus others; NaN where there is neither.
+        ends: its interval; None with one block.
+        p: how often chance does as well.
+        least: the least that p can be with so many languages.
+    """
+    if least > SURE or not np.isfinite(gap):
+        return "cannot tell"
+    unlikely = p <= SURE
+    if ends is None:
+        return "holds" if unlikely else "does not hold"
+    above = ends[0] > 0
+    if unlikely and above:
+        return "holds"
+    if not unlikely and not above:
+        return "does not hold"
+    return "cannot tell"
 
 
 def _gap(change: NDArray[np.float64], rows: NDArray[np.intp]) -> float:
@@ -233,39 +297,31 @@ def _gap(change: NDArray[np.float64], rows: NDArray[np.intp]) -> float:
     return float(own.mean() - (change[rows].sum() - own.sum()) / (len(rows) * (k - 1)))
 
 
-def _permuted(
-    change: NDArray[np.float64], rows: NDArray[np.intp], seed: int
-) -> tuple[float, float]:
-    """Share of the ways to give each row a column of its own whose sum is at least the diagonal's, and the least share.
+def _permuted(change: NDArray[np.float64], own: NDArray[np.intp], seed: int) -> tuple[float, float]:
+    """How often chance does as well as the diagonal: the permutation test.
 
-    All ways when there are at most `PERMUTATIONS`, else so many drawn at random, the diagonal
-    itself among them.
+    Each row is given a column of its own, in all ways when there are at most `PERMUTATIONS`, else
+    in so many drawn at random, the diagonal itself among them.
+
+    Args:
+        change: rows in which something was silenced, [R, K].
+        own: each row's own column, [R].
+        seed: of the ways that are drawn.
+
+    Returns:
+        the share of the ways whose sum is at least the diagonal's, and the least that share can be.
     """
-    r, k = change.shape
-    if not r:
+    rows, languages = change.shape
+    if not rows:
         return math.nan, 1.0
-    ways = math.perm(k, r)
+    ways = math.perm(languages, rows)
     if ways <= PERMUTATIONS:
-        columns = np.array(list(islice(permutations(range(k), r), ways)))
+        columns = np.array(list(permutations(range(languages), rows)))
     else:
         rng = np.random.default_rng(seed)
-        columns = np.vstack(
-            [rows, rng.permuted(np.tile(np.arange(k), (PERMUTATIONS, 1)), axis=1)[:, :r]]
-        )
-    sums = change[np.arange(r), columns].sum(axis=1)
-    own = change[np.arange(r), rows].sum()
-    reached = sums >= own - 1e-12 * max(1.0, abs(own))
+        orders = np.tile(np.arange(languages), (PERMUTATIONS, 1))
+        columns = np.vstack([own, rng.permuted(orders, axis=1)[:, :rows]])
+    sums = change[np.arange(rows), columns].sum(axis=1)
+    diagonal = change[np.arange(rows), own].sum()
+    reached = sums >= diagonal - 1e-12 * max(1.0, abs(diagonal))
     return float(reached.mean()), 1 / len(columns)
-
-
-def _interval(
-    replicates: NDArray[np.float64], observed: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends of the intervals over the first axis, widened to what was observed; unknown replicates are left out."""
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    known = np.where(np.isnan(replicates).all(axis=0), 0.0, replicates)
-    low, high = np.nanquantile(known, tails, axis=0)
-    unknown = np.isnan(observed)
-    return np.where(unknown, np.nan, np.fmin(low, observed)), np.where(
-        unknown, np.nan, np.fmax(high, observed)
-    )

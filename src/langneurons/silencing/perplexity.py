@@ -19,12 +19,11 @@ from torch import Tensor
 from langneurons.config import PerplexityConfig
 from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.model import batches, tokens
-from langneurons.model.batches import Batch, Plan
-from langneurons.model.forward import fitting, model_inputs
+from langneurons.model.batches import Batch, Batches
+from langneurons.model.forward import cache_name, fitting, model_inputs
 from langneurons.model.head import Head
-from langneurons.model.hooks import hold, mean_activations
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import Site, find_sites, probe, run_to_last_site, silence
+from langneurons.model.hooks import hold, mean_activations, probe, run_to_last_site, silence
+from langneurons.model.sites import Site, find_sites
 from langneurons.neurons.sets import require_fit, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, State
@@ -63,7 +62,7 @@ class Work(NamedTuple):
     model: Any
     sites: Sequence[Site]
     head: Head
-    plan: Plan
+    plan: Batches
     targets: Sequence[NDArray[np.int32]]
     values: list[Tensor] | None
     best: bool
@@ -125,7 +124,7 @@ def perplexity(
     kept, facts = fitting(model, texts, rows, codes)
     device = model.get_input_embeddings().weight.device
     budget = config.budget or (1024 if device.type == "cpu" else 16384)
-    plan = batches.plan(
+    plan = batches.batched(
         [texts[i] for i in kept],
         [rows[i] for i in kept],
         codes,
@@ -192,7 +191,9 @@ def shared_languages(
     return codes
 
 
-def _values(model: Any, sites: Sequence[Site], plan: Plan, to: float | str) -> list[Tensor] | None:
+def _values(
+    model: Any, sites: Sequence[Site], plan: Batches, to: float | str
+) -> list[Tensor] | None:
     """What silenced activations become, [D] for each site; None for zero."""
     if to == "mean":
         return mean_activations(model, sites, plan)
@@ -300,7 +301,7 @@ def _tiled(inputs: dict[str, Any], n: int) -> dict[str, Any]:
     return inputs | tile
 
 
-def _prompt_of_row(plan: Plan, batch: Batch, n: int) -> Tensor:
+def _prompt_of_row(plan: Batches, batch: Batch, n: int) -> Tensor:
     """For each row of a tiled batch, the row of its prompt in the tiled prompts."""
     first = {
         prompt: i for i, prompt in enumerate(dict.fromkeys(plan.rows[i].prompt for i in batch.rows))

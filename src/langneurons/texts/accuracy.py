@@ -9,7 +9,7 @@ import numpy as np
 
 from langneurons import artifacts
 from langneurons.errors import InputError, MismatchError
-from langneurons.intervals import Floats, mcnemar, wilson
+from langneurons.intervals import Floats, block_draws, mcnemar, wilson
 from langneurons.texts.responses import Response
 from langneurons.texts.rows import Responses, read_responses
 
@@ -274,8 +274,8 @@ def _in_common(before: dict[_Key, Response], after: dict[_Key, Response]) -> tup
 
 def _draws(questions: int, seed: int) -> np.ndarray:
     """How often each question is drawn in each resampling, [DRAWS, Q]."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(questions, np.full(questions, 1 / questions), DRAWS).astype(np.float32)
+    return block_draws(questions, DRAWS, seed).astype(np.float32)
+
 
 
 def _drawn_means(draws: np.ndarray, values: Floats, judged: Floats) -> Floats:

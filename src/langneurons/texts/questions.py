@@ -1,7 +1,7 @@
 """Questions: what a model is asked: a file, a benchmark, any data set of the Hugging Face Hub."""
 
+import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, NamedTuple
 
-from langneurons import artifacts
+from langneurons import artifacts, quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
 from langneurons.texts.languages import ENGLISH, LANGUAGES
@@ -310,19 +310,11 @@ def _columns(place: str, known: Sequence[str], lang: str | None) -> tuple[str, s
 @contextmanager
 def _fetching(source: str) -> Generator[None]:
     """Inside this block nothing is told but errors, in one line."""
-    import datasets
     from datasets.exceptions import DatasetsError
-    from huggingface_hub.utils import logging as hub
 
-    verbosity, hub_verbosity = datasets.logging.get_verbosity(), hub.get_verbosity()
-    bars = not datasets.are_progress_bars_disabled()
-    # its errors are raised too, and told once, below
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    hub.set_verbosity_error()
-    datasets.disable_progress_bars()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # its errors are raised too, and told once, below
+        with quiet.libraries("datasets", level=logging.CRITICAL):
             yield
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         in_one_line = " ".join(str(error.__cause__ or error).split())[:200].removesuffix(".")
@@ -335,8 +327,3 @@ def _fetching(source: str) -> Generator[None]:
             f"{source}: no such file or folder here, and it could not be fetched from the Hub "
             f"({said}); give a local file or folder"
         ) from error
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        hub.set_verbosity(hub_verbosity)
-        if bars:
-            datasets.enable_progress_bars()
