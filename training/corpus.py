@@ -138,9 +138,9 @@ def document(
 def pair(lang: str, rng: Random) -> tuple[str, str]:
     """One problem's reasoning in a language and in English.
 
-    Half of the time its numbers make no sense: then each sentence has numbers of its own, the same in both languages, so that a translator
-    learns to copy them from where they stand, right or wrong, and neither to work them out nor to
-    take them from another sentence.
+    Half of the time its numbers make no sense: then each sentence has numbers of its own, the same
+    in both languages, so that a translator learns to copy them from where they stand, right or
+    wrong, and neither to work them out nor to take them from another sentence.
     """
     domain: world.DomainName = "nano" if rng.random() < 0.8 else "nano-ood"
     drawn = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
