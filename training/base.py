@@ -298,7 +298,7 @@ def train(
 
 
 def _tokenizer(settings: Settings, out: Path, start: Path | None) -> PreTrainedTokenizerFast:
-    """The tokenizer in the folder; that of the model to start from, or one that is trained first."""
+    """The tokenizer in the folder: that of the model to start from, or one trained first."""
     if start:
         PreTrainedTokenizerFast.from_pretrained(start).save_pretrained(out)
     elif not (out / "tokenizer.json").exists():
@@ -324,10 +324,8 @@ def _until_done(
         if training.step % 100 == 0:
             mean = float(total) / (training.step - last_noted)
             seconds = round(time.time() - training.began)
-            note(
-                state.parent,
-                {"seconds": seconds, "tokens": training.seen, "loss": round(mean, 4)},
-            )
+            row = {"seconds": seconds, "tokens": training.seen, "loss": round(mean, 4)}
+            note(state.parent, row)
             total, last_noted = torch.zeros_like(total), training.step
         if training.seen >= training.settings.tokens:
             break
