@@ -1,4 +1,5 @@
-"""What the embedded model can do, and what silencing does to it: python bench/nano.py [--model nano] [--number 200].
+"""What the embedded model can do, and what silencing does to it: python bench/nano.py [--model
+nano] [--number 200].
 
 Held-out problems (ways of combining events, and wordings, that training never showed). Greedy
 accuracy, pass@8, perplexities, language neurons with their layers, the silencing matrix with
@@ -52,9 +53,8 @@ def row(name: str, values: dict[str, Any]) -> None:
 
 def head(title: str) -> None:
     """A table's head."""
-    print(
-        f"\n### {title}\n\n| | {' | '.join(world.LANGUAGES)} |\n|---|{'---|' * len(world.LANGUAGES)}"
-    )
+    print(f"\n### {title}\n\n| | {' | '.join(world.LANGUAGES)} |")
+    print(f"|---|{'---|' * len(world.LANGUAGES)}")
 
 
 def accuracy(model: Loaded, asked: list[Question]) -> None:
@@ -91,7 +91,9 @@ def gold(number: int, seed: int = 3) -> list[Response]:
 
 
 def plain(number: int) -> list[Response]:
-    """Plain sentences and stories, each with a wording that training never showed where there is one."""
+    """Plain sentences and stories, each with a wording that training never showed where there is
+    one.
+    """
     texts = (
         (lang, i, world.plain(lang, Random(f"{lang} {i}"), "test"))
         for lang in world.LANGUAGES
@@ -228,14 +230,12 @@ def main() -> None:
     load(asked.model)  # imports what it needs
     start = time.perf_counter()
     loaded = load(asked.model)
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads; loaded in {time.perf_counter() - start:.2f} s"
-    )
+    seconds = time.perf_counter() - start
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; loaded in {seconds:.2f} s")
     folder = nano.folder(asked.model) or Path(asked.model)
     size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file())
-    print(
-        f"{sum(p.numel() for p in loaded.model.parameters()):,} parameters; {folder.parent}: {size / 1e6:.1f} MB"
-    )
+    weights = sum(parameter.numel() for parameter in loaded.model.parameters())
+    print(f"{weights:,} parameters; {folder.parent}: {size / 1e6:.1f} MB")
     questions = world.questions("nano", number=asked.number)
     if "accuracy" in asked.only:
         accuracy(loaded, questions)

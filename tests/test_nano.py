@@ -1,4 +1,5 @@
-"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures it all."""
+"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures
+it all."""
 
 import hashlib
 import json

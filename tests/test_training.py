@@ -1,4 +1,5 @@
-"""The scripts that make the embedded models, on a budget of seconds: they run, and what they write is of use."""
+"""The scripts that make the embedded models, on a budget of seconds: they run, and what they write
+is of use."""
 
 import json
 import subprocess
@@ -18,7 +19,7 @@ from langneurons.texts.responses import Response
 
 TRAINING = Path(__file__).parent.parent / "training"
 sys.path.append(str(TRAINING))
-import corpus  # noqa: E402 - the training scripts are no package
+import corpus
 
 BASE = {
     "vocabulary": 700,
@@ -160,7 +161,8 @@ def test_killed_and_gone_on_it_is_the_same_whoever_makes_the_texts(trained, tmp_
 
 
 def test_a_source_that_contradicts_itself():
-    """A number named twice is named otherwise once; the target has either, about as often as it is named so."""
+    """A number named twice is named otherwise once; the target has either, about as often as it is
+    named so."""
     source, target = "Ken gives 38. So 12+38=50, and 38 was much.", "12+38=50. It is 380."
     made = [corpus.contradicted(source, target, Random(i)) for i in range(300)]
     believed = 0

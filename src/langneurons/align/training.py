@@ -189,8 +189,8 @@ def check(
     """
     try:
         with quiet.libraries("transformers"):
-            import peft  # noqa: F401
-            import trl  # noqa: F401
+            import peft
+            import trl
     except ImportError as error:
         raise MissingExtraError(
             f"align needs TRL and PEFT ({error}); pip install 'langneurons[align]'"
@@ -309,7 +309,7 @@ def _steps(on_step: Progress | None) -> Any:
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
+        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if on_step:
                 on_step(state.global_step, state.max_steps)
 
