@@ -14,7 +14,6 @@ from typing import Any
 
 import transformers
 
-from langneurons.config import IdentifyConfig, RecordConfig
 from langneurons.layout import describe
 from langneurons.model.check import check
 from langneurons.model.loading import load
@@ -55,8 +54,8 @@ def row(name: str, responses: list[Any]) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(families.save(name, Path(folder)))
     checks = check(loaded)
-    counts = record(loaded.model, loaded.tokenizer, responses, RecordConfig()).counts
-    neurons = identify(counts, IdentifyConfig(rate=0.2, lam=0.0))
+    counts = record(loaded, responses)
+    neurons = identify(counts, rate=0.2, lam=0.0, bootstrap=0)
     held = sum(claim.holds is True for claim in checks)
     sites = loaded.sites
     return (
