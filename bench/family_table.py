@@ -14,7 +14,6 @@ from typing import Any
 
 import transformers
 
-from langneurons.config import RecordConfig
 from langneurons.layout import describe as describe_widths
 from langneurons.model.check import check
 from langneurons.model.loading import load
@@ -33,7 +32,7 @@ def row(name: str, responses: list[Any]) -> str:
         loaded = load(families.save(name, Path(folder)))
     checks = check(loaded)
     sites = find_sites(loaded.model)
-    counts = record(loaded.model, loaded.tokenizer, responses, RecordConfig()).counts
+    counts = record(loaded, responses)
     neurons = identify(counts, rate=0.2, lam=0.0, bootstrap=0)
     held = sum(one.holds is True for one in checks)
     first = sites[-1].path.replace(f".{len(sites) - 1}.", ".i.")

@@ -25,7 +25,6 @@ from langneurons.config import (
     EvaluateConfig,
     IdentifyConfig,
     PerplexityConfig,
-    RecordConfig,
     RewardConfig,
     SampleConfig,
 )
@@ -255,9 +254,7 @@ def main() -> None:
             engine, few, sampling(asked.samples), template="chat", tokenizer=loaded.tokenizer
         )
         responses = [r for r in drawn if r.response.strip()]
-        counts = record(
-            loaded.model, loaded.tokenizer, responses, RecordConfig(), languages=world.LANGUAGES
-        ).counts
+        counts = record(loaded, responses, languages=world.LANGUAGES)
         shares = counts.probability()
         quantiles = np.quantile(shares, [0.25, 0.5, 0.75, 0.9, 0.95]).round(3).tolist()
         print(f"\nactivation probability, quantiles 25 50 75 90 95: {quantiles}")

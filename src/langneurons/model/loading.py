@@ -79,6 +79,17 @@ class Loaded:
         """How many tokens it can read at once; None where its config says nothing."""
         return context(self.model)
 
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What a result says of the model it was made with."""
+        return {
+            "id": self.id,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+            "class": type(self.model).__name__,
+            "device": str(self.device),
+        }
+
     @torch.inference_mode()
     def generate(self, prompt: str, *, max_new_tokens: int = 64, **settings: Any) -> str:
         """What the model writes after a prompt: the likeliest token at each step, unless told otherwise.

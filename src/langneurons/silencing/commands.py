@@ -10,7 +10,6 @@ from langneurons import artifacts, console, resume
 from langneurons.config import ModelConfig, PerplexityConfig
 from langneurons.console import Force, Json, print_json
 from langneurons.errors import MismatchError
-from langneurons.neurons.commands import _named
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
 from langneurons.tables import plain
@@ -102,7 +101,7 @@ def perplexity(
             )
         with artifacts.writing(out, "perplexity", "perplexity", settings, inputs) as draft:
             losses.write(draft)
-            draft.facts |= facts | {"notes": notes, "model": _named(loaded)}
+            draft.facts |= facts | {"notes": notes, "model": loaded.facts}
         state.drop()
     tell_perplexity(out, json)
 
