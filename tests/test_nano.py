@@ -13,9 +13,7 @@ from langneurons import nano
 from langneurons.align.reward import reward
 from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
-    IdentifyConfig,
     PerplexityConfig,
-    RecordConfig,
     RewardConfig,
 )
 from langneurons.model import loading as models
@@ -53,10 +51,8 @@ def gold():
 
 @pytest.fixture(scope="module")
 def neurons(loaded, gold):
-    counts = record(
-        loaded.model, loaded.tokenizer, gold, RecordConfig(), languages=world.LANGUAGES
-    ).counts
-    return identify(counts, IdentifyConfig(rate=nano.RATE, bootstrap=0))
+    counts = record(loaded, gold, languages=world.LANGUAGES)
+    return identify(counts, rate=nano.RATE, bootstrap=0)
 
 
 def test_all_of_it_is_small():
