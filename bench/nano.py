@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from langneurons.ask.evaluate import evaluate
 
 from langneurons import nano
 from langneurons.align.reward import reward
-from langneurons.ask.evaluate import evaluate
 from langneurons.ask.local import InProcess
 from langneurons.ask.sample import sample
 from langneurons.config import (
     EvaluateConfig,
     IdentifyConfig,
-    PerplexityConfig,
     RecordConfig,
     RewardConfig,
     SampleConfig,
@@ -113,32 +112,18 @@ def plain(number: int) -> list[Response]:
 
 def costs(loaded: models.Loaded, responses: list[Response], neurons: Neurons) -> dict[str, float]:
     """Perplexity of each language's texts."""
-    losses = silenced(
-        loaded, responses, neurons, PerplexityConfig(controls=0, settings="specific")
-    ).losses
+    losses = perplexity(
+        loaded,
+        neurons,
+        responses,
+        languages=world.LANGUAGES,
+        controls=0,
+        settings="specific",
+    )
     return {
         lang: round(float(np.exp(x)), 3)
         for lang, x in zip(losses.languages, losses.log_perplexity()[0], strict=True)
     }
-
-
-def silenced(
-    loaded: models.Loaded,
-    responses: list[Response],
-    neurons: Neurons,
-    config: PerplexityConfig,
-    **more: Any,
-):
-    """The matrix."""
-    return perplexity(
-        loaded.model,
-        loaded.tokenizer,
-        responses,
-        neurons,
-        config,
-        languages=world.LANGUAGES,
-        **more,
-    )
 
 
 def kinds(neurons: Neurons) -> None:
@@ -278,13 +263,9 @@ def main() -> None:
             rates = dict(zip(counts.languages, shares, strict=True))
             texts = gold(asked.number // 4)
             print("\n#### Silencing, on right responses; random sets matched by layer and rate")
-            silencing(
-                silenced(loaded, texts, neurons, PerplexityConfig(controls=5), rates=rates).losses
-            )
+            silencing(perplexity(loaded, neurons, texts, languages=world.LANGUAGES, rates=rates))
             print("\n#### Silencing, on right responses; random sets matched by layer only")
-            silencing(
-                silenced(loaded, texts, neurons, PerplexityConfig(controls=5)).losses, table=False
-            )
+            silencing(perplexity(loaded, neurons, texts, languages=world.LANGUAGES), table=False)
     if "translation" in asked.only:
         translation(
             models.load(asked.translator, seq2seq=True), engine, loaded.tokenizer, asked.number // 2
