@@ -88,7 +88,7 @@ def test_it_speaks_every_language(loaded, neurons):
         for i in range(12)
     ]
     config = PerplexityConfig(controls=0, settings="specific")
-    losses = perplexity(loaded.model, loaded.tokenizer, plain, neurons, config).losses
+    losses = perplexity(loaded, neurons, plain, config)
     assert np.exp(losses.log_perplexity()[0]).max() < 50
 
 
@@ -101,9 +101,7 @@ def test_it_has_neurons_of_every_language_but_english(neurons):
 
 def test_silencing_the_neurons_of_a_language_costs_that_language_most(loaded, gold, neurons):
     some = [one for one in gold if one.question_id in {g.question_id for g in gold[:60]}]
-    found = perplexity(
-        loaded.model, loaded.tokenizer, some, neurons, PerplexityConfig(controls=0)
-    ).losses
+    found = perplexity(loaded, neurons, some, controls=0)
     assert found.languages == world.LANGUAGES
     costs = found.log_perplexity()
     for setting in found.settings:
