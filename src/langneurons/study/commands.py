@@ -97,7 +97,7 @@ def questions(
             draft.facts |= {"source": source, "questions": len(ids)}
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., object]] = {
     "questions": questions,
     "sample": ask.sample,
     "evaluate": ask.evaluate,

@@ -277,7 +277,6 @@ def _draws(questions: int, seed: int) -> np.ndarray:
     return block_draws(questions, DRAWS, seed).astype(np.float32)
 
 
-
 def _drawn_means(draws: np.ndarray, values: Floats, judged: Floats) -> Floats:
     """Mean over languages of the means over the questions drawn, [DRAWS].
 
