@@ -18,8 +18,9 @@ import torch
 
 from langneurons import nano
 from langneurons.align.reward import reward
+from langneurons.ask.evaluate import evaluate
 from langneurons.ask.local import InProcess
-from langneurons.ask.sample import evaluate, sample
+from langneurons.ask.sample import sample
 from langneurons.config import (
     EvaluateConfig,
     IdentifyConfig,
@@ -71,7 +72,7 @@ def accuracy(engine: InProcess, tokenizer: Any, asked: list[Question]) -> None:
     config = EvaluateConfig(max_new_tokens=LONGEST)
     greedy = evaluate(engine, asked, config, template="chat", tokenizer=tokenizer)
     row("greedy", {a.lang: round(100 * a.accuracy, 1) for a in greedy.accuracies})
-    drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer).responses
+    drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer)
     one, eight = (dict.fromkeys(world.LANGUAGES, 0.0) for _ in range(2))
     found: dict[tuple[str, str], list[bool]] = {}
     for response in drawn:
@@ -182,7 +183,7 @@ def silencing(losses: Losses, *, table: bool = True) -> None:
 def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, number: int) -> None:
     """How well the alignment score tells right from wrong."""
     asked = [q for q in world.questions("nano", number=number) if q.lang in ("en", *WEAK)]
-    drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer).responses
+    drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer)
     found = reward(translator.model, translator.tokenizer, drawn, RewardConfig())
     head("Alignment score: right above wrong, within a question (AUC)")
     row("AUC", {one["lang"]: one["right_above_wrong"] for one in found.facts["languages"]})
@@ -255,7 +256,7 @@ def main() -> None:
         drawn = sample(
             engine, few, sampling(asked.samples), template="chat", tokenizer=loaded.tokenizer
         )
-        responses = [r for r in drawn.responses if r.response.strip()]
+        responses = [r for r in drawn if r.response.strip()]
         counts = record(
             loaded.model, loaded.tokenizer, responses, RecordConfig(), languages=world.LANGUAGES
         ).counts

@@ -10,10 +10,8 @@ import pytest
 
 from langneurons import nano
 from langneurons.align.reward import reward
-from langneurons.ask.local import InProcess
-from langneurons.ask.sample import evaluate
+from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
-    EvaluateConfig,
     IdentifyConfig,
     PerplexityConfig,
     RecordConfig,
@@ -78,13 +76,7 @@ def test_every_measurement_holds_on_it(loaded):
 
 def test_it_reasons_in_english_best_and_in_every_language(loaded):
     asked = world.questions("nano", number=16)
-    found = evaluate(
-        InProcess(loaded.model, loaded.tokenizer),
-        asked,
-        EvaluateConfig(max_new_tokens=200),
-        template="chat",
-        tokenizer=loaded.tokenizer,
-    )
+    found = evaluate(loaded, asked, max_new_tokens=200, template="chat")
     right = {one.lang: one.correct for one in found.accuracies}
     assert right["en"] >= 11
     assert sum(right.values()) >= 50

@@ -1,25 +1,29 @@
-"""Ask: the commands that let a model answer questions: sample, evaluate."""
+"""Commands that let a model answer questions: sample, evaluate."""
 
 import hashlib
 import json as jsonlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.field_info import FieldInfo
 
 from langneurons import artifacts, console, resume
-from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig
-from langneurons.console import Force, Json, print_json
+from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig, cut, identity
+from langneurons.console import Force, Json, Made, Quiet, print_json
 from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.table import Neurons
-from langneurons.texts.accuracy import Change, Evaluation
+from langneurons.texts.accuracy import Change, Evaluation, compare_accuracy
 from langneurons.texts.rows import Responses
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
     from langneurons.ask.engine import Engine
+    from langneurons.model.loading import Loaded
     from langneurons.texts.responses import Question
 
 
@@ -38,8 +42,11 @@ def sample(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Let a model answer questions, n times each in each language, and mark each response right or wrong.
+    quiet: Quiet = False,
+) -> Made[Responses]:
+    """Let a model answer questions, n times each in each language.
+
+    Each response is marked right or wrong where the answer is known.
 
     Parameters
     ----------
@@ -57,26 +64,40 @@ def sample(
     loading
         How the model is loaded.
     """
-    from langneurons.ask.sample import sample as run
+    from langneurons.ask.sample import sampled
 
-    held, prompt, one = _begin(model, questions, config, how, loading, force=force)
-    if not console.there(out, "responses", one.settings, one.inputs, force=force):
-        state = resume.State(out, one.settings, one.inputs)
-        with console.progress("sampling", quiet=json, unit="responses") as step:
-            responses, facts = run(
-                one.engine,
-                held,
-                config,
-                template=prompt,
-                tokenizer=one.tokenizer,
-                state=state,
-                on_step=step,
-            )
-        with artifacts.writing(out, "responses", "sample", one.settings, one.inputs) as draft:
-            Responses(responses).write(draft)
-            draft.facts |= facts | one.facts()
-        state.drop()
-    tell_sampled(out, model, json)
+    task = _task(model, questions, config, how, loading, force=force)
+
+    def make(
+        state: resume.State, on_step: resume.Progress | None
+    ) -> tuple[Responses, dict[str, Any]]:
+        writer = task.writer
+        responses, facts = sampled(
+            writer.engine,
+            task.questions,
+            config,
+            template=task.template,
+            tokenizer=writer.tokenizer,
+            state=state,
+            on_step=on_step,
+        )
+        return Responses(responses), facts | writer.facts()
+
+    made = console.made(
+        Responses,
+        out,
+        "sample",
+        task.settings,
+        task.inputs,
+        make,
+        doing="sampling",
+        unit="responses",
+        cut=cut(config),
+        force=force,
+        quiet=quiet or json,
+    )
+    _tell_sampled(made, model, json)
+    return made
 
 
 def evaluate(
@@ -92,8 +113,11 @@ def evaluate(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Let a model answer each question once, always by the likeliest token, and say how many answers are right.
+    quiet: Quiet = False,
+) -> Made[Evaluation]:
+    """Let a model answer each question once, and say how many answers are right.
+
+    It always writes the likeliest token.
 
     Parameters
     ----------
@@ -117,19 +141,25 @@ def evaluate(
     loading
         How the model is loaded.
     """
+    silent = quiet or json
+    before: Made[Evaluation] | None = None
     if against:
-        artifacts.read(against, "accuracy")
+        source = artifacts.read(against, Evaluation.KIND)
+        before = Made(against, Evaluation.load(source), source.manifest["facts"])
     elif base and how.engine == "transformers" and not how.silence:
         from langneurons.model.loading import base_of
 
-        if before := base_of(model):
-            against = out.with_name(f"{out.name}-base")
-            _evaluate(before, questions, against, config, how, loading, force=force, quiet=json)
-    _evaluate(model, questions, out, config, how, loading, force=force, quiet=json)
-    tell_accuracy(out, against, json)
+        if adapted := base_of(model):
+            beside = out.with_name(f"{out.name}-base")
+            before = _evaluated(
+                adapted, questions, beside, config, how, loading, force=force, quiet=silent
+            )
+    made = _evaluated(model, questions, out, config, how, loading, force=force, quiet=silent)
+    _tell_evaluated(made, before, json)
+    return made
 
 
-def _evaluate(
+def _evaluated(
     model: str,
     questions: str,
     out: Path,
@@ -139,30 +169,43 @@ def _evaluate(
     *,
     force: bool,
     quiet: bool,
-) -> None:
-    from langneurons.ask.sample import evaluate as run
+) -> Made[Evaluation]:
+    from langneurons.ask.evaluate import evaluated
 
-    held, prompt, one = _begin(model, questions, config, how, loading, force=force)
-    if console.there(out, "accuracy", one.settings, one.inputs, force=force):
-        return
-    state = resume.State(out, one.settings, one.inputs)
-    with console.progress(f"evaluating {model}", quiet=quiet, unit="responses") as step:
-        responses, accuracies, facts = run(
-            one.engine,
-            held,
+    task = _task(model, questions, config, how, loading, force=force)
+
+    def make(
+        state: resume.State, on_step: resume.Progress | None
+    ) -> tuple[Evaluation, dict[str, Any]]:
+        writer = task.writer
+        evaluation, facts = evaluated(
+            writer.engine,
+            task.questions,
             config,
-            template=prompt,
-            tokenizer=one.tokenizer,
+            template=task.template,
+            tokenizer=writer.tokenizer,
             state=state,
-            on_step=step,
+            on_step=on_step,
         )
-    with artifacts.writing(out, "accuracy", "evaluate", one.settings, one.inputs) as draft:
-        Evaluation(responses, accuracies).write(draft)
-        draft.facts |= facts | one.facts()
-    state.drop()
+        return evaluation, facts | writer.facts()
+
+    return console.made(
+        Evaluation,
+        out,
+        "evaluate",
+        task.settings,
+        task.inputs,
+        make,
+        doing=f"evaluating {model}",
+        unit="responses",
+        cut=cut(config),
+        force=force,
+        quiet=quiet,
+    )
 
 
-class _Silenced(NamedTuple):
+@dataclass(frozen=True)
+class _Silenced:
     """Which neurons are to be silenced."""
 
     source: artifacts.Artifact
@@ -170,21 +213,49 @@ class _Silenced(NamedTuple):
     kinds: tuple[str, ...]
 
 
-class _Engine(NamedTuple):
-    """What writes the responses, and everything that determines them."""
+@dataclass(frozen=True)
+class _Writer:
+    """What writes the responses.
+
+    Attributes:
+        engine: the engine.
+        tokenizer: the model's, where it is at hand.
+        settings: those of its settings that determine the responses.
+        inputs: digests of what it is made of, by name.
+        model: what to say of the model.
+    """
 
     engine: "Engine"
-    tokenizer: Any
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-    named: dict[str, Any]
+    tokenizer: "PreTrainedTokenizerBase | None"
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    model: Mapping[str, Any]
 
     def facts(self) -> dict[str, Any]:
-        """What to remember of the engine once it has run."""
-        return {"model": self.named} | getattr(self.engine, "facts", {})
+        """What to say of it once it has run."""
+        return {"model": self.model} | getattr(self.engine, "facts", {})
 
 
-def _begin(
+@dataclass(frozen=True)
+class _Task:
+    """Who is asked what, and all that determines the responses.
+
+    Attributes:
+        questions: what is asked.
+        template: makes a prompt of a question; None: as suits the model.
+        writer: what answers.
+        settings: the settings that determine the responses.
+        inputs: digests of what they depend on, by name.
+    """
+
+    questions: "list[Question]"
+    template: str | None
+    writer: _Writer
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
+def _task(
     model: str,
     questions: str,
     config: SampleConfig | EvaluateConfig,
@@ -192,70 +263,87 @@ def _begin(
     loading: ModelConfig,
     *,
     force: bool,
-) -> "tuple[list[Question], str | None, _Engine]":
-    """Questions, template and engine; mistakes that can be seen without the model come first."""
+) -> _Task:
+    """Who is asked what; mistakes that can be seen without the model come first."""
     from langneurons.texts.prompts import load_template
     from langneurons.texts.questions import load_questions
 
     template = load_template(how.template).text if how.template else None
     silenced = _silenced(how)
-    held = load_questions(questions, console.codes(how.asked))
-    rows = jsonlib.dumps([question.to_row() for question in held])
-    inputs = {"questions": hashlib.sha256(rows.encode()).hexdigest()}
-    settings = {
-        **asdict(config),
-        "stop": list(config.stop),
-        "template": template,
-        "engine": how.engine,
-    }
-    del settings["save_every"], settings["concurrency"]
+    asked = load_questions(questions, console.codes(how.asked))
     if how.engine == "transformers":
-        one = _in_process(model, loading, silenced, force=force)
+        writer = _in_process(model, loading, silenced, force=force)
     elif silenced:
         raise InputError("a server cannot silence neurons; leave --engine at transformers")
     else:
-        one = _server(model, how, loading)
-    return (
-        held,
-        template,
-        one._replace(settings=settings | one.settings, inputs=inputs | one.inputs),
+        writer = _by_server(model, how, loading)
+    settings = {
+        **identity(config),
+        "stop": list(config.stop),
+        "template": template,
+        "engine": how.engine,
+        **writer.settings,
+    }
+    return _Task(
+        questions=asked,
+        template=template,
+        writer=writer,
+        settings=settings,
+        inputs={"questions": _digest(asked), **writer.inputs},
     )
 
 
-def _server(model: str, how: Asking, loading: ModelConfig) -> _Engine:
+def _digest(questions: "Sequence[Question]") -> str:
+    rows = jsonlib.dumps([question.to_row() for question in questions])
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _by_server(model: str, how: Asking, loading: ModelConfig) -> _Writer:
+    """A model that a server runs; of it only the tokenizer is loaded, and only for its template."""
     from langneurons.ask.server import Server
-    from langneurons.model import loading as models
 
     server = Server(how.engine, model)
-    tokenizer = (
-        models.load_tokenizer(model, revision=loading.revision) if how.template == "chat" else None
+    tokenizer = None
+    if how.template == "chat":
+        from langneurons.model.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(model, revision=loading.revision)
+    return _Writer(
+        engine=server,
+        tokenizer=tokenizer,
+        settings={"model": model},
+        inputs={},
+        model={"id": model},
     )
-    return _Engine(server, tokenizer, {"model": model}, {}, {"id": model})
 
 
 def _in_process(
     model: str, loading: ModelConfig, silenced: _Silenced | None, *, force: bool
-) -> _Engine:
+) -> _Writer:
+    """A model in this process, with neurons silenced or not."""
     from langneurons.ask.local import InProcess
-    from langneurons.model import loading as models
+    from langneurons.model.loading import load, tokenizer_digest
 
-    loaded = models.load(model, **asdict(loading))
+    loaded = load(model, **asdict(loading))
     settings: dict[str, Any] = {"dtype": str(loaded.model.dtype)}
-    inputs = {"model": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
-    named: dict[str, Any] = {
+    inputs = {"model": loaded.fingerprint, "tokenizer": tokenizer_digest(loaded.tokenizer)}
+    described: dict[str, Any] = {
         "id": loaded.id,
         "revision": loaded.revision,
         "fingerprint": loaded.fingerprint,
+        "device": str(loaded.model.get_input_embeddings().weight.device),
     }
-    named["device"] = str(loaded.model.get_input_embeddings().weight.device)
     masks = None
     if silenced:
-        masks, said = _masks(loaded, silenced, force=force)
+        masks, described["silenced"] = _masks(loaded, silenced, force=force)
         settings |= {"silence": list(silenced.languages), "kinds": list(silenced.kinds)}
         inputs["neurons"] = silenced.source.digest
-        named["silenced"] = said
-    return _Engine(
-        InProcess(loaded.model, loaded.tokenizer, masks), loaded.tokenizer, settings, inputs, named
+    return _Writer(
+        engine=InProcess(loaded.model, loaded.tokenizer, masks),
+        tokenizer=loaded.tokenizer,
+        settings=settings,
+        inputs=inputs,
+        model=described,
     )
 
 
@@ -264,18 +352,20 @@ def _silenced(how: Asking) -> _Silenced | None:
     if how.silence is None:
         if codes:
             raise InputError(
-                "--languages says whose neurons --silence switches off, and there is no --silence; --asked chooses "
-                "the languages of the questions"
+                "--languages says whose neurons --silence switches off, and there is no --silence; "
+                "--asked chooses the languages of the questions"
             )
         return None
-    source = artifacts.read(how.silence, "neurons")
+    source = artifacts.read(how.silence, Neurons.KIND)
     if not codes:
         raise InputError(f"--silence {how.silence}: say whose neurons, with --languages")
     return _Silenced(source, codes, tuple(kind.strip() for kind in how.kinds.split(",")))
 
 
-def _masks(loaded: Any, silenced: _Silenced, *, force: bool) -> tuple[Any, dict[str, Any]]:
-    """What `sites.silence` takes, and what to say of it.
+def _masks(
+    loaded: "Loaded", silenced: _Silenced, *, force: bool
+) -> "tuple[list[Tensor | None], dict[str, Any]]":
+    """What silences the neurons, and what to say of them.
 
     Raises:
         MismatchError: when the neurons are of another model.
@@ -287,105 +377,114 @@ def _masks(loaded: Any, silenced: _Silenced, *, force: bool) -> tuple[Any, dict[
     neurons = Neurons.load(silenced.source)
     shapes = [site.shape for site in find_sites(loaded.model)]
     require_fit(neurons, shapes)
-    found = silenced.source.manifest["facts"].get("model")
-    if found not in (None, loaded.fingerprint) and not force:
+    weights = silenced.source.manifest["facts"].get("model")
+    if weights not in (None, loaded.fingerprint) and not force:
         raise MismatchError(
-            f"the neurons were found on weights {found[:12]}, this model has {loaded.fingerprint[:12]}; --force "
-            "silences them all the same and notes it"
+            f"the neurons were found on weights {weights[:12]}, this model has "
+            f"{loaded.fingerprint[:12]}; --force silences them all the same and notes it"
         )
     chosen = select(neurons, shapes, silenced.kinds, silenced.languages)
     if not len(chosen):
         what = f"{', '.join(silenced.kinds)} neuron of {', '.join(silenced.languages)}"
         raise InputError(f"{silenced.source.folder} has no {what}, so there is nothing to silence")
-    return to_masks([chosen], shapes), {"neurons": len(chosen), "found on": found}
+    return to_masks([chosen], shapes), {"neurons": len(chosen), "found on": weights}
 
 
-def tell_sampled(out: Path, model: str, json: bool) -> None:
+def _tell_sampled(made: Made[Responses], model: str, json: bool) -> None:
     """Print what a model answered."""
-    facts = artifacts.read(out, "responses").manifest["facts"]
     if json:
-        print_json({"out": str(out), **facts})
+        print_json({"out": str(made.folder), **made.facts})
         return
-    _tell_languages(facts["languages"])
-    _tell_model(facts)
-    print(f"wrote {out}; next: langneurons record {model} {out} --out {out.parent / 'counts'}")
+    print(_languages(made.facts["languages"]))
+    _tell_model(made.facts)
+    counts = made.folder.parent / "counts"
+    print(f"wrote {made.folder}; next: langneurons record {model} {made.folder} --out {counts}")
 
 
-def tell_accuracy(out: Path, against: Path | None, json: bool) -> None:
+def _tell_evaluated(made: Made[Evaluation], before: Made[Evaluation] | None, json: bool) -> None:
     """Print how many answers are right, and what changed against another evaluation."""
-    from langneurons.texts.accuracy import compare_accuracy
-    from langneurons.texts.rows import read_responses
-
-    source = artifacts.read(out, "accuracy")
-    evaluation, facts = Evaluation.load(source), source.manifest["facts"]
-    rows = [row._asdict() for row in evaluation.accuracies]
-    changes = []
-    if against:
-        changes = compare_accuracy(read_responses(against), evaluation.responses)
+    accuracies = made.value.accuracies
+    changes: list[Change] = []
+    if before:
+        changes = compare_accuracy(before.value.responses, made.value.responses)
     if json:
-        compared = (
-            {"against": str(against), "changes": [change._asdict() for change in changes]}
-            if against
-            else {}
-        )
-        print_json({"out": str(out), "accuracy": rows, **compared, **facts})
+        told: dict[str, Any] = {"out": str(made.folder)}
+        told["accuracy"] = [row._asdict() for row in accuracies]
+        if before:
+            told["against"] = str(before.folder)
+            told["changes"] = [change._asdict() for change in changes]
+        print_json(told | dict(made.facts))
         return
-    print(f"{'language':<10}{'questions':>10}{'right':>10}{'accuracy':>10}   95% interval")
-    for row in rows:
-        shares = f"{row['accuracy']:>10.1%}   {row['low']:.1%} to {row['high']:.1%}"
-        print(f"{row['lang']:<10}{row['n']:>10,}{row['correct']:>10,}{shares}")
-    if against:
-        _tell_changes(
-            changes, against, artifacts.read(against, "accuracy").manifest["facts"], facts
+    rows = [
+        (
+            row.lang,
+            row.n,
+            row.correct,
+            f"{row.accuracy:.1%}",
+            f"{row.low:.1%} to {row.high:.1%}",
         )
-    _tell_languages(facts["languages"])
-    _tell_model(facts)
-    print(f"wrote {out}")
+        for row in accuracies
+    ]
+    print(console.columns(("language", "questions", "right", "accuracy", "95% interval"), rows))
+    if before:
+        print(f"-- against {before.folder}, on the questions both answered")
+        print(_changes(changes, before.facts, made.facts))
+    print(_languages(made.facts["languages"]))
+    _tell_model(made.facts)
+    print(f"wrote {made.folder}")
 
 
-def _tell_changes(
-    changes: "Sequence[Change]", against: Path, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> None:
-    print(f"-- against {against}, on the questions both answered")
-    print(
-        f"{'language':<10}{'before':>8}{'after':>8}{'change':>8}   {'95% interval':<18}"
-        f"{'lost':>6}{'gained':>8}{'p':>10}   in another language"
+def _changes(changes: Sequence[Change], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The table of what changed between two evaluations with these facts."""
+    heads = (
+        "language",
+        "before",
+        "after",
+        "change",
+        "95% interval",
+        "lost",
+        "gained",
+        "p",
+        "in another language",
     )
-    strays = [_strays(of["languages"]) for of in (before, after)]
-    for row in changes:
-        shares = f"{row.before:>8.1%}{row.after:>8.1%}{row.change:>+8.1%}"
-        interval = f"{row.low:+.1%} to {row.high:+.1%}"
-        elsewhere = " to ".join(share[row.lang] for share in strays if row.lang in share)
-        print(
-            f"{row.lang:<10}{shares}   {interval:<18}{row.lost:>6,}{row.gained:>8,}{row.p:>10.2g}   {elsewhere}"
+    strays = [_strays(facts["languages"]) for facts in (before, after)]
+    rows = [
+        (
+            row.lang,
+            f"{row.before:.1%}",
+            f"{row.after:.1%}",
+            f"{row.change:+.1%}",
+            f"{row.low:+.1%} to {row.high:+.1%}",
+            row.lost,
+            row.gained,
+            f"{row.p:.2g}",
+            " to ".join(shares[row.lang] for shares in strays if row.lang in shares),
         )
+        for row in changes
+    ]
+    return console.columns(heads, rows)
 
 
 def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Share of responses in another language, per language; in a wrong script, where that is all that is known."""
-    names = {
-        row["lang"]: "wrong_script" if row["other_language"] is None else "other_language"
-        for row in rows
-    }
-    return {row["lang"]: f"{row[names[row['lang']]] / row['responses']:.1%}" for row in rows}
+    """Share of responses in another language, per language.
 
-
-def _tell_languages(rows: Sequence[Mapping[str, Any]]) -> None:
-    names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
-    print(
-        f"{'language':<10}"
-        + "".join(f"{name.replace('_', ' '):>{max(10, len(name) + 2)}}" for name in names)
-    )
+    Of those in a wrong script, where that is all that is known.
+    """
+    shares = {}
     for row in rows:
-        cells = ("-" if row[name] is None else f"{row[name]:,}" for name in names)
-        print(
-            f"{row['lang']:<10}"
-            + "".join(
-                f"{cell:>{max(10, len(name) + 2)}}" for cell, name in zip(cells, names, strict=True)
-            )
-        )
+        known = row["other_language"] is not None
+        strays = row["other_language"] if known else row["wrong_script"]
+        shares[row["lang"]] = f"{strays / row['responses']:.1%}"
+    return shares
+
+
+def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of what to know of the responses, per language; see `sample.describe`."""
+    names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
+    heads = ["language", *(name.replace("_", " ") for name in names)]
+    return console.columns(heads, [[row["lang"], *(row[name] for name in names)] for row in rows])
 
 
 def _tell_model(facts: Mapping[str, Any]) -> None:
-    if said := facts["model"].get("silenced"):
-        print(f"silenced: {said['neurons']:,} neurons")
+    if silenced := facts["model"].get("silenced"):
+        print(f"silenced: {silenced['neurons']:,} neurons")

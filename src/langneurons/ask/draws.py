@@ -1,4 +1,4 @@
-"""Draws: the next token of each row, by random numbers that follow from the row's seed and nothing else.
+"""Draws: the next token of each row, by random numbers that follow from the row's seed alone.
 
 Letters: B row of a batch, T token, V vocabulary.
 """
@@ -36,10 +36,11 @@ def draw(logits: Tensor, bases: Tensor | None, config: SampleConfig) -> Tensor:
 
 
 def gumbel(bases: Tensor, tokens: Tensor) -> Tensor:
-    """Gumbel noise, float32 [B, N]: the largest sum of it and log-probabilities falls on each token by its probability.
+    """Gumbel noise, float32 [B, N].
 
-    The numbers follow from the base and the token alone, by a 32-bit integer hash (multiply and
-    xor-shift, twice), so they are the same on every device and in every batch.
+    The largest sum of it and log-probabilities falls on each token by its probability. The numbers
+    follow from the base and the token alone, by a 32-bit integer hash (multiply and xor-shift,
+    twice), so they are the same on every device and in every batch.
 
     Args:
         bases: 32 random bits for each row, int64 [B].

@@ -1,11 +1,15 @@
-"""Completions: one text asked of a model and what came back: what all engines take and give."""
+"""Engine: what every engine that writes completions is asked, and what it gives."""
 
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from langneurons.config import SampleConfig
+
+Finish = Literal["stop", "length", "none"]
+"""How a text ended: `stop` where the model ended it or came to a stop string, `length` where it was
+cut, `none` where the prompt left no room for an answer."""
 
 
 class Request(NamedTuple):
@@ -26,17 +30,17 @@ class Completion(NamedTuple):
     Attributes:
         place: position of its request among those asked.
         text: the text, without the prompt, the end token or the stop string.
-        finish: `stop` where the model ended or came to a stop string, `length` where it was cut,
-            `none` where the prompt left no room for an answer.
+        finish: how it ended.
     """
 
     place: int
     text: str
-    finish: Literal["stop", "length", "none"]
+    finish: Finish
 
 
+@runtime_checkable
 class Engine(Protocol):
-    """What writes completions."""
+    """What writes completions: `local.InProcess`, `server.Server`."""
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
@@ -48,12 +52,12 @@ class Engine(Protocol):
 
 
 def seed_of(seed: int, question_id: str, lang: str, sample: int) -> int:
-    """The seed of one response, from the seed of the run and what the response is: nothing else matters to it."""
+    """The seed of one response, from that of the run and what the response is: nothing else."""
     name = json.dumps([seed, question_id, lang, sample])
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
 
 
-def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+def until_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """The text before the first stop string in it, and whether there is one."""
-    found = [at for word in stop if (at := text.find(word)) >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+    places = [text.find(word) for word in stop if word in text]
+    return (text[: min(places)], True) if places else (text, False)

@@ -1,4 +1,4 @@
-"""Generate: completions by a model in this process, many at once, each the same whatever runs beside it.
+"""Local: completions by a model in this process, each the same whatever runs beside it.
 
 Prompts are sorted by length and padded on the left; one that has several completions is read once,
 and its keys and values are repeated. Rows that have ended leave the batch. A row's random numbers
@@ -11,7 +11,7 @@ Letters: B row of a batch, T token, V vocabulary.
 
 import inspect
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,19 +19,21 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from langneurons.ask.draws import bases_of, draw
-from langneurons.ask.engine import Completion, Request, cut
+from langneurons.ask.engine import Completion, Request, until_stop
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
 from langneurons.model import tokens
-from langneurons.model.forward import context
+from langneurons.model.forward import cache_name, context
 from langneurons.model.hooks import silence
 from langneurons.model.sites import find_sites
-from langneurons.resume import out_of_memory
+from langneurons.resume import free_memory, out_of_memory
 from langneurons.texts.responses import Response
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOOK = 8
 """Tokens between two looks at which rows have ended; in between the device is not waited for."""
-
 
 ROOM = 64
 """Tokens that keys and values are given room for at a time."""
@@ -42,64 +44,67 @@ class Row(NamedTuple):
 
     Attributes:
         place: position of its request.
+        seed: of its random numbers.
         prompt: number of its prompt.
         room: how many tokens it may have.
     """
 
     place: int
+    seed: int
     prompt: int
     room: int
 
 
 class InProcess:
-    """The engine that runs a model in this process; see `completions.Engine`."""
+    """The engine that runs a model in this process; see `engine.Engine`."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, masks: Sequence[Tensor | None] | None = None
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        masks: Sequence[Tensor | None] | None = None,
     ) -> None:
         """Use this model.
 
         Args:
             model: a causal language model in eval mode.
             tokenizer: its fast tokenizer.
-            masks: neurons that are silenced meanwhile, see `sites.silence`.
+            masks: neurons that are silenced meanwhile, as `silence` takes them.
         """
         self.model, self.tokenizer, self.masks = model, tokenizer, masks
         self.context = context(model)
         self.sites = find_sites(model) if masks is not None else ()
-        takes = inspect.signature(
-            getattr(model, "get_base_model", lambda: model)().forward
-        ).parameters
+        embeddings: Any = model.get_input_embeddings()
+        self.device: torch.device = embeddings.weight.device
+        # PEFT's own forward names nothing
+        inner = getattr(model, "get_base_model", lambda: model)()
+        takes = inspect.signature(inner.forward).parameters
         self.takes_positions = "position_ids" in takes
-        self.cache_name = (
-            "cache" if "cache" in takes else "past_key_values"
-        )  # before transformers 5.24
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        self.cache_name = cache_name(model)
         self.ends = _end_ids(model, tokenizer)
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
     ) -> Iterator[Completion]:
-        """Completions, batch by batch; see `completions.Engine`. A prompt without room gets an empty one.
+        """Completions, batch by batch; see `engine.Engine`.
 
-        Where memory does not suffice for a batch, it and all later ones have half as many rows.
+        A prompt without room gets an empty one. Where memory does not suffice for a batch, it and
+        all later ones have half as many rows.
 
         Raises:
             RecordError: when memory does not suffice for a single row.
         """
-        places = {
-            prompt: i
-            for i, prompt in enumerate(dict.fromkeys(request.prompt for request in requests))
-        }
-        prompts = self._ids(list(places))
+        numbers: dict[str, int] = {}
+        for request in requests:
+            numbers.setdefault(request.prompt, len(numbers))
+        prompts = self._ids(list(numbers))
         rows = []
         for place, request in enumerate(requests):
-            prompt = places[request.prompt]
-            room = config.max_new_tokens
-            if self.context is not None:
-                room = min(room, self.context - len(prompts[prompt]))
+            prompt = numbers[request.prompt]
+            room = self._room(prompts[prompt], config)
             if room > 0:
-                rows.append(Row(place, prompt, room))
+                rows.append(Row(place=place, seed=request.seed, prompt=prompt, room=room))
             elif place not in done:
                 yield Completion(place, "", "none")
         rows.sort(key=lambda row: (len(prompts[row.prompt]), row.prompt, row.place))
@@ -107,31 +112,35 @@ class InProcess:
         while start < len(rows):
             batch = rows[start : start + fit]
             if not all(row.place in done for row in batch):
-                found = self._run_if_it_fits(requests, prompts, batch, config)
-                if found is None:
+                completions = self._run_if_it_fits(prompts, batch, config)
+                if completions is None:
                     fit = len(batch) // 2  # later prompts are longer: more will not fit again
                     continue
-                yield from found
+                yield from completions
             start += len(batch)
 
+    def _room(self, prompt: list[int], config: SampleConfig) -> int:
+        """How many tokens may follow a prompt; 0 or less where it fills the context."""
+        if self.context is None:
+            return config.max_new_tokens
+        return min(config.max_new_tokens, self.context - len(prompt))
+
     def _ids(self, prompts: list[str]) -> list[list[int]]:
-        """Ids of each prompt as `record` reads it, without an end token that the tokenizer puts after a text."""
-        out = []
-        for row in tokens.tokenise(
-            self.tokenizer, [Response("prompt", "en", prompt, "") for prompt in prompts]
-        ):
+        """Ids of each prompt as `record` reads it.
+
+        An end token that the tokenizer puts after a text is left out.
+        """
+        texts = [Response("prompt", "en", prompt, "") for prompt in prompts]
+        read = []
+        for row in tokens.tokenise(self.tokenizer, texts):
             ids = row.ids.tolist()
             while len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
                 ids.pop()
-            out.append(ids or [next(iter(self.ends), 0)])
-        return out
+            read.append(ids or [next(iter(self.ends), 0)])
+        return read
 
     def _run_if_it_fits(
-        self,
-        requests: Sequence[Request],
-        prompts: list[list[int]],
-        batch: list[Row],
-        config: SampleConfig,
+        self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
     ) -> list[Completion] | None:
         """Run one batch; None where memory does not suffice.
 
@@ -140,67 +149,54 @@ class InProcess:
         """
         try:
             with torch.inference_mode(), silence(self.sites, self.masks or ()):
-                return self._run(requests, prompts, batch, config)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+                return self._run(prompts, batch, config)
+        except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             if len(batch) == 1:
                 length = len(prompts[batch[0].prompt])
                 raise RecordError(
-                    f"a single response to a prompt of {length:,} tokens does not fit into memory; use a smaller "
-                    "--dtype or --max-new-tokens, a larger device or --device-map auto"
+                    f"a single response to a prompt of {length:,} tokens does not fit into memory; "
+                    "use a smaller --dtype or --max-new-tokens, a larger device or --device-map "
+                    "auto"
                 ) from None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()  # here, where the error no longer holds what did not fit
         return None
 
     def _run(
-        self,
-        requests: Sequence[Request],
-        prompts: list[list[int]],
-        batch: list[Row],
-        config: SampleConfig,
+        self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
     ) -> list[Completion]:
         """Write the completions of one batch."""
-        device = self.model.get_input_embeddings().weight.device
-        held = list(dict.fromkeys(row.prompt for row in batch))
-        text = self._read([prompts[i] for i in held], device)
-        text.keep(torch.tensor([held.index(row.prompt) for row in batch], device=device))
-        room = torch.tensor([row.room for row in batch], device=device)
-        ends = torch.tensor(self.ends, device=device, dtype=torch.long)
-        longest = max(row.room for row in batch)
-        bases = None
-        if config.temperature:
-            table = np.stack([bases_of(requests[row.place].seed, longest) for row in batch])
-            bases = torch.from_numpy(table).to(device)
-        written = torch.zeros((len(batch), longest), dtype=torch.long, device=device)
-        length = torch.zeros(
-            len(batch), dtype=torch.long, device=device
-        )  # tokens before the end token
-        alive = torch.arange(len(batch), device=device)
-        ended = torch.zeros(len(batch), dtype=torch.bool, device=device)
-        for step in range(longest):
-            token = draw(text.logits, None if bases is None else bases[alive, step], config)
-            written[alive, step] = token
-            ended |= torch.isin(token, ends)
-            length[alive] += ~ended
-            ended |= room[alive] <= step + 1
-            if step + 1 == longest:
+        text = self._read_each_once([row.prompt for row in batch], prompts)
+        written = _Written(batch, self.ends, config, self.device)
+        for step in range(written.longest):
+            token = draw(text.logits, written.bases_at(step), config)
+            written.add(step, token)
+            if step + 1 == written.longest:
                 break
             if step % LOOK == LOOK - 1:
-                gone = ended.cpu()
+                ended = written.ended.cpu()
                 if config.stop:
-                    gone |= self._stopped(written[alive, : step + 1], config.stop)
-                if gone.all():
+                    ended = ended | self._stopped(written.so_far(step), config.stop)
+                if ended.all():
                     break
-                if 4 * int(gone.sum()) >= len(gone):
-                    stay = (~gone).nonzero()[:, 0].to(device)
-                    alive, ended, token = alive[stay], ended[stay], token[stay]
+                if 4 * int(ended.sum()) >= len(ended):
+                    stay = (~ended).nonzero()[:, 0].to(self.device)
+                    token = token[stay]
+                    written.keep(stay)
                     text.keep(stay)
             self._go_on(text, token)
-        return self._completions(batch, prompts, written.cpu(), length.cpu(), config.stop)
+        return self._completions(batch, prompts, written, config.stop)
 
-    def _read(self, prompts: list[list[int]], device: torch.device) -> "_Text":
+    def _read_each_once(self, numbers: list[int], prompts: list[list[int]]) -> "_Text":
+        """The prompts of these numbers, one in each row; what comes twice is read once."""
+        distinct = list(dict.fromkeys(numbers))
+        text = self._read([prompts[number] for number in distinct])
+        rows = [distinct.index(number) for number in numbers]
+        text.keep(torch.tensor(rows, device=self.device))
+        return text
+
+    def _read(self, prompts: list[list[int]]) -> "_Text":
         """Prompts, read: padded on the left to one length."""
         width = max(map(len, prompts))
         ids = np.zeros((len(prompts), width), dtype=np.int64)
@@ -208,7 +204,7 @@ class InProcess:
         for i, prompt in enumerate(prompts):
             ids[i, width - len(prompt) :] = prompt
             mask[i, width - len(prompt) :] = 1
-        text = _Text(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        text = _Text(torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device))
         text.cache = _with_room(DynamicCache(config=self.model.config.get_text_config()))
         self._forward(text, text.ids)
         return text
@@ -223,64 +219,63 @@ class InProcess:
             self._forward(text, token[:, None])
 
     def _forward(self, text: "_Text", ids: Tensor) -> None:
+        """Run the model on the last ids [B, T] of each row, for the logits of what follows."""
         more: dict[str, Any] = {
             "use_cache": text.cache is not None,
             self.cache_name: text.cache,
             **self.last_only,
         }
-        if (
-            self.takes_positions
-        ):  # of a row that waits to be taken out, perhaps beyond the context: any will do
-            positions = (text.mask.cumsum(dim=1) - 1).clamp(0, self.context and self.context - 1)
+        if self.takes_positions:
+            # of a row that waits to be taken out, perhaps beyond the context: any will do
+            last = self.context - 1 if self.context else None
+            positions = (text.mask.cumsum(dim=1) - 1).clamp(0, last)
             more["position_ids"] = positions[:, -ids.shape[1] :]
         text.logits = self.model(input_ids=ids, attention_mask=text.mask, **more).logits[:, -1]
 
     def _stopped(self, written: Tensor, stop: Sequence[str]) -> Tensor:
         """Which rows hold a stop string, bool [B]."""
-        texts = self.tokenizer.batch_decode(
-            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return torch.tensor([cut(text, stop)[1] for text in texts])
+        return torch.tensor([until_stop(text, stop)[1] for text in self._texts(written)])
 
     def _completions(
         self,
         batch: list[Row],
         prompts: list[list[int]],
-        written: Tensor,
-        length: Tensor,
+        written: "_Written",
         stop: Sequence[str],
     ) -> list[Completion]:
         """What was written, as text: what the prompt and it are together, without the prompt.
 
         Decoded alone, a word at its beginning would lose the space before it with some tokenizers.
         """
-        out = []
-        for row, ids, end in zip(batch, written.tolist(), length.tolist(), strict=True):
-            before, whole = (
-                self.tokenizer.decode(
-                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-                )
-                for ids in (prompts[row.prompt], prompts[row.prompt] + ids[:end])
-            )
-            text, stopped = cut(whole.removeprefix(before), stop)
-            out.append(
-                Completion(row.place, text, "stop" if stopped or end < row.room else "length")
-            )
-        return out
+        completions = []
+        lengths = written.length.tolist()
+        for row, ids, length in zip(batch, written.tokens.tolist(), lengths, strict=True):
+            prompt = prompts[row.prompt]
+            before, whole = self._texts([prompt, prompt + ids[:length]])
+            text, stopped = until_stop(whole.removeprefix(before), stop)
+            ended = stopped or length < row.room
+            completions.append(Completion(row.place, text, "stop" if ended else "length"))
+        return completions
+
+    def _texts(self, ids: list[list[int]] | Tensor) -> list[str]:
+        return self.tokenizer.batch_decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
 
 
 class _Text:
-    """Rows being written: their keys and values so far, or their ids where those cannot be kept; logits to go on from.
+    """Rows being written, as the model sees them, and the logits to go on from.
 
     Attributes:
         ids: [B, T], with padding.
         mask: 1 where not padding, [B, T].
-        cache: keys and values; None where the model has states that cannot be repeated.
+        cache: keys and values so far; None where the model has states that cannot be repeated, and
+            reads all ids at each step.
         logits: of the next token, [B, V].
     """
 
     logits: Tensor
-    cache: Any
+    cache: DynamicCache | None
 
     def __init__(self, ids: Tensor, mask: Tensor) -> None:
         self.ids, self.mask = ids, mask
@@ -294,10 +289,61 @@ class _Text:
             self.cache.batch_select_indices(rows)
 
 
-class Roomy(DynamicLayer):
-    """Keys and values [B, heads, T, d] as the front of larger tensors: a token is added without copying the rest."""
+class _Written:
+    """What the rows of a batch have written so far, those that left it too.
 
-    held: tuple[Tensor, ...] = ()
+    Attributes:
+        longest: tokens of the row that may have most.
+        tokens: [B, longest].
+        length: tokens of each row before its end token, [B].
+        alive: which rows are still written, ascending, [A].
+        ended: which of these have come to their end, bool [A].
+    """
+
+    def __init__(
+        self, batch: list[Row], ends: list[int], config: SampleConfig, device: torch.device
+    ) -> None:
+        """Nothing yet."""
+        self.longest = max(row.room for row in batch)
+        self.tokens = torch.zeros((len(batch), self.longest), dtype=torch.long, device=device)
+        self.length = torch.zeros(len(batch), dtype=torch.long, device=device)
+        self.alive = torch.arange(len(batch), device=device)
+        self.ended = torch.zeros(len(batch), dtype=torch.bool, device=device)
+        self._room = torch.tensor([row.room for row in batch], device=device)
+        self._ends = torch.tensor(ends, device=device, dtype=torch.long)
+        self._bases: Tensor | None = None
+        if config.temperature:
+            table = np.stack([bases_of(row.seed, self.longest) for row in batch])
+            self._bases = torch.from_numpy(table).to(device)
+
+    def bases_at(self, step: int) -> Tensor | None:
+        """Random bits for this token of the rows that are still written, [A]; None to draw none."""
+        return None if self._bases is None else self._bases[self.alive, step]
+
+    def add(self, step: int, token: Tensor) -> None:
+        """Add this token [A] to the rows that are still written."""
+        self.tokens[self.alive, step] = token
+        self.ended |= torch.isin(token, self._ends)
+        self.length[self.alive] += ~self.ended
+        self.ended |= self._room[self.alive] <= step + 1
+
+    def so_far(self, step: int) -> Tensor:
+        """Tokens of the rows that are still written, this one included, [A, step + 1]."""
+        return self.tokens[self.alive, : step + 1]
+
+    def keep(self, stay: Tensor) -> None:
+        """Of the rows that are still written go on with those at these places."""
+        self.alive, self.ended = self.alive[stay], self.ended[stay]
+
+
+class Roomy(DynamicLayer):
+    """Keys and values [B, heads, T, d] at the front of larger tensors, where tokens are added.
+
+    So what is there is not copied at each token. It rides on what a layer of transformers' cache is
+    today; a test says so when that changes.
+    """
+
+    _whole: tuple[Tensor, ...] = ()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
@@ -305,15 +351,15 @@ class Roomy(DynamicLayer):
         """Add keys and values of some tokens; returns all there are now."""
         new, before = (key_states, value_states), self.get_seq_length()
         after = before + key_states.shape[-2]
-        if not self.held or after > self.held[0].shape[-2]:
-            self.held = tuple(
+        if not self._whole or after > self._whole[0].shape[-2]:
+            self._whole = tuple(
                 part.new_empty(*part.shape[:-2], after + ROOM, part.shape[-1]) for part in new
             )
-            for held, part in zip(self.held, (self.keys, self.values), strict=True):
+            for whole, part in zip(self._whole, (self.keys, self.values), strict=True):
                 if part is not None:
-                    held[..., :before, :] = part
-        for held, part in zip(self.held, new, strict=True):
-            held[..., before:after, :] = part
+                    whole[..., :before, :] = part
+        for whole, part in zip(self._whole, new, strict=True):
+            whole[..., before:after, :] = part
         self.is_initialized = True
         return self._front(after)
 
@@ -321,11 +367,11 @@ class Roomy(DynamicLayer):
         """Keep these rows."""
         length = self.get_seq_length()
         if length:
-            self.held = tuple(held[indices] for held in self.held)
+            self._whole = tuple(whole[indices] for whole in self._whole)
             self._front(length)
 
     def _front(self, length: int) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = (held[..., :length, :] for held in self.held)
+        self.keys, self.values = (whole[..., :length, :] for whole in self._whole)
         return self.keys, self.values
 
 
@@ -341,8 +387,8 @@ def _with_room(cache: DynamicCache) -> DynamicCache | None:
     return cache
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+def _end_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Tokens that end a text, as the model's generation config and its tokenizer say."""
     said = model.generation_config.eos_token_id
-    found = {tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
-    return sorted(token for token in found if token is not None)
+    ends = {tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
+    return sorted(token for token in ends if token is not None)

@@ -2,16 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from langneurons.ask.engine import Completion, Engine, Request, seed_of
-from langneurons.config import EvaluateConfig, SampleConfig
-from langneurons.errors import InputError
-from langneurons.resume import State
-from langneurons.texts.accuracy import Accuracy, accuracies
+from langneurons.config import SampleConfig, of
+from langneurons.resume import Progress, Saved
 from langneurons.texts.answers import is_correct
 from langneurons.texts.flaws import flaws
 from langneurons.texts.language_id import Identifier, learn
@@ -21,8 +19,7 @@ from langneurons.texts.responses import Question, Response
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Progress = Callable[[int, int], None]
-"""Called with (responses there are, responses asked for)."""
+    from langneurons.model.loading import Loaded
 
 
 class Sampled(NamedTuple):
@@ -40,54 +37,77 @@ class Sampled(NamedTuple):
 
 
 def sample(
-    engine: Engine,
+    model: "Loaded | Engine",
+    questions: Sequence[Question],
+    config: SampleConfig | None = None,
+    *,
+    template: str | None = None,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
+    state: Saved | None = None,
+    on_step: Progress | None = None,
+    **settings: Any,
+) -> list[Response]:
+    """Responses of a model to questions, n to each, in order, marked right or wrong.
+
+    Args:
+        model: a loaded model, which answers in this process, or whatever else writes completions,
+            such as `server.Server`.
+        questions: what to ask.
+        config: settings.
+        template: makes a prompt of a question, see `load_template`; default `chat` where the
+            tokenizer has a chat template, else `mathoctopus`.
+        tokenizer: the model's, for an engine of which it is at hand; a loaded model brings its own.
+        state: where to keep what is done, every `save_every` seconds and when something stops it.
+        on_step: told how many responses there are, and how many are asked for.
+        settings: settings by name instead of `config`, as in `sample(model, questions, n=4)`.
+
+    Raises:
+        InputError: for a template that cannot be used, or a setting that is none.
+    """
+    return sampled(
+        model,
+        questions,
+        of(SampleConfig, config, settings),
+        template=template,
+        tokenizer=tokenizer,
+        state=state,
+        on_step=on_step,
+    ).responses
+
+
+def sampled(
+    model: "Loaded | Engine",
     questions: Sequence[Question],
     config: SampleConfig,
     *,
     template: str | None = None,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
-    state: State | None = None,
+    state: Saved | None = None,
     on_step: Progress | None = None,
 ) -> Sampled:
-    """Responses to questions.
-
-    Args:
-        engine: what writes them: `generate.InProcess` or `server.Server`.
-        questions: what to ask.
-        config: settings.
-        template: makes a prompt of a question, see `load_template`; default `chat` where the
-            tokenizer has a chat template, else `mathoctopus`.
-        tokenizer: the model's, where it is at hand.
-        state: where to keep what is done, every `config.save_every` seconds and when something
-            stops it.
-        on_step: told of the progress.
-
-    Raises:
-        InputError: for a template that cannot be used.
-    """
+    """What `sample` gives, with what is to be said of it; for arguments and errors see there."""
+    engine, tokenizer = _engine_and_tokenizer(model, tokenizer)
     chats = tokenizer is not None and tokenizer.chat_template
     form = load_template(template or ("chat" if chats else "mathoctopus"))
-    prompts = [form.prompt(one.question, one.lang, tokenizer) for one in questions]
-    asked = [
-        (one, prompt, i)
-        for one, prompt in zip(questions, prompts, strict=True)
-        for i in range(config.n)
-    ]
+    asked = [(question, number) for question in questions for number in range(config.n)]
+    prompts = {
+        question: form.prompt(question.question, question.lang, tokenizer) for question in questions
+    }
     requests = [
-        Request(prompt, seed_of(config.seed, one.id, one.lang, i)) for one, prompt, i in asked
+        Request(prompts[question], seed_of(config.seed, question.id, question.lang, number))
+        for question, number in asked
     ]
-    found = _completed(engine, requests, config, state, on_step)
-    responses = []
-    for (one, prompt, i), (_, said, _) in zip(asked, found, strict=True):
-        mark = is_correct(
-            said, one.answer, one.lang, tolerance=config.tolerance, extractor=config.extractor
-        )
-        responses.append(Response(one.id, one.lang, prompt, said, i, one.answer, mark))
+    completions = _completed(engine, requests, config, state, on_step)
+    responses = [
+        _response(question, number, prompts[question], completion.text, config)
+        for (question, number), completion in zip(asked, completions, strict=True)
+    ]
     texts: dict[str, list[str]] = {}
-    for one in questions:
-        texts.setdefault(one.lang, []).append(one.question)
-    rows = describe(responses, [one.finish for one in found], learn(texts))
-    return Sampled(responses, {"languages": rows, "template": form.text})
+    for question in questions:
+        texts.setdefault(question.lang, []).append(question.question)
+    finishes = [completion.finish for completion in completions]
+    languages = describe(responses, finishes, learn(texts))
+    return Sampled(responses, {"languages": languages, "template": form.text})
 
 
 def describe(
@@ -97,7 +117,7 @@ def describe(
 
     Args:
         responses: any.
-        finish: how each ended, see `completions.Completion`.
+        finish: how each ended, see `engine.Finish`.
         identifier: tells the languages apart; None: only scripts are told apart.
 
     Returns:
@@ -107,23 +127,15 @@ def describe(
         `spoken` (how many are in which language, likewise).
     """
     rows: dict[str, dict[str, Any]] = {}
-    for response, how in zip(responses, finish, strict=True):
-        names = ("responses", "correct", "judged", "cut", "no_room", "empty", "wrong_script")
-        row = rows.setdefault(
-            response.lang,
-            {
-                "lang": response.lang,
-                **dict.fromkeys(names, 0),
-                "other_language": 0 if identifier else None,
-                "spoken": {},
-            },
-        )
-        wrong = flaws(response)
+    for response, ended in zip(responses, finish, strict=True):
+        if response.lang not in rows:
+            rows[response.lang] = _empty_row(response.lang, identifier)
+        row, wrong = rows[response.lang], flaws(response)
         row["responses"] += 1
         row["correct"] += response.correct is True
         row["judged"] += response.correct is not None
-        row["cut"] += how == "length"
-        row["no_room"] += how == "none"
+        row["cut"] += ended == "length"
+        row["no_room"] += ended == "none"
         row["empty"] += "empty" in wrong
         row["wrong_script"] += "wrong script" in wrong
         if identifier and (code := identifier.language(response.response)):
@@ -132,82 +144,86 @@ def describe(
     return list(rows.values())
 
 
+def _empty_row(lang: str, identifier: Identifier | None) -> dict[str, Any]:
+    return {
+        "lang": lang,
+        "responses": 0,
+        "correct": 0,
+        "judged": 0,
+        "cut": 0,
+        "no_room": 0,
+        "empty": 0,
+        "wrong_script": 0,
+        "other_language": None if identifier is None else 0,
+        "spoken": {},
+    }
+
+
+def _engine_and_tokenizer(
+    model: "Loaded | Engine", tokenizer: "PreTrainedTokenizerBase | None"
+) -> "tuple[Engine, PreTrainedTokenizerBase | None]":
+    if isinstance(model, Engine):
+        return model, tokenizer
+    from langneurons.ask.local import InProcess
+
+    return InProcess(model.model, model.tokenizer), tokenizer or model.tokenizer
+
+
+def _response(
+    question: Question, number: int, prompt: str, text: str, config: SampleConfig
+) -> Response:
+    """What was written to a question, marked."""
+    correct = is_correct(
+        text,
+        question.answer,
+        question.lang,
+        tolerance=config.tolerance,
+        extractor=config.extractor,
+    )
+    return Response(
+        question_id=question.id,
+        lang=question.lang,
+        prompt=prompt,
+        response=text,
+        sample=number,
+        answer=question.answer,
+        correct=correct,
+    )
+
+
 def _completed(
     engine: Engine,
     requests: Sequence[Request],
     config: SampleConfig,
-    state: State | None,
+    state: Saved | None,
     on_step: Progress | None,
 ) -> list[Completion]:
-    """What the engine makes of all requests, in order, going on from what was saved."""
-    found: dict[int, Completion] = {}
-    if state and (saved := state.load()):
-        found = {row[0]: Completion(*row) for row in json.loads(saved[0]["completions"].tobytes())}
+    """What the engine makes of all requests, in order, going on from what was saved.
+
+    No loop over `resume.units_left`, whose units are done in their order and only kept between two
+    of them: here the engine says what comes next, a batch or whatever a server answers first, and
+    what there is is kept also when something stops it, as asking again may cost money.
+    """
+    done: dict[int, Completion] = {}
+    if state is not None and (saved := state.load()):
+        rows = json.loads(saved[0]["completions"].tobytes())
+        done = {row[0]: Completion(*row) for row in rows}
     last = time.monotonic()
     try:
-        for completion in engine.complete(requests, config, frozenset(found)):
-            found[completion.place] = completion
+        for completion in engine.complete(requests, config, frozenset(done)):
+            done[completion.place] = completion
             if on_step:
-                on_step(len(found), len(requests))
-            if state and time.monotonic() - last >= config.save_every:
-                _save(state, found)
+                on_step(len(done), len(requests))
+            if state is not None and time.monotonic() - last >= config.save_every:
+                _save(state, done)
                 last = time.monotonic()
     except BaseException:
-        if state and found:
-            _save(state, found)
+        if state is not None and done:
+            _save(state, done)
         raise
-    return [found[place] for place in range(len(requests))]
+    return [done[place] for place in range(len(requests))]
 
 
-def _save(state: State, found: Mapping[int, Completion]) -> None:
-    rows = json.dumps([found[place] for place in sorted(found)])
-    state.save({"completions": np.frombuffer(rows.encode(), dtype=np.uint8)}, len(found))
-
-
-class Evaluated(NamedTuple):
-    """What an evaluation gives.
-
-    Attributes:
-        responses: one to each question, in order, marked.
-        accuracies: per language, then their mean.
-        facts: what to know of the responses, see `sample.Sampled`.
-    """
-
-    responses: list[Response]
-    accuracies: list[Accuracy]
-    facts: dict[str, Any]
-
-
-def evaluate(
-    engine: Engine,
-    questions: Sequence[Question],
-    config: EvaluateConfig,
-    *,
-    template: str | None = None,
-    tokenizer: "PreTrainedTokenizerBase | None" = None,
-    state: State | None = None,
-    on_step: Progress | None = None,
-) -> Evaluated:
-    """Greedy accuracy per language; for the arguments see `sample.sample`.
-
-    Questions whose answer is no number (a month, a weekday) are asked but not counted.
-
-    Raises:
-        InputError: when no question in a language has an answer that is a number.
-    """
-    codes = dict.fromkeys(one.lang for one in questions)
-    judged = {one.lang for one in questions if is_correct("", one.answer, one.lang) is not None}
-    if without := [code for code in codes if code not in judged]:
-        raise InputError(
-            f"no question in {', '.join(without)} has an answer that is a number, so none can be right"
-        )
-    responses, facts = sample(
-        engine,
-        questions,
-        config.greedy(),
-        template=template,
-        tokenizer=tokenizer,
-        state=state,
-        on_step=on_step,
-    )
-    return Evaluated(responses, accuracies(responses), facts)
+def _save(state: Saved, done: Mapping[int, Completion]) -> None:
+    rows = json.dumps([done[place] for place in sorted(done)])
+    state.save({"completions": np.frombuffer(rows.encode(), dtype=np.uint8)}, len(done))

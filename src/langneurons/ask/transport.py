@@ -1,0 +1,258 @@
+"""Transport: JSON sent to a server over HTTP, and sent again where that may mend what went wrong.
+
+What servers do wrong is counted and asked again: throttling, dropped connections, replies cut
+short or of another shape. Plain HTTP is all this needs, so no client library does it.
+"""
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from typing import Any, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from langneurons.errors import InputError, ServerError
+
+KEYS = ("LANGNEURONS_API_KEY", "OPENAI_API_KEY")
+"""Variables of the environment that a key is taken from, the first that is set."""
+
+_AGAIN = {408: "timed out", 409: "busy", 425: "busy", 429: "throttled"}
+_BROKEN = (TimeoutError, ConnectionResetError, BrokenPipeError)
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 60.0
+_UNTIL_FIRST_ANSWER = 30.0  # seconds that a server may fail before it has answered once
+
+_Reply = TypeVar("_Reply")
+
+
+class FailedError(Exception):
+    """One request came to nothing, and may be asked again.
+
+    Attributes:
+        kind: why, in a word.
+        why: why, in a sentence.
+        wait: seconds the server asked to wait.
+    """
+
+    def __init__(self, kind: str, why: str, wait: float | None = None) -> None:
+        """It came to nothing for a reason."""
+        super().__init__(why)
+        self.kind, self.why, self.wait = kind, why, wait
+
+
+class RefusedError(InputError):
+    """The server refuses a request, and will refuse it again.
+
+    Attributes:
+        code: the status it gives.
+        status: the status in words.
+        said: what it says besides, without the key.
+    """
+
+    def __init__(self, url: str, code: int, status: str, said: str) -> None:
+        """A server refuses it."""
+        super().__init__(f"{url} refuses the request ({status}): {said}")
+        self.code, self.status, self.said = code, status, said
+
+
+class Transport:
+    """The way to one server, for several threads at once.
+
+    Attributes:
+        url: the root of what it serves, such as http://localhost:8000/v1.
+        answered: whether it has given one reply that could be read.
+    """
+
+    def __init__(
+        self, url: str, *, key: str | None = None, timeout: float, patience: float
+    ) -> None:
+        """Use this server; nothing is sent yet.
+
+        Args:
+            url: such as http://localhost:8000/v1.
+            key: its key, never shown or kept; default: of the environment, see `KEYS`.
+            timeout: seconds to wait for one reply.
+            patience: seconds after which what keeps failing is given up.
+
+        Raises:
+            InputError: for a URL that is none, or holds a password.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"{url!r} is no URL of a server; give it as http://localhost:8000/v1")
+        if parts.username or parts.password or parts.query:
+            raise InputError(
+                f"put no key into the URL; {' or '.join(KEYS)} in the environment is where it is "
+                "looked for"
+            )
+        path = parts.path.rstrip("/").removesuffix("/completions") or "/v1"
+        self.url = f"{parts.scheme}://{parts.netloc}{path}"
+        self.timeout, self.patience = timeout, patience
+        self.answered = False
+        self._key = key or next(filter(None, map(os.environ.get, KEYS)), None)
+        self._opener = build_opener(_NoRedirect)
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def count(self, what: str) -> None:
+        """Count something that happened."""
+        with self._lock:
+            self._counts[what] += 1
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often what happened so far: requests, and why they were asked again."""
+        with self._lock:
+            return dict(self._counts)
+
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        read: Callable[[bytes], _Reply],
+        patience: "Patience",
+    ) -> _Reply | None:
+        """Send a request until there is a reply; None where that was stopped meanwhile.
+
+        Args:
+            path: what to ask, below `url`.
+            body: the request.
+            read: makes something of the reply; raises ValueError, KeyError or TypeError where it
+                is none.
+            patience: for how long.
+
+        Raises:
+            InputError: when the server does not take the key.
+            RefusedError: when it refuses the request.
+            ServerError: when it is not there or does not recover.
+        """
+        while not patience.stopped:
+            self.count("requests")
+            try:
+                reply = self._once(path, body, read)
+            except FailedError as failed:
+                self.count(f"{failed.kind}, asked again")
+                if patience.ends_within(failed.wait):
+                    raise ServerError(
+                        f"{self.url} gives no answer: {failed.why}; see to it and run the same "
+                        "command again, which goes on where it was"
+                    ) from None
+                patience.wait(failed.wait)
+            else:
+                self.answered = True
+                return reply
+        return None
+
+    def _once(self, path: str, body: Mapping[str, Any], read: Callable[[bytes], _Reply]) -> _Reply:
+        """What is made of the reply to one request; for the errors see `_send`."""
+        try:
+            return read(self._send(path, body))
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError):  # never says why: a bad header would hold the key
+            raise FailedError("broken", "its reply is no list of completions") from None
+
+    def _send(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """What the server replies to one request.
+
+        Raises:
+            FailedError: when there is no reply and it may be asked again.
+            InputError: when asking again would not help.
+            ServerError: when nothing is there.
+        """
+        headers = {"Content-Type": "application/json", "User-Agent": "langneurons"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        content = json.dumps(body).encode()
+        request = Request(f"{self.url}/{path}", content, headers)  # noqa: S310 - http(s) only
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                return response.read()
+        except HTTPError as error:
+            raise self._told(error) from None
+        except (URLError, OSError, HTTPException) as error:
+            said = getattr(error, "reason", None) or str(error) or type(error).__name__
+            absent = isinstance(said, OSError) and not isinstance(said, _BROKEN)
+            if absent and not self.answered:
+                raise ServerError(
+                    f"no server at {self.url} ({said}); start one there, or correct --engine"
+                ) from None
+            raise FailedError("dropped", f"the connection broke ({said})") from None
+
+    def _told(self, error: HTTPError) -> Exception:
+        """What an error of the server means: whether asking again would help, and what it says."""
+        with error:
+            try:
+                said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:300]
+            except (OSError, HTTPException):
+                said = ""
+        if self._key:
+            said = said.replace(self._key, "***")
+        status = f"{error.code} {error.reason}"
+        if error.code in _AGAIN or error.code >= 500:
+            kind = _AGAIN.get(error.code, "failing")
+            return FailedError(kind, f"{status} {said}".strip(), _retry_after(error.headers))
+        if error.code in (401, 403):
+            why = "does not take the key" if self._key else "wants a key"
+            return InputError(
+                f"{self.url} {why} ({status}); set {' or '.join(KEYS)} in the environment"
+            )
+        return RefusedError(self.url, error.code, status, said)
+
+
+class Patience:
+    """How long work that keeps failing is tried again, each time after twice as long."""
+
+    def __init__(self, transport: Transport, stop: threading.Event) -> None:
+        """As long as this server deserves, and until `stop` is set."""
+        self._transport, self._stop = transport, stop
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, as something came of it."""
+        self._since = time.monotonic()
+        self._wait = _FIRST_WAIT
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is no longer wanted."""
+        return self._stop.is_set()
+
+    def ends_within(self, asked: float | None = None) -> bool:
+        """Whether it ends before the next wait does, of `asked` seconds if the server said so."""
+        limit = self._transport.patience
+        if not self._transport.answered:
+            limit = min(limit, _UNTIL_FIRST_ANSWER)
+        return time.monotonic() + (asked or self._wait) - self._since > limit
+
+    def wait(self, asked: float | None = None) -> None:
+        """Wait, `asked` seconds if the server said so; ends early when it is stopped."""
+        self._stop.wait(min(_LONGEST_WAIT, self._wait) if asked is None else asked)
+        self._wait *= 2
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Never follow a redirect: the key would go wherever it leads."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _retry_after(headers: Message) -> float | None:
+    """Seconds that the header Retry-After asks for, as a number or a date; at most a minute."""
+    value = headers.get("Retry-After", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(max(0.0, seconds), _LONGEST_WAIT)
