@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from langneurons.ask.evaluate import evaluate
 
 from langneurons import nano
-from langneurons.align.reward import reward
-from langneurons.ask.evaluate import evaluate
+from langneurons.align.reward import reward, rewarded
 from langneurons.ask.local import InProcess
 from langneurons.ask.sample import sample
 from langneurons.config import (
@@ -184,9 +184,9 @@ def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, nu
     """How well the alignment score tells right from wrong."""
     asked = [q for q in world.questions("nano", number=number) if q.lang in ("en", *WEAK)]
     drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer)
-    found = reward(translator.model, translator.tokenizer, drawn, RewardConfig())
+    facts = rewarded(translator, drawn, RewardConfig()).facts
     head("Alignment score: right above wrong, within a question (AUC)")
-    row("AUC", {one["lang"]: one["right_above_wrong"] for one in found.facts["languages"]})
+    row("AUC", {one["lang"]: one["right_above_wrong"] for one in facts["languages"]})
     rows = gold(300)  # cheap, and thirty of them said 96% where it is 91%
     rng, other = Random(0), {}
     english = [r for r in rows if r.lang == "en"]
@@ -204,9 +204,7 @@ def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, nu
             for r, wrong in zip(foreign, texts, strict=True)
             for sample_, text in ((0, r.response), (1, wrong))
         ]
-        scored = reward(
-            translator.model, translator.tokenizer, english + both, RewardConfig()
-        ).scored
+        scored = reward(translator, english + both).scored
         wins: dict[str, list[bool]] = {}
         for right, wrong in zip(scored[::2], scored[1::2], strict=True):
             wins.setdefault(right.response.lang, []).append(right.score > wrong.score)  # ty: ignore[unsupported-operator]

@@ -295,7 +295,7 @@ def _too_long(scored: Sequence[Scored], config: PairConfig, length: Length | Non
 
 
 def _drawn(kept: Sequence[_Candidate], config: PairConfig) -> list[Pair]:
-    """Pairs to use: the first of each question by hash, then the second, up to the number wanted."""
+    """Pairs to use: the first of each question by hash, then the second, up to the number asked."""
 
     def order(candidate: _Candidate) -> bytes:
         samples = (candidate.better.response.sample, candidate.worse.response.sample)

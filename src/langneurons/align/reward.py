@@ -316,7 +316,7 @@ def _counted(code: str, scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _right_above_wrong(scored: Sequence[Scored]) -> float | None:
-    """How often a right response scores above a wrong one to its question; half for equal scores."""
+    """How often a right response scores above a wrong one to its question; half for equal ones."""
     by_question: dict[str, tuple[list[float], list[float]]] = {}
     for one in scored:
         if one.score is not None and one.response.correct is not None:
