@@ -32,6 +32,7 @@ from langneurons.config import (
 from langneurons.model import loading as models
 from langneurons.neurons.identify import identify
 from langneurons.neurons.layer_stages import layer_stages
+from langneurons.neurons.numbers import KINDS
 from langneurons.neurons.record import record
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
@@ -140,21 +141,18 @@ def silenced(
     )
 
 
-def kinds(neurons: Neurons, layers: int) -> None:
+def kinds(neurons: Neurons) -> None:
     """How many neurons of each kind, by language and by layer."""
     for kind in ("specific", "related"):
         held = neurons.of_kinds((kind,))
         row(kind, {lang: int(held.member[:, i].sum()) for i, lang in enumerate(neurons.languages)})
-    names = ("specific", "related", "general", "none")
-    by_layer = {
-        kind: np.bincount(neurons.layer[neurons.kind == kind], minlength=layers) for kind in names
-    }
+    numbers = neurons.numbers
     print()
-    for kind, counted in by_layer.items():
+    for kind in KINDS:
+        counted = numbers.by_layer(kind).value.astype(int)
         print(f"- {kind}: {counted.sum()}, by layer {counted.tolist()}")
-    print(
-        f"- stages: {layer_stages(by_layer['specific'] + by_layer['related'], by_layer['general'])}"
-    )
+    general = numbers.by_layer("general").value
+    print(f"- stages: {layer_stages(numbers.language_neurons, general)}")
 
 
 def silencing(losses: Losses, *, table: bool = True) -> None:
@@ -263,9 +261,7 @@ def main() -> None:
         print(f"\nactivation probability, quantiles 25 50 75 90 95: {quantiles}")
         shown = False
         for rate in asked.rate:
-            neurons = identify(
-                counts, IdentifyConfig(rate=rate, tau_quantile=asked.tau, bootstrap=0)
-            )
+            neurons = identify(counts, rate=rate, tau_quantile=asked.tau, bootstrap=0)
             if not shown:
                 head("Perplexity")
                 row("right responses", costs(loaded, gold(asked.number // 4), neurons))
@@ -276,7 +272,7 @@ def main() -> None:
                 )
                 shown = True
             head(f"Language neurons, rate {rate}, tau at {asked.tau}")
-            kinds(neurons, loaded.model.config.num_hidden_layers)
+            kinds(neurons)
             rates = dict(zip(counts.languages, shares, strict=True))
             texts = gold(asked.number // 4)
             print("\n#### Silencing, on right responses; random sets matched by layer and rate")

@@ -56,24 +56,24 @@ def test_who_overlooks_an_event_works_out_the_rest():
     found = overlooked(300)
     assert len(found) > 20
     for one, read in found:
-        names, kept = [s.name for s in one.steps], [s.name for s in read.steps]
+        names, kept = [s.name for s in one.sentences], [s.name for s in read.sentences]
         i = names.index("gives")
         assert kept == names[:i] + names[i + 1 :]
-        for before, step in zip(read.steps, read.steps[1:], strict=False):
+        for before, step in zip(read.sentences, read.sentences[1:], strict=False):
             x, n = before.z, step.n
             assert step.x == x
             assert (
                 step.z == {"+": x + n, "-": x - n, "*": x * n, "/": x / (n or 1), "=": x}[step.op]
             )
-        assert read.answer == read.steps[-1].z
+        assert read.answer == read.sentences[-1].z
         assert 2 <= read.answer <= world.LARGEST
 
 
 def test_sentences_keep_their_own_words_when_one_is_left_out():
     for one, read in overlooked(300):
-        left_out = [s.name for s in one.steps].index("gives")
+        left_out = [s.name for s in one.sentences].index("gives")
         for slot in ("B", "t", "shop", "spot"):
-            for i in range(len(read.steps)):
+            for i in range(len(read.sentences)):
                 assert read.words[f"{slot}{i}"] == one.words[f"{slot}{i + (i >= left_out)}"]
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from langneurons.neurons.record import record
     from langneurons.neurons.sets import silence
     from langneurons.neurons.table import Neurons
-    from langneurons.report.results import figures, load_result
+    from langneurons.report.figures import figures
+    from langneurons.report.results import load_result
     from langneurons.silencing.losses import Losses
     from langneurons.silencing.perplexity import perplexity
     from langneurons.texts.responses import Response
@@ -59,7 +60,7 @@ _HOMES = {
     "Response": "texts.responses",
     "check": "model.check",
     "evaluate": "ask.evaluate",
-    "figures": "report.results",
+    "figures": "report.figures",
     "identify": "neurons.identify",
     "load": "model.loading",
     "load_result": "report.results",

@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from langneurons.errors import FormatError, InputError, MismatchError, OutputError
 
@@ -202,6 +202,15 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
     return [artifact for artifact in found if artifact.manifest["kind"] in kinds]
 
 
+def source_beside(result: Artifact, kind: str) -> Artifact | None:
+    """What a result was made from, of this kind, where it stands beside it; None where it does not."""
+    digest = result.manifest["inputs"].get(kind)
+    if digest is None:
+        return None
+    beside = find(result.folder.resolve().parent, kind)
+    return next((source for source in beside if source.digest == digest), None)
+
+
 def finished(folder: Path) -> list[Path]:
     """Every finished stage folder below `folder`, by name, also while others are being written there."""
     walked = os.walk(folder)  # passes over what vanishes meanwhile, as rglob does not
@@ -236,13 +245,13 @@ def current(
         )
     there = read(folder)
     asked = {"kind": kind, "config": dict(config), "inputs": dict(inputs)}
-    differences = _differences(
-        {key: there.manifest[key] for key in asked}, json.loads(json.dumps(asked))
-    )
-    if not differences or force:
-        return None if differences else there
+    kept = {key: there.manifest[key] for key in asked}
+    other = differences(kept, json.loads(json.dumps(asked)))
+    if not other or force:
+        return None if other else there
+    listed = "; ".join(f"{d.name} {_brief(d.there)} there, {_brief(d.now)} now" for d in other)
     raise MismatchError(
-        f"{folder} holds a result of other settings: {'; '.join(differences)}. "
+        f"{folder} holds a result of other settings: {listed}. "
         "Choose another --out, or replace it with --force"
     )
 
@@ -369,11 +378,26 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(asked, dict):
-        keys = dict.fromkeys((*there, *asked))
-        return [d for key in keys for d in _differences(there.get(key), asked.get(key), key)]
-    return [] if there == asked else [f"{name} {_brief(there)} there, {_brief(asked)} now"]
+class Difference(NamedTuple):
+    """One setting in which two tables of settings differ.
+
+    Attributes:
+        name: of the setting.
+        there: what it was.
+        now: what it is.
+    """
+
+    name: str
+    there: Any
+    now: Any
+
+
+def differences(there: Any, now: Any, name: str = "") -> list[Difference]:
+    """Where two tables of settings differ, tables in them gone into; None for what is not there."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        keys = dict.fromkeys((*there, *now))
+        return [d for key in keys for d in differences(there.get(key), now.get(key), key)]
+    return [] if there == now else [Difference(name, there, now)]
 
 
 def _brief(value: Any) -> str:

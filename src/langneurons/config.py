@@ -47,6 +47,13 @@ def cut(config: Any) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in fields(config) if f.metadata == _CUT}
 
 
+def changed(config: Any) -> dict[str, Any]:
+    """The settings that are not as they are by default, by name."""
+    usual = type(config)()
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {name: value for name, value in values.items() if value != getattr(usual, name)}
+
+
 @dataclass(frozen=True)
 class IdentifyConfig:
     """Settings of `identify`. Defaults are the paper's; see docs/identify.md for what each changes.

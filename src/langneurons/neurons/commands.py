@@ -120,15 +120,13 @@ def identify(
     source = artifacts.read(counts, "counts")
     settings, inputs = asdict(config), {"counts": source.digest}
     if not console.there(out, "neurons", settings, inputs, force=force):
-        from langneurons.neurons.bootstrap import bootstrap
         from langneurons.neurons.counts import Counts
         from langneurons.neurons.identify import identify as run
 
         held = Counts.load(source)
         with artifacts.writing(out, "neurons", "identify", settings, inputs) as draft:
-            neurons = run(held, config)
             with console.progress("resampling", quiet=json) as step:
-                neurons = bootstrap(held, neurons, config, step)
+                neurons = run(held, config, on_step=step)
             neurons.write(draft)
             draft.facts |= {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
     tell_neurons(out, json)
