@@ -14,7 +14,6 @@ from langneurons.align.reward import reward
 from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
     PerplexityConfig,
-    RewardConfig,
 )
 from langneurons.model import loading as models
 from langneurons.model.check import check
@@ -130,7 +129,7 @@ def test_the_translator_tells_a_wrong_number_and_another_problem(gold):
             Response(one.question_id, one.lang, "", text, i)
             for i, text in enumerate((one.response, wrong, elsewhere))
         ]
-    scored = reward(judge.model, judge.tokenizer, rows, RewardConfig()).scored
+    scored = reward(judge, rows).scored
     scores = np.array([one.score for one in scored], float).reshape(-1, 3)
     assert (scores[:, 0] > scores[:, 1]).mean() > 0.95
     assert (scores[:, 0] > scores[:, 2]).mean() > 0.95

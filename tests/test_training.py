@@ -10,7 +10,6 @@ from random import Random
 import pytest
 
 from langneurons.align.reward import reward
-from langneurons.config import RewardConfig
 from langneurons.model import loading as models
 from langneurons.model.check import check
 from langneurons.texts import world
@@ -176,6 +175,6 @@ def test_translator_scores_what_it_never_saw(trained, tmp_path):
         Response("1", "en", "", "Anna has 3+4=7 apples."),
         Response("1", "th", "", "แอนนามีแอปเปิล 3+4=7 ผล"),
     ]
-    [scored] = reward(loaded.model, loaded.tokenizer, said, RewardConfig()).scored
+    [scored] = reward(loaded, said).scored
     assert scored.score is not None
     assert scored.score < 0
