@@ -165,7 +165,7 @@ class _Run:
             outcome.done[step.out] = self._call(step)
         except LangneuronsError as error:
             self._failed(step, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the other steps go on; the story is in the log
             outcome.unforeseen.append(step.out)
             what = f"this should not happen: {type(error).__name__}: {error}"
             self._failed(step, f"{what}. Report it, with {LOG}")

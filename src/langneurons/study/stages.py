@@ -72,7 +72,7 @@ class Stage:
     name: ClassVar[str]
     yields: ClassVar[str]
 
-    def call(self, study: Study) -> Call:
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
         """How its command is called."""
         raise NotImplementedError
 
@@ -87,7 +87,7 @@ class FetchQuestions(Stage):
     asked: Domain
     languages: tuple[str, ...]
 
-    def call(self, study: Study) -> Call:
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
         """`questions QUESTIONS`."""
         return Call(
             given=(self.asked.questions,),
