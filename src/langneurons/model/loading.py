@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from langneurons import nano, quiet
-from langneurons.errors import InputError, MissingExtraError, ModelError
-from langneurons.layout import Widths
+from langneurons.errors import InputError, MissingExtraError, ModelError, SiteError
+from langneurons.layout import Widths, describe
 from langneurons.model.forward import context, device_of
 from langneurons.model.sites import Site, find_sites
 from langneurons.model.tokens import continuation, prompt_ids
@@ -56,8 +56,12 @@ class Loaded:
     revision: str | None = None
 
     def __repr__(self) -> str:
-        kind = str(self.model.dtype).removeprefix("torch.")
-        return f"<{self.id}: {type(self.model).__name__}, {kind}, on {self.device}>"
+        try:
+            neurons = f"{describe(self.widths)} neurons"
+        except SiteError:
+            neurons = "no neurons that can be read"
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return f"<{self.id}: {type(self.model).__name__}, {neurons}, {dtype} on {self.device}>"
 
     @cached_property
     def fingerprint(self) -> str:
