@@ -15,7 +15,6 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import import_utils
 
-from langneurons.config import RecordConfig
 from langneurons.errors import MissingExtraError
 from langneurons.model import tokens
 from langneurons.model.check import check
@@ -151,9 +150,7 @@ def test_counts_are_those_of_a_plain_loop(folder: Path) -> None:
     # On a CPU that multiplies in bfloat16 the 4-bit kernel does.
     allowed = 2e-3 * expected.sum() if bitsandbytes.functional.has_avx512bf16() else 0
     for options in ({}, {"budget": 1}, {"budget": 10_000, "share_prompts": False}):
-        counts = record(
-            loaded.model, loaded.tokenizer, RESPONSES, RecordConfig(blocks=2, **options)
-        ).counts
+        counts = record(loaded, RESPONSES, blocks=2, **options)
         assert counts.tokens.sum() == sum(int(row.counted.sum()) for row in rows)
         found = np.stack([active.sum(axis=1) for active in counts.active])
         assert np.abs(found - expected).sum() <= allowed, options

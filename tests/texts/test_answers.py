@@ -191,7 +191,7 @@ MSVAMP = {"de": (0, 1), "es": (0, 1), "fr": (3, 2), "ru": (0, 1), "th": (2, 0)}
 
 @pytest.mark.parametrize(("benchmark", "differ"), [("mgsm", MGSM), ("msvamp", MSVAMP)])
 def test_on_real_responses(benchmark: str, differ: dict[str, tuple[int, int]]) -> None:
-    """The verdicts are those of the responses' authors but for a few, each of which was looked at."""
+    """The verdicts are those of the responses' authors but for a few; each was looked at."""
     for file in sorted(data("responses_mcot7b", benchmark).glob("*.jsonl")):
         rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         pairs = [

@@ -1,4 +1,4 @@
-"""Files of rows: what is read of them and how often, and what is said of a line that will not do."""
+"""Files of rows: what is read of them, how often, and what is said of a line that will not do."""
 
 import hashlib
 import json

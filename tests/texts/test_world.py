@@ -1,4 +1,4 @@
-"""The nano world: every language's file words the same meanings, with the numbers that belong there."""
+"""The nano world: every language's file words the same meanings, with the numbers that belong."""
 
 import re
 from collections.abc import Iterator
