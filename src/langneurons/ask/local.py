@@ -9,7 +9,6 @@ million) can fall otherwise in another batch.
 Letters: B row of a batch, T token, V vocabulary.
 """
 
-import inspect
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,12 +21,11 @@ from langneurons.ask.draws import bases_of, draw
 from langneurons.ask.engine import Completion, Request, until_stop
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
-from langneurons.model import tokens
-from langneurons.model.forward import cache_name, context
+from langneurons.model.forward import cache_name, context, device_of, forward_arguments
 from langneurons.model.hooks import silence
 from langneurons.model.sites import find_sites
+from langneurons.model.tokens import continuation, prompt_ids
 from langneurons.resume import free_memory, out_of_memory
-from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,11 +72,8 @@ class InProcess:
         self.model, self.tokenizer, self.masks = model, tokenizer, masks
         self.context = context(model)
         self.sites = find_sites(model) if masks is not None else ()
-        embeddings: Any = model.get_input_embeddings()
-        self.device: torch.device = embeddings.weight.device
-        # PEFT's own forward names nothing
-        inner = getattr(model, "get_base_model", lambda: model)()
-        takes = inspect.signature(inner.forward).parameters
+        self.device = device_of(model)
+        takes = forward_arguments(model)
         self.takes_positions = "position_ids" in takes
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.cache_name = cache_name(model)
@@ -126,18 +121,9 @@ class InProcess:
         return min(config.max_new_tokens, self.context - len(prompt))
 
     def _ids(self, prompts: list[str]) -> list[list[int]]:
-        """Ids of each prompt as `record` reads it.
-
-        An end token that the tokenizer puts after a text is left out.
-        """
-        texts = [Response("prompt", "en", prompt, "") for prompt in prompts]
-        read = []
-        for row in tokens.tokenise(self.tokenizer, texts):
-            ids = row.ids.tolist()
-            while len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
-                ids.pop()
-            read.append(ids or [next(iter(self.ends), 0)])
-        return read
+        """Ids of each prompt as `record` reads it; an end token where it has none."""
+        end = next(iter(self.ends), 0)
+        return [ids or [end] for ids in prompt_ids(self.tokenizer, prompts)]
 
     def _run_if_it_fits(
         self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
@@ -234,7 +220,10 @@ class InProcess:
 
     def _stopped(self, written: Tensor, stop: Sequence[str]) -> Tensor:
         """Which rows hold a stop string, bool [B]."""
-        return torch.tensor([until_stop(text, stop)[1] for text in self._texts(written)])
+        texts = self.tokenizer.batch_decode(
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return torch.tensor([until_stop(text, stop)[1] for text in texts])
 
     def _completions(
         self,
@@ -243,24 +232,15 @@ class InProcess:
         written: "_Written",
         stop: Sequence[str],
     ) -> list[Completion]:
-        """What was written, as text: what the prompt and it are together, without the prompt.
-
-        Decoded alone, a word at its beginning would lose the space before it with some tokenizers.
-        """
+        """What was written, as text."""
         completions = []
         lengths = written.length.tolist()
         for row, ids, length in zip(batch, written.tokens.tolist(), lengths, strict=True):
-            prompt = prompts[row.prompt]
-            before, whole = self._texts([prompt, prompt + ids[:length]])
-            text, stopped = until_stop(whole.removeprefix(before), stop)
+            whole = continuation(self.tokenizer, prompts[row.prompt], ids[:length])
+            text, stopped = until_stop(whole, stop)
             ended = stopped or length < row.room
             completions.append(Completion(row.place, text, "stop" if ended else "length"))
         return completions
-
-    def _texts(self, ids: list[list[int]] | Tensor) -> list[str]:
-        return self.tokenizer.batch_decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
 
 
 class _Text:
