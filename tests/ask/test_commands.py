@@ -25,7 +25,8 @@ from support import families, planted
 from support.command import killed, refused
 from support.served import KEY, Served
 
-WORDS = ("-n", 3, "--max-new-tokens", 24, "--rows", 4, "--template", "plain", "--save-every", 0)
+ASKED = ("-n", 3, "--max-new-tokens", 24, "--template", "plain")
+WORDS = (*ASKED, "--rows", 4)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,8 @@ def test_how_the_work_is_cut_is_no_part_of_a_result(
     sampled: Path, model: Path, sums: Path, langneurons
 ) -> None:
     """Neither rows nor pace changes a response, so what is there will do."""
-    words = ("--rows", 1, "--concurrency", 3, "--save-every", 9, "--quiet")
-    again = langneurons("sample", model, sums, "--out", sampled, *WORDS[:-4], *WORDS[-2:], *words)
+    pace = ("--rows", 1, "--concurrency", 3, "--save-every", 9, "--quiet")
+    again = langneurons("sample", model, sums, "--out", sampled, *ASKED, *pace)
     assert again.status == 0, again.err
     assert "up to date" in again.err
     manifest = artifacts.read(sampled, "responses").manifest
@@ -63,7 +64,8 @@ def test_killed_and_resumed_is_the_same(
     sampled: Path, model: Path, sums: Path, tmp_path: Path, langneurons
 ) -> None:
     """SIGKILL once the first batch was saved; then again, to the end."""
-    command = ["sample", model, sums, "--out", tmp_path / "a", *WORDS]
+    pace = ("--rows", 1, "--save-every", 0)
+    command = ["sample", model, sums, "--out", tmp_path / "a", *ASKED, *pace]
     assert killed(*command, when=(tmp_path / ".a.state-0").exists)
     assert not (tmp_path / "a").exists()
     done = langneurons(*command)
@@ -197,9 +199,7 @@ def test_a_silenced_language_is_no_longer_spoken(
     masks = to_masks([select(table, shapes, ("specific",), ("en",))], shapes)
     whole, specific = (
         spoken(
-            sample(
-                InProcess(loaded.model, loaded.tokenizer, mask), asked, config, template="plain"
-            ).responses
+            sample(InProcess(loaded.model, loaded.tokenizer, mask), asked, config, template="plain")
         )
         for mask in (None, masks)
     )
