@@ -32,8 +32,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langneurons.model import batches
-from langneurons.model.forward import model_inputs, spread_prompts
-from langneurons.model.loading import cache_name
+from langneurons.model.forward import cache_name, model_inputs, spread_prompts
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens, tokenise
 from langneurons.neurons.tally import Tally, run_batch
@@ -118,7 +117,7 @@ def clock(device: str, work: Callable[[], Any]) -> float:
 
 
 @torch.inference_mode()
-def bare(model: Any, plan: batches.Plan, batch: batches.Batch) -> None:
+def bare(model: Any, plan: batches.Batches, batch: batches.Batch) -> None:
     """The batch through the decoder, all of it, nothing read, no LM head."""
     prompts, inputs = model_inputs(model, plan, batch)
     if prompts:
@@ -237,7 +236,7 @@ def memory(responses: int) -> None:
     for i in range(responses):
         said.append(Response(f"q{i}", "en", f"p{i}", "r"))
         tokens.append(Tokens(rng.integers(0, 8000, 24).astype(np.int32), np.arange(24) >= 12))
-    plan = batches.plan(said, tokens, ("en",), blocks=10, budget=4096)
+    plan = batches.batched(said, tokens, ("en",), blocks=10, budget=4096)
     sites = find_sites(model)
     tally = Tally(plan, sites)
 
@@ -276,7 +275,7 @@ def main() -> None:
         tokenizer.save_pretrained(asked.save)
         return
     rows = tokenise(tokenizer, responses)
-    plan = batches.plan(
+    plan = batches.batched(
         responses,
         rows,
         tuple(dict.fromkeys(r.lang for r in responses)),

@@ -1,10 +1,11 @@
 """Tables: a name, a caption, column heads and rows; written as CSV, LaTeX and JSON."""
 
 import csv
+import html
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,13 @@ class Table(NamedTuple):
         """The rows as dictionaries by column head."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
+    def numeric(self) -> tuple[bool, ...]:
+        """Of each column, whether every cell in it is a number or empty."""
+        return tuple(
+            all(isinstance(row[place], int | float | None) for row in self.rows)
+            for place in range(len(self.columns))
+        )
+
     def to_csv(self) -> str:
         """Comma-separated, with a header line."""
         out = io.StringIO()
@@ -51,18 +59,25 @@ class Table(NamedTuple):
             held["name"], held["caption"], tuple(held["columns"]), tuple(map(tuple, held["rows"]))
         )
 
+    def to_html(self) -> str:
+        """An HTML table with its caption, as a notebook shows it."""
+
+        def row(cells: Sequence[Cell], tag: str) -> str:
+            texts = ("" if cell is None else html.escape(str(cell)) for cell in cells)
+            return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
+
+        lines = [row(self.columns, "th"), *(row(cells, "td") for cells in self.rows)]
+        return f"<table><caption>{html.escape(self.caption)}</caption>{''.join(lines)}</table>"
+
     def to_latex(self) -> str:
         """A booktabs table."""
-        numeric = [
-            all(isinstance(row[i], int | float | None) for row in self.rows)
-            for i in range(len(self.columns))
-        ]
+        align = "".join("r" if number else "l" for number in self.numeric())
         lines = [
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{_escape(self.caption)}}}",
             rf"  \label{{tab:{self.name}}}",
-            rf"  \begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+            rf"  \begin{{tabular}}{{{align}}}",
             r"    \toprule",
             "    " + " & ".join(_escape(name) for name in self.columns) + r" \\",
             r"    \midrule",
@@ -85,7 +100,7 @@ def _escape(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The same in plain numbers, lists and dictionaries, as JSON takes them; None for what is not a number."""
+    """The same in plain numbers, lists and dictionaries, as JSON takes them; NaN is None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -23,12 +23,12 @@ from langneurons.compare.model_claims import (
     related_add,
 )
 from langneurons.compare.verdicts import Claim
-from langneurons.silencing.matrix import matrices
 from langneurons.config import IdentifyConfig
 from langneurons.neurons.identify import identify
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.other_tools import import_njunlp
 from langneurons.neurons.table import Neurons
+from langneurons.silencing.matrix import matrices
 from langneurons.texts.responses import Response
 from support.values import losses, neurons_at
 

@@ -1,6 +1,5 @@
 """compare on the real command line: neurons and counts on disk in, tables and claims out."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from langneurons import artifacts, console
+from langneurons import artifacts
+from langneurons.compare.comparison import Comparison
 from langneurons.config import IdentifyConfig
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
 from langneurons.neurons.table import Neurons
+from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.responses import Response
 from support.values import random_counts
 
@@ -31,16 +32,14 @@ def save(run: Path, counts: Counts) -> Neurons:
     return neurons
 
 
-def mark(folder: Path, share: float) -> Path:
+def mark(folder: Path, share: float) -> None:
     """An evaluation on 60 questions in two languages."""
-    rows = [
-        Response(f"q{i}", code, "p", "r", 0, 1, i * 7 % 60 < 60 * share).to_row()
+    answers = [
+        Response(f"q{i}", code, "p", "r", 0, 1, i * 7 % 60 < 60 * share)
         for code in ("en", "fr")
         for i in range(60)
     ]
-    with artifacts.writing(folder, "accuracy", "evaluate", {}, {"share": str(share)}) as draft:
-        draft.bytes("responses.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
-    return folder
+    Evaluation(answers, accuracies(answers)).save(folder)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
     words = (*words, "--domain", runs / "domain" / "neurons", "--bootstrap", 20)
     done = langneurons(*words)
     assert done.status == 0, done.err
-    assert done.out.splitlines()[1] == f"-- {runs / 'step-1'}"
+    assert done.out.splitlines()[0] == f"-- {runs / 'step-1'}"
     assert "mean per language" in done.out
     assert "English has far fewer" in done.out
     again = langneurons(*words, "--json")
@@ -116,9 +115,9 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
         "related",
     ]
     assert len(told["tables"]["accuracy-changes"]) == 2 * 3
-    tables, held = console.load_comparison(artifacts.read(tmp_path / "c", "comparison"))
-    assert tables["kind-changes"].records() == told["tables"]["kind-changes"]
-    assert [claim._asdict() for claim in held] == told["claims"]
+    held = Comparison.load(tmp_path / "c")
+    assert held.tables["kind-changes"].records() == told["tables"]["kind-changes"]
+    assert [claim._asdict() for claim in held.claims] == told["claims"]
     for name in ("overlap", "transitions", "claims"):
         assert (tmp_path / "c" / f"{name}.csv").stat().st_size
         assert "tabular" in (tmp_path / "c" / f"{name}.tex").read_text("utf-8")

@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from langneurons.compare.verdicts import both, falls, rises, said
+from langneurons.compare.verdicts import both, falls, in_words, rises
 from langneurons.intervals import estimate, lower_than_others, student
 from langneurons.neurons.layer_stages import order_of_layers, segment
 from langneurons.tables import plain
@@ -96,8 +96,8 @@ def test_order_of_layers_finds_runs_and_no_others() -> None:
 
 
 def test_words_and_numbers() -> None:
-    assert said(estimate(2.0, np.array([1.0, 3.0])), "+.2f") == "+2.00 [+1.05, +2.95]"
-    assert said(estimate(2.0), ".1f") == "2.0 (no interval)"
+    assert in_words(estimate(2.0, np.array([1.0, 3.0])), "+.2f") == "+2.00 [+1.05, +2.95]"
+    assert in_words(estimate(2.0), ".1f") == "2.0 (no interval)"
     assert plain({"a": np.float64(1), "b": (np.int64(2), math.nan), "c": np.array([True])}) == {
         "a": 1.0,
         "b": [2, None],

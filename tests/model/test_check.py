@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from langneurons.model.check import check
+from langneurons.model.loading import around
 from langneurons.model.sites import find_sites
 from support import families
 
@@ -22,13 +23,13 @@ class Bytes:
 
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_every_claim_holds(name: str) -> None:
-    checks = check(families.tiny(name), Bytes())
+    checks = check(around(families.tiny(name), Bytes()))
     assert [one.claim for one in checks if not one.holds] == []
     assert len(checks) == 9
 
 
 def failing(model: nn.Module) -> dict[str, str]:
-    return {one.claim: one.seen for one in check(model, Bytes()) if not one.holds}
+    return {one.claim: one.seen for one in check(around(model, Bytes())) if not one.holds}
 
 
 def test_an_activation_that_is_bypassed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,9 @@ def test_an_architecture_without_a_readable_feed_forward() -> None:
 
 
 def test_half_precision_has_its_own_tolerance() -> None:
-    checks = {one.claim: one for one in check(families.build("llama").to(torch.bfloat16), Bytes())}
+    checks = {
+        one.claim: one for one in check(around(families.build("llama").to(torch.bfloat16), Bytes()))
+    }
     assert all(one.holds for one in checks.values()), checks
     assert "bfloat16" in checks["a batch reads as its rows alone"].seen
 

@@ -13,17 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, DynamicCache
 
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import (
-    Reading,
-    Site,
-    SiteError,
-    find_sites,
-    probe,
-    run_to_last_site,
-    silence,
-    watch,
-)
+from langneurons.errors import SiteError
+from langneurons.model.forward import cache_name
+from langneurons.model.hooks import Reading, probe, run_to_last_site, silence, watch
+from langneurons.model.sites import Site, find_sites
 from support.families import DENSE, FAMILIES, LAYERS, MOE, build, tiny
 
 FEW = ["llama", "gpt2", "opt", "deepseek_v3", "gpt_oss"]

@@ -5,7 +5,6 @@ import pytest
 
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
-from langneurons.neurons.bootstrap import bootstrap
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
 from support.values import random_counts
@@ -16,7 +15,7 @@ CONFIG = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=30)
 def test_a_resampling_is_identification_of_resampled_blocks() -> None:
     """Intervals from replicates that are put together block by block and identified from the start."""
     counts = random_counts(4, 3, blocks=4, widths=((30,), (3, 10)))
-    neurons = bootstrap(counts, identify(counts, CONFIG), CONFIG)
+    neurons = identify(counts, CONFIG)
     draws = np.random.default_rng(CONFIG.seed).multinomial(4, np.full(4, 0.25), CONFIG.bootstrap)
     taus, specific, kept = [], [], []
     for draw in draws:
@@ -48,11 +47,12 @@ def test_a_resampling_is_identification_of_resampled_blocks() -> None:
             ]
         )
     assert neurons.uncertainty is not None
+    ends = neurons.uncertainty.intervals.named(neurons.languages)
     point = {"tau": neurons.rule.tau, "specific": (neurons.kind == "specific").sum()}
     for name, values in (("tau", taus), ("specific", specific)):
         low, high = np.quantile(values, [0.025, 0.975])
         expected = min(low, point[name]), max(high, point[name])
-        assert neurons.uncertainty.intervals[name] == pytest.approx(expected)
+        assert ends[name] == pytest.approx(expected)
     keeps = np.where(neurons.selected, np.mean(kept, axis=0), np.nan)
     assert np.allclose(neurons.keeps, keeps, equal_nan=True)
 
@@ -62,9 +62,11 @@ def test_equal_blocks_leave_nothing_uncertain() -> None:
     same = Counts(
         one.languages, tuple(a.repeat(5, axis=1) for a in one.active), one.tokens.repeat(5, axis=1)
     )
-    neurons = bootstrap(same, identify(same, CONFIG), CONFIG)
+    neurons = identify(same, CONFIG)
     assert neurons.uncertainty is not None
-    assert all(low == high for low, high in neurons.uncertainty.intervals.values())
+    ends = neurons.uncertainty.intervals.named(neurons.languages)
+    assert len(ends) == 2 + 4 * (1 + 2) + 2 * 3
+    assert all(low == high for low, high in ends.values())
     assert (neurons.keeps[neurons.selected] == 1).all()
     assert np.isnan(neurons.keeps[~neurons.selected]).all()
 
@@ -73,28 +75,28 @@ def test_an_interval_holds_what_was_observed() -> None:
     """Ten languages, very different blocks: a neuron just above tau everywhere is below it somewhere in most draws."""
     counts = random_counts(9, 10, blocks=3, widths=((200,),), tokens=40)
     config = dataclasses.replace(CONFIG, tau_quantile=0.5)
-    neurons = bootstrap(counts, identify(counts, config), config)
-    assert neurons.uncertainty is not None
-    low, high = neurons.uncertainty.intervals["general"]
-    assert low < high == (neurons.kind == "general").sum()
+    neurons = identify(counts, config)
+    general = neurons.numbers.of_kind("general")
+    assert general.low < general.high == general.value == (neurons.kind == "general").sum()
     for kind in ("specific", "related", "general"):
-        low, high = neurons.uncertainty.intervals[kind]
-        assert low <= (neurons.kind == kind).sum() <= high
+        number = neurons.numbers.of_kind(kind)
+        assert number.low <= (neurons.kind == kind).sum() <= number.high
 
 
 def test_same_seed_same_result() -> None:
     counts = random_counts(2, 3, blocks=5)
-    runs = [bootstrap(counts, identify(counts, CONFIG), CONFIG) for _ in range(2)]
-    assert runs[0].uncertainty == runs[1].uncertainty
-    other = dataclasses.replace(CONFIG, seed=1)
-    assert bootstrap(counts, identify(counts, other), other).uncertainty != runs[0].uncertainty
+    first, again, other = (
+        identify(counts, dataclasses.replace(CONFIG, seed=seed)).to_table() for seed in (0, 0, 1)
+    )
+    assert first.equals(again, check_metadata=True)
+    assert first.schema.metadata != other.schema.metadata
 
 
 def test_one_block_has_no_intervals() -> None:
     counts = random_counts(0, 3, blocks=1)
     neurons = identify(counts, CONFIG)
-    assert bootstrap(counts, neurons, CONFIG) is neurons
     assert neurons.uncertainty is None
+    assert neurons.numbers.intervals is None
     assert np.isnan(neurons.keeps).all()
 
 
@@ -107,7 +109,7 @@ def test_replicates_without_tokens_are_left_out_and_counted() -> None:
     for a in active:
         a[0, 1:] = 0
     lonely = Counts(counts.languages, active, tokens)
-    neurons = bootstrap(lonely, identify(lonely, CONFIG), CONFIG)
+    neurons = identify(lonely, CONFIG)
     draws = np.random.default_rng(0).multinomial(3, np.full(3, 1 / 3), 30)
     assert neurons.uncertainty is not None
     assert neurons.uncertainty.failed == (draws[:, 0] == 0).sum() > 0
@@ -115,9 +117,7 @@ def test_replicates_without_tokens_are_left_out_and_counted() -> None:
 
 def test_progress_is_told() -> None:
     counts, seen = random_counts(0, 3), []
-    bootstrap(
-        counts, identify(counts, CONFIG), CONFIG, lambda done, total: seen.append((done, total))
-    )
+    identify(counts, CONFIG, on_step=lambda done, total: seen.append((done, total)))
     assert seen == [(i + 1, 30) for i in range(30)]
 
 
@@ -132,4 +132,4 @@ def test_no_resampling_that_works_is_an_error() -> None:
     )
     config = dataclasses.replace(CONFIG, bootstrap=2, seed=next(missing))
     with pytest.raises(InputError, match="none of 2 resamplings of the 2 blocks"):
-        bootstrap(apart, identify(apart, config), config)
+        identify(apart, config)

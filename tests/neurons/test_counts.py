@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langneurons.errors import FormatError, InputError, MismatchError
@@ -53,6 +53,7 @@ def test_blocks_pool_by_weight() -> None:
     assert tokens.tolist() == [40, 100]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 5))
 def test_shards_add_up_in_any_order(seed: int, shards: int) -> None:
     parts = [random_counts(seed + i, widths=((5,), (2, 3))) for i in range(shards)]
@@ -87,6 +88,7 @@ def test_sums_beyond_32_bits() -> None:
     assert (again.active[0] == total.active[0]).all()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_tensors_round_trip(seed: int) -> None:
     counts = random_counts(seed, widths=((4,), (2, 3), (7,)))

@@ -10,11 +10,11 @@ from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
 from langneurons.layout import addresses as positions
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.identify import (
+from langneurons.neurons.identify import identify
+from langneurons.neurons.selection import (
     choose_lambda,
     find,
     general_selected,
-    identify,
     lowest,
     score,
     threshold,
@@ -155,7 +155,7 @@ def test_order_of_languages_does_not_matter(seed: int, random) -> None:
     counts = random_counts(seed, 4)
     order = list(counts.languages)
     random.shuffle(order)
-    config = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1)
+    config = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=0)
     one, other = identify(counts, config), identify(counts.spread(tuple(order)), config)
     assert one.rule.tau == other.rule.tau
     assert one.keys.tolist() == other.keys.tolist()
@@ -207,7 +207,7 @@ def test_prefilter_drops_what_is_active_nowhere() -> None:
 
 def test_planted_neurons_are_found(example) -> None:
     made = example.make(seed=3)
-    neurons = identify(made.counts)
+    neurons = identify(made.counts, bootstrap=0)
     planted = made.kind[neurons.layer, neurons.neuron]
     for kind in ("specific", "general"):
         right = (planted == kind) & (neurons.kind == kind)
@@ -239,13 +239,20 @@ def test_any_number_of_languages(languages: int) -> None:
 @given(st.integers(0, 2**32), st.sampled_from(["ternary", "lape"]))
 def test_table_round_trip(seed: int, method) -> None:
     counts = random_counts(seed, 3, widths=((9,), (2, 4)))
-    neurons = identify(counts, IdentifyConfig(method, rate=0.3, tau_quantile=0.6, lam=0.1))
+    config = IdentifyConfig(method, rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3)
+    neurons = identify(counts, config)
     again = Neurons.from_table(neurons.to_table())
+    assert neurons.uncertainty is not None
+    assert again.uncertainty is not None
+    for ours, theirs in zip(
+        neurons.uncertainty.intervals, again.uncertainty.intervals, strict=True
+    ):
+        assert np.array_equal(ours, theirs, equal_nan=True)
     for field in dataclasses.fields(Neurons):
         ours, theirs = getattr(neurons, field.name), getattr(again, field.name)
         if isinstance(ours, np.ndarray):
             assert np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"), field.name
-        else:
+        elif field.name != "uncertainty":
             assert ours == theirs, field.name
 
 

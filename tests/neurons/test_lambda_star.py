@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langneurons.neurons.identify import lowest
 from langneurons.neurons.lambda_star import spans
+from langneurons.neurons.selection import lowest
 
 
 def slow(height, slope, general, size, limit):

@@ -20,7 +20,8 @@ from langneurons.config import RecordConfig
 from langneurons.errors import InputError, RecordError
 from langneurons.model import batches
 from langneurons.model.forward import context
-from langneurons.model.sites import Reading, find_sites, watch
+from langneurons.model.hooks import Reading, watch
+from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens
 from langneurons.neurons.counts import Counts, merge
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
@@ -55,7 +56,7 @@ def count(
     """Counts by our code."""
     model = families.tiny(name)
     sites = find_sites(model)
-    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, **{"budget": 64, **options})
+    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, **{"budget": 64, **options})
     tally = Tally(work, sites)
     for batch in work.batches:
         run_or_halve(model, sites, work, batch, tally)
@@ -162,7 +163,7 @@ def test_order_and_batches_do_not_matter(
 @given(st.integers(0, 1000), st.integers(1, 400), st.integers(1, 5))
 def test_every_row_runs_once_within_the_budget(seed: int, budget: int, shards: int) -> None:
     responses, tokens = made_up(seed)
-    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=budget)
+    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=budget)
     parts = [work.share(i, shards) for i in range(shards)]
     ran = sorted(i for part in parts for batch in part.batches for i in batch.rows)
     assert ran == list(range(len(responses)))
@@ -176,8 +177,8 @@ def test_every_row_runs_once_within_the_budget(seed: int, budget: int, shards: i
 
 def test_a_shared_prompt_is_computed_once() -> None:
     responses, tokens = made_up(questions=2, samples=5)
-    shared = batches.plan(responses, tokens, LANGS, blocks=1, budget=10_000)
-    apart = batches.plan(responses, tokens, LANGS, blocks=1, budget=10_000, share_prompts=False)
+    shared = batches.batched(responses, tokens, LANGS, blocks=1, budget=10_000)
+    apart = batches.batched(responses, tokens, LANGS, blocks=1, budget=10_000, share_prompts=False)
     prompts = {r.prompt: int((~t.counted).sum()) for r, t in zip(responses, tokens, strict=True)}
     answers = [int(t.counted.sum()) for t in tokens]
     assert sum(map(shared.computed, shared.batches)) >= sum(prompts.values()) + sum(answers)
@@ -199,7 +200,7 @@ def test_blocks_add_up_to_one_block() -> None:
     responses, tokens = made_up()
     model = families.tiny("llama")
     sites = find_sites(model)
-    one = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    one = batches.batched(responses, tokens, LANGS, blocks=1, budget=64)
     tally = Tally(one, sites)
     for batch in one.batches:
         tally.add(run_batch(model, sites, one, batch))
@@ -214,7 +215,7 @@ def test_shards_add_up_to_the_byte() -> None:
     responses, tokens = made_up()
     model = families.tiny("mixtral")
     sites = find_sites(model)
-    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=40)
+    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=40)
     shards = []
     for i in range(3):
         part = work.share(i, 3)
@@ -232,7 +233,7 @@ def test_shards_add_up_to_the_byte() -> None:
 def test_a_language_that_was_not_declared() -> None:
     responses, tokens = made_up()
     with pytest.raises(InputError, match=r"question q0 has a response in sw, not among"):
-        batches.plan(responses, tokens, ("en", "zh"), blocks=1, budget=100)
+        batches.batched(responses, tokens, ("en", "zh"), blocks=1, budget=100)
 
 
 @pytest.mark.parametrize("name", ["llama", "mixtral"])
@@ -241,7 +242,7 @@ def test_activations_that_are_no_numbers(name: str) -> None:
     model.get_submodule("model.layers.1.input_layernorm").weight.data.fill_(float("nan"))
     sites = find_sites(model)
     responses, tokens = made_up()
-    work = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    work = batches.batched(responses, tokens, LANGS, blocks=1, budget=64)
     with pytest.raises(
         RecordError,
         match=r"layer 1 \(model\.layers\.1\.mlp.*\) gave activations that are not numbers",
@@ -262,7 +263,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(model, "forward", small)
     sites = find_sites(model)
     responses, tokens = made_up()
-    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=500)
+    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=500)
     tally = Tally(work, sites)
     assert sum(run_or_halve(model, sites, work, batch, tally) for batch in work.batches) > 3
     for a, b in zip(tally.counts().active, count("llama", responses, tokens).active, strict=True):
@@ -277,7 +278,7 @@ def test_one_row_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model, "forward", none)
     responses, tokens = made_up()
-    work = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    work = batches.batched(responses, tokens, LANGS, blocks=1, budget=64)
     with pytest.raises(
         RecordError, match=r"a single response of .* tokens does not fit into memory"
     ):
@@ -289,7 +290,7 @@ def test_one_row_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_site_that_is_not_passed_is_named() -> None:
     responses, tokens = made_up()
     sites = find_sites(families.tiny("llama"))
-    work = batches.plan(responses, tokens, LANGS, blocks=1, budget=64)
+    work = batches.batched(responses, tokens, LANGS, blocks=1, budget=64)
     with pytest.raises(RecordError, match=r"layer 0 .* was not read"):
         Tally(work, sites).add(Pending(work, work.batches[0], sites))
 
@@ -301,7 +302,7 @@ def test_bfloat16_counts_are_close() -> None:
     responses, tokens = made_up(questions=10)
     found = []
     for budget in (1, 500):
-        work = batches.plan(responses, tokens, LANGS, blocks=1, budget=budget)
+        work = batches.batched(responses, tokens, LANGS, blocks=1, budget=budget)
         tally = Tally(work, sites)
         for batch in work.batches:
             tally.add(run_batch(model, sites, work, batch))
@@ -481,7 +482,7 @@ def test_resuming_goes_on_where_it_was(tmp_path: Path) -> None:
     responses, tokens = made_up()
     model = families.tiny("llama")
     sites = find_sites(model)
-    work = batches.plan(responses, tokens, LANGS, blocks=BLOCKS, budget=64)
+    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=64)
     tally = Tally(work, sites)
     for batch in work.batches[:2]:
         tally.add(run_batch(model, sites, work, batch))
@@ -489,10 +490,11 @@ def test_resuming_goes_on_where_it_was(tmp_path: Path) -> None:
     assert resume.State(tmp_path / "c", {"a": 2}, {}).load() is None
     saved = resume.State(tmp_path / "c", {"a": 1}, {}).load()
     assert saved is not None
+    tensors, done = saved
+    assert done == 2
     again = Tally(work, sites)
-    again.load(*saved)
-    assert again.done == 2
-    for batch in work.batches[again.done :]:
+    again.load(tensors)
+    for batch in work.batches[done:]:
         again.add(run_batch(model, sites, work, batch))
     for a, b in zip(again.counts().active, count("llama", responses, tokens).active, strict=True):
         assert (a == b).all()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from langneurons import artifacts, console
+from langneurons import artifacts
+from langneurons.compare.comparison import Comparison
 from langneurons.neurons.table import Neurons
 from langneurons.report import commands as publish
 from langneurons.report import html as page
@@ -288,7 +289,7 @@ def test_the_first_screen(shown: Page, study: Path) -> None:
         tiles = shown.locator(".tile:visible b").all_inner_texts()
         assert len(tiles) == 4
         held = artifacts.read(study / "models" / "small" / alignment / "comparison" / "school")
-        claims = console.load_comparison(held)[1]
+        claims = Comparison.load(held).claims
         moved = {claim.name: claim for claim in claims}["specific-to-related"].numbers
         assert tiles[3] == " / ".join(
             f"{moved[k]['value']:+,.0f}" for k in ("specific", "related")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
-from langneurons.model.sites import find_sites, silence
+from langneurons.model.hooks import silence
+from langneurons.model.sites import find_sites
 from langneurons.neurons.identify import identify
 from langneurons.neurons.sets import layer_range, require_fit, select, to_masks
 from langneurons.neurons.table import Neurons, Rule

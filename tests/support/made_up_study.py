@@ -7,15 +7,16 @@ right. The rest are real commands.
 
 import json
 from contextlib import chdir
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from langneurons import artifacts
-from langneurons.align.commands import DEV, HISTORY, SCORED, TRAIN
-from langneurons.align.pairs import AuditRow, Pair
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import AuditRow, Pair, Pairs
+from langneurons.align.scores import Scores
 from langneurons.compare import commands as contrast
 from langneurons.config import IdentifyConfig
 from langneurons.neurons import commands as analyse
@@ -26,7 +27,7 @@ from langneurons.silencing.losses import Condition, Losses
 from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.questions import Questions
 from langneurons.texts.responses import Question, Response
-from langneurons.texts.rows import Responses, to_lines
+from langneurons.texts.rows import Responses
 
 SETTINGS = ("specific", "specific+related")
 CONFIG = IdentifyConfig(rate=0.02, tau_quantile=0.9, bootstrap=8)
@@ -205,7 +206,7 @@ def aligned(home: Path, name: str, targets: tuple[str, ...], said: str, asked: s
     ]
     if not (home / "seeds" / "scored").exists():
         with artifacts.writing(home / "seeds" / "scored", "scored", "reward", {}, {}) as draft:
-            draft.bytes(SCORED, b"")
+            Scores(()).write(draft)
             draft.facts |= {"languages": scores, "translator": {"id": "owner/translator"}}
     pairs = [
         Pair(f"q{i}", code, asked, said, f"{said} 5", -1.1, -1.9, i % 2 > 0)
@@ -213,8 +214,7 @@ def aligned(home: Path, name: str, targets: tuple[str, ...], said: str, asked: s
         for i in range(5)
     ]
     with artifacts.writing(home / name / "pairs", "pairs", "pair", {"margin": 0.0}, {}) as draft:
-        draft.bytes(TRAIN, to_lines(asdict(pair) for pair in pairs))
-        draft.bytes(DEV, b"")
+        Pairs(pairs).write(draft)
         counted = dict(
             zip(
                 AuditRow._fields[1:],
@@ -236,5 +236,5 @@ def aligned(home: Path, name: str, targets: tuple[str, ...], said: str, asked: s
     ]
     config = {"steps": 60, "beta": 0.1, "learning_rate": 1e-6}
     with artifacts.writing(home / name / "adapter", "adapter", "align", config, {}) as draft:
-        draft.bytes(HISTORY, to_lines(history))
+        Adapter({}, history).write(draft)
         draft.facts["pairs"] = dict.fromkeys(targets, 350)

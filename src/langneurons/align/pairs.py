@@ -1,51 +1,33 @@
-"""Pair: which of two responses to a question is preferred, by alignment score, and which pairs are trained on.
+"""Pairs: which of two responses to a question is preferred, and which pairs are trained on.
 
-The rule is MAPO's: of every two responses to a question, the one with the higher score is
+The rule is MAPO's: of every two responses to a question, the one with the higher alignment score is
 preferred; the pair is kept when that one's number is right. Equal texts are taken once, which MAPO
 does not do: a text sampled ten times would otherwise stand in ten times as many pairs.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
+from langneurons import artifacts
+from langneurons import config as configs
+from langneurons.align.scores import Scored
 from langneurons.config import PairConfig
 from langneurons.errors import InputError
-from langneurons.texts.responses import Response, block_of
+from langneurons.texts.answers import is_correct
+from langneurons.texts.responses import block_of
+from langneurons.texts.rows import from_lines, to_lines
+
+TOLERANCE = 1e-3
+"""How far the number of a response may be off that nobody has marked yet (MAPO's code)."""
 
 Length = Callable[[Sequence[str]], Sequence[int]]
 """Number of tokens of each text, as the model that is to be aligned splits them, without an end
 token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A response and how well it agrees with the English responses to its question.
-
-    Attributes:
-        response: the response.
-        score: mean of its scores against each English reference; None without a reference.
-        score_max: the highest of them; None without a reference.
-        references: how many there were.
-    """
-
-    response: Response
-    score: float | None
-    score_max: float | None
-    references: int
-
-    def to_row(self) -> dict[str, Any]:
-        """The row of `scored.jsonl`: the response's fields, then the score's."""
-        scores = {"score": self.score, "score_max": self.score_max, "references": self.references}
-        return self.response.to_row() | scores
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Scored":
-        """What `to_row` wrote."""
-        return cls(Response.from_row(row), row["score"], row["score_max"], row["references"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +58,47 @@ class Pair:
     def to_row(self) -> dict[str, Any]:
         """The row of `train.jsonl` and `dev.jsonl`."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Preference pairs: what `pair` leaves in a folder.
+
+    Attributes:
+        train: pairs to train on.
+        dev: pairs of other questions, to watch.
+    """
+
+    KIND: ClassVar[str] = "pairs"
+    TRAIN: ClassVar[str] = "train.jsonl"
+    DEV: ClassVar[str] = "dev.jsonl"
+
+    train: Sequence[Pair]
+    dev: Sequence[Pair] = ()
+
+    def write(self, draft: artifacts.Draft) -> None:
+        """Add them to a folder that is being written."""
+        for name, pairs in ((self.TRAIN, self.train), (self.DEV, self.dev)):
+            draft.bytes(name, to_lines(pair.to_row() for pair in pairs))
+
+    def save(self, folder: Path | str) -> None:
+        """Write them into a folder of their own; see `artifacts.save`."""
+        artifacts.save(self, folder)
+
+    @classmethod
+    def load(cls, source: Path | str | artifacts.Artifact) -> "Pairs":
+        """Those in a finished folder.
+
+        Raises:
+            InputError: when there is none, or it holds something else.
+            FormatError: when one of its files is not as it was written.
+        """
+        artifact = artifacts.opened(source, cls.KIND)
+        train, dev = (
+            tuple(Pair(**row) for row in from_lines(artifact.file(name).read_bytes()))
+            for name in (cls.TRAIN, cls.DEV)
+        )
+        return cls(train, dev)
 
 
 class AuditRow(NamedTuple):
@@ -117,18 +140,36 @@ class AuditRow(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """What pairing gives: pairs to train on, pairs of other questions to watch, and what became of the rest."""
+    """What pairing gives.
 
-    train: list[Pair]
-    dev: list[Pair]
+    Attributes:
+        pairs: to train on, and to watch.
+        audit: what became of the rest, a row for each language.
+    """
+
+    pairs: Pairs
     audit: list[AuditRow]
 
 
+class _Candidate(NamedTuple):
+    """Two different responses to one prompt."""
+
+    better: Scored
+    worse: Scored
+
+    @property
+    def gap(self) -> float:
+        """How much higher the better one's score is."""
+        return _score(self.better) - _score(self.worse)
+
+
 def pair(
-    scored: Sequence[Scored],
-    config: PairConfig,
+    scored: Iterable[Scored],
+    config: PairConfig | None = None,
+    *,
     languages: Sequence[str] | None = None,
     length: Length | None = None,
+    **settings: Any,
 ) -> Paired:
     """Preference pairs of each language, drawn and split.
 
@@ -138,91 +179,112 @@ def pair(
     Questions go to dev by hash, the same in every language.
 
     Args:
-        scored: scored responses.
-        config: settings.
+        scored: scored responses. Those that are not marked right or wrong are, where the answer is
+            known, to `TOLERANCE`.
+        config: settings, or give them by name.
         languages: languages to pair; default all there are.
         length: for the limit on tokens; without it there is none.
+        **settings: those of `PairConfig`, by name.
 
     Raises:
         InputError: for a language that is not there, or gives no pair to train on, saying what
             became of them all.
     """
+    config = configs.of(PairConfig, config, settings)
     by_language: dict[str, list[Scored]] = defaultdict(list)
-    for one in scored:
-        by_language[one.response.lang].append(one)
-    out = Paired([], [], [])
+    for response in scored:
+        by_language[response.response.lang].append(_marked(response))
+    train: list[Pair] = []
+    dev: list[Pair] = []
+    audit = []
     for code in languages or list(by_language):
         if code not in by_language:
             raise InputError(
                 f"no scored response is in {code}; there are {', '.join(by_language) or 'none'}. "
                 "English is what the others are scored against and is not paired"
             )
-        kept, seen = _pairs(by_language[code], config, length)
-        parts: tuple[list[Pair], list[Pair]] = ([], [])
-        for drawn in _draw(kept, config):
-            parts[_held_out(drawn.question_id, config)].append(drawn)
-        train, dev = parts
-        counted = {
-            name: seen[name]
-            for name in AuditRow._fields
-            if name not in ("lang", "kept", "train", "dev")
-        }
-        row = AuditRow(lang=code, **counted, kept=len(kept), train=len(train), dev=len(dev))
-        if not train:
-            raise InputError(_why_none(row))
-        out.train.extend(train)
-        out.dev.extend(dev)
-        out.audit.append(row)
-    return out
+        pairs, row = _of_language(code, by_language[code], config, length)
+        train += pairs.train
+        dev += pairs.dev
+        audit.append(row)
+    return Paired(Pairs(train, dev), audit)
 
 
-def _pairs(
-    scored: Sequence[Scored], config: PairConfig, length: Length | None
-) -> tuple[list[tuple[Scored, Scored]], Counter[str]]:
-    """All (better, worse) of one language that may be trained on, and what was seen, by the names of `AuditRow`."""
+def _marked(scored: Scored) -> Scored:
+    """A response that nobody marked, marked if its question's answer is known."""
+    response = scored.response
+    if response.correct is not None or response.answer is None:
+        return scored
+    correct = is_correct(response.response, response.answer, response.lang, tolerance=TOLERANCE)
+    return replace(scored, response=replace(response, correct=correct))
+
+
+def _of_language(
+    code: str, scored: Sequence[Scored], config: PairConfig, length: Length | None
+) -> tuple[Pairs, AuditRow]:
+    """The pairs of one language, and what became of the rest."""
+    groups, seen = _groups(scored)
+    kept, fates = _kept(groups, config, length)
+    seen += fates
+    drawn = _drawn(kept, config)
+    pairs = Pairs(
+        train=[pair for pair in drawn if not _held_out(pair.question_id, config)],
+        dev=[pair for pair in drawn if _held_out(pair.question_id, config)],
+    )
+    sizes = {"kept": len(kept), "train": len(pairs.train), "dev": len(pairs.dev)}
+    counted = {name: seen[name] for name in AuditRow._fields if name not in ("lang", *sizes)}
+    row = AuditRow(lang=code, **counted, **sizes)
+    if not pairs.train:
+        raise InputError(_why_none(row))
+    return pairs, row
+
+
+def _groups(scored: Sequence[Scored]) -> tuple[list[list[Scored]], Counter[str]]:
+    """The different responses to each prompt that have a score, and what was seen of all.
+
+    What was seen goes by the names of `AuditRow`.
+    """
     seen = Counter(responses=len(scored))
     groups: dict[tuple[str, str], dict[str, Scored]] = defaultdict(dict)
-    right: dict[str, list[bool]] = defaultdict(list)
+    marks: dict[str, list[bool]] = defaultdict(list)
     for one in scored:
         response, text = one.response, one.response.response.strip()
-        right[response.question_id].append(response.correct is True)
+        marks[response.question_id].append(response.correct is True)
         group = groups[response.question_id, response.prompt]
-        reason = (
-            "unscored"
-            if one.score is None
-            else "empty"
-            if not text
-            else "repeated"
-            if text in group
-            else None
-        )
-        if reason:
-            seen[reason] += 1
+        if one.score is None:
+            seen["unscored"] += 1
+        elif not text:
+            seen["empty"] += 1
+        elif text in group:
+            seen["repeated"] += 1
         else:
             group[text] = one
-    seen["questions"] = len(right)
-    seen["all_right"] = sum(all(marks) for marks in right.values())
-    seen["all_wrong"] = sum(not any(marks) for marks in right.values())
-    long = _too_long([one for group in groups.values() for one in group.values()], config, length)
-    kept = []
-    for group in groups.values():
-        for two in combinations(sorted(group.values(), key=lambda one: one.response.sample), 2):
-            seen["possible"] += 1
+    seen["questions"] = len(marks)
+    seen["all_right"] = sum(all(right) for right in marks.values())
+    seen["all_wrong"] = sum(not any(right) for right in marks.values())
+    return [list(group.values()) for group in groups.values()], seen
+
+
+def _kept(
+    groups: Sequence[Sequence[Scored]], config: PairConfig, length: Length | None
+) -> tuple[list[_Candidate], Counter[str]]:
+    """Every two responses of a group that may be trained on, and what became of the others."""
+    long = _too_long([scored for group in groups for scored in group], config, length)
+    kept, fates = [], Counter()
+    for group in groups:
+        for two in combinations(sorted(group, key=_sample), 2):
             worse, better = sorted(two, key=_score)
-            reason = (
-                "tied"
-                if _score(better) - _score(worse) <= config.margin
-                else "wrong"
-                if not better.response.correct
-                else "long"
-                if long and (better in long or worse in long)
-                else None
-            )
-            if reason:
-                seen[reason] += 1
+            candidate = _Candidate(better, worse)
+            fates["possible"] += 1
+            if candidate.gap <= config.margin:
+                fates["tied"] += 1
+            elif not better.response.correct:
+                fates["wrong"] += 1
+            elif better in long or worse in long:
+                fates["long"] += 1
             else:
-                kept.append((better, worse))
-    return kept, seen
+                kept.append(candidate)
+    return kept, fates
 
 
 def _too_long(scored: Sequence[Scored], config: PairConfig, length: Length | None) -> set[Scored]:
@@ -232,37 +294,45 @@ def _too_long(scored: Sequence[Scored], config: PairConfig, length: Length | Non
     return {one for one, n in zip(scored, tokens, strict=True) if n + 1 > config.max_tokens}
 
 
-def _draw(kept: Sequence[tuple[Scored, Scored]], config: PairConfig) -> list[Pair]:
-    """The pairs to use: the first of each question by hash, then the second of each, up to the number wanted."""
-    of: dict[str, list[tuple[Scored, Scored]]] = defaultdict(list)
-    for two in kept:
-        of[two[0].response.question_id].append(two)
-    ranked = []
-    for question, twos in of.items():
-        twos.sort(
-            key=lambda two: _hash(config.seed, question, *(one.response.sample for one in two))
-        )
-        ranked += [(rank, _hash(config.seed, question), two) for rank, two in enumerate(twos)]
+def _drawn(kept: Sequence[_Candidate], config: PairConfig) -> list[Pair]:
+    """Pairs to use: the first of each question by hash, then the second, up to the number asked."""
+
+    def order(candidate: _Candidate) -> bytes:
+        samples = (candidate.better.response.sample, candidate.worse.response.sample)
+        return _hash(config.seed, candidate.better.response.question_id, *samples)
+
+    by_question: dict[str, list[_Candidate]] = defaultdict(list)
+    for candidate in kept:
+        by_question[candidate.better.response.question_id].append(candidate)
+    ranked = [
+        (rank, _hash(config.seed, question), candidate)
+        for question, candidates in by_question.items()
+        for rank, candidate in enumerate(sorted(candidates, key=order))
+    ]
     ranked.sort(key=lambda entry: entry[:2])
-    return [_pair(better, worse) for _, _, (better, worse) in ranked[: config.per_language]]
+    return [_pair(candidate) for _, _, candidate in ranked[: config.per_language]]
 
 
 def _held_out(question_id: str, config: PairConfig) -> bool:
     return config.dev_every > 0 and block_of(f"dev {question_id}", config.dev_every) == 0
 
 
-def _pair(better: Scored, worse: Scored) -> Pair:
-    said, other = better.response, worse.response
-    scores = _score(better), _score(worse)
+def _pair(candidate: _Candidate) -> Pair:
+    chosen, rejected = candidate.better.response, candidate.worse.response
     return Pair(
-        said.question_id,
-        said.lang,
-        said.prompt,
-        said.response,
-        other.response,
-        *scores,
-        other.correct is True,
+        question_id=chosen.question_id,
+        lang=chosen.lang,
+        prompt=chosen.prompt,
+        chosen=chosen.response,
+        rejected=rejected.response,
+        chosen_score=_score(candidate.better),
+        rejected_score=_score(candidate.worse),
+        rejected_correct=rejected.correct is True,
     )
+
+
+def _sample(scored: Scored) -> int:
+    return scored.response.sample
 
 
 def _score(scored: Scored) -> float:
@@ -276,13 +346,22 @@ def _hash(*parts: object) -> bytes:
 def _why_none(row: AuditRow) -> str:
     """Why a language has no pair to train on, and what to do."""
     if row.kept:
-        return f"{row.lang}: all {row.dev} pairs are of questions held out for dev; sample more questions"
+        return (
+            f"{row.lang}: all {row.dev} pairs are of questions held out for dev; "
+            "sample more questions"
+        )
     seen = f"{row.lang} has no pair: of {row.responses:,} responses to {row.questions:,} questions"
     if row.unscored == row.responses:
-        return f"{seen} none has a score; sample English responses to the same questions and score them again"
+        return (
+            f"{seen} none has a score; sample English responses to the same questions and "
+            "score them again"
+        )
     if row.all_wrong == row.questions:
         return f"{seen} none is marked right; sample more, or give the questions their answers"
     if not row.possible:
         return f"{seen} no two to one question differ; sample more, or at a higher temperature"
-    said = f"{seen}, {row.possible:,} pairs were tied {row.tied:,} times, the better one wrong {row.wrong:,} times"
-    return f"{said}, too long {row.long:,} times; sample more, or change --margin or --max-tokens"
+    return (
+        f"{seen}, {row.possible:,} pairs were tied {row.tied:,} times, the better one wrong "
+        f"{row.wrong:,} times, too long {row.long:,} times; sample more, or change --margin or "
+        "--max-tokens"
+    )

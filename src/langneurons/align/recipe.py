@@ -1,125 +1,186 @@
-"""Recipe: how an adapter is trained: the settings, where each comes from, and what TRL and PEFT call them."""
+"""Recipe: the settings of a training, as the configs of TRL and PEFT call them."""
 
 import difflib
 import json
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError, MissingExtraError
 
-_HERE = (
+_OURS = (
     "output_dir",
     "max_steps",
     "save_steps",
     "save_strategy",
     "save_total_limit",
     "save_only_model",
+    "load_best_model_at_end",
+    "resume_from_checkpoint",
 )
-_OURS = (*_HERE, "load_best_model_at_end", "resume_from_checkpoint")
 """Fields of TRL's configs that cannot be set: what is kept, and where, follows from them."""
 
+_LORA = "lora."
+"""What the fields of LoraConfig begin with in `AlignConfig.set`."""
 
-def settings(
-    config: AlignConfig,
-    folder: Path,
-    dtype: str,
-    processes: int,
-    *,
-    on_cpu: bool,
-    watch: bool = False,
-    grpo: GrpoConfig | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of DPOConfig, or of GRPOConfig, and of LoraConfig, those in `config.set` last.
+
+class Place(NamedTuple):
+    """Where a training runs.
+
+    Attributes:
+        folder: where checkpoints go.
+        dtype: that of the model's weights, as torch writes it.
+        on_cpu: whether it runs on the CPU.
+        processes: how many processes train together.
+    """
+
+    folder: Path
+    dtype: str
+    on_cpu: bool
+    processes: int = 1
+
+
+def dpo_fields(config: AlignConfig, place: Place, *, watch: bool) -> dict[str, Any]:
+    """Fields of DPOConfig, those in `config.set` last.
 
     Args:
         config: what was asked.
-        folder: where checkpoints go.
-        dtype: that of the model's weights, as torch writes it.
-        processes: how many train together.
-        on_cpu: whether they train on the CPU.
+        place: where the training runs.
         watch: whether there are pairs to watch.
-        grpo: what was asked of GRPO, if that is the objective.
 
     Raises:
-        InputError: for a batch that cannot be shared out, or a field that is no field or not to be
-            set.
+        InputError: for a batch that cannot be shared out, or a field that is not to be set.
     """
-    if grpo and config.batch % grpo.group:
+    size = _at_once(config, place.processes, "pairs")
+    chosen = {
+        **_common_fields(config, place, size),
+        "max_length": config.max_tokens,
+        "per_device_eval_batch_size": size,
+        "eval_strategy": "steps" if watch else "no",
+        "eval_steps": config.save_every,
+    }
+    if config.sft:
+        chosen |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.sft]}
+    return chosen | _set_by_hand(config, lora=False)
+
+
+def grpo_fields(config: AlignConfig, sampling: GrpoConfig, place: Place) -> dict[str, Any]:
+    """Fields of GRPOConfig, those in `config.set` last.
+
+    Args:
+        config: what was asked.
+        sampling: what was asked of GRPO.
+        place: where the training runs.
+
+    Raises:
+        InputError: for a batch that cannot be shared out, or a field that is not to be set.
+    """
+    if config.batch % sampling.group:
         raise InputError(
-            f"a batch of {config.batch} responses holds no whole groups of {grpo.group}; change --batch"
+            f"a batch of {config.batch} responses holds no whole groups of {sampling.group}; "
+            "change --batch"
         )
-    together = config.device_batch * processes
-    if config.batch < together:
-        together = processes
-    if config.batch % together:
-        raise InputError(
-            f"a batch of {config.batch} {'responses' if grpo else 'pairs'} cannot be shared out evenly to {processes} "
-            f"processes with {config.device_batch} at once; change --batch or --device-batch"
-        )
-    size = together // processes
-    arguments: dict[str, Any] = {
-        "output_dir": str(folder),
+    size = _at_once(config, place.processes, "responses")
+    chosen = {
+        **_common_fields(config, place, size),
+        "num_generations": sampling.group,
+        "temperature": sampling.temperature,
+        "max_completion_length": sampling.max_new_tokens,
+    }
+    return chosen | _set_by_hand(config, lora=False)
+
+
+def lora_fields(config: AlignConfig) -> dict[str, Any]:
+    """Fields of LoraConfig, those in `config.set` last.
+
+    Raises:
+        InputError: for a field without a value.
+    """
+    every = config.targets == "all-linear"
+    chosen = {
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "target_modules": config.targets if every else config.targets.split(","),
+        "task_type": "CAUSAL_LM",
+    }
+    return chosen | _set_by_hand(config, lora=True)
+
+
+def _common_fields(config: AlignConfig, place: Place, size: int) -> dict[str, Any]:
+    """Fields that both configs have; `size`: how many are in memory at once on a device."""
+    return {
+        "output_dir": str(place.folder),
         "max_steps": config.steps,
         "save_steps": config.save_every,
         "save_strategy": "steps",
         "per_device_train_batch_size": size,
-        "gradient_accumulation_steps": config.batch // together,
+        "gradient_accumulation_steps": config.batch // (size * place.processes),
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": min(config.warmup, config.steps // 10),
         "beta": config.beta,
         "disable_dropout": False,
-        "bf16": dtype == "torch.bfloat16",
-        "fp16": dtype == "torch.float16",
-        "use_cpu": on_cpu,
-        "activation_checkpointing": not on_cpu,
+        "bf16": place.dtype == "torch.bfloat16",
+        "fp16": place.dtype == "torch.float16",
+        "use_cpu": place.on_cpu,
+        "activation_checkpointing": not place.on_cpu,
         "logging_first_step": True,
-        "logging_steps": next(
-            n for n in range(min(10, config.save_every), 0, -1) if config.save_every % n == 0
-        ),
+        "logging_steps": _log_every(config.save_every),
         "seed": config.seed,
         "report_to": config.report_to.split(","),
         "disable_tqdm": True,
-        "dataloader_pin_memory": not on_cpu,
+        "dataloader_pin_memory": not place.on_cpu,
     }
-    if grpo:
-        arguments |= {
-            "num_generations": grpo.group,
-            "temperature": grpo.temperature,
-            "max_completion_length": grpo.max_new_tokens,
-        }
-    else:
-        arguments |= {
-            "max_length": config.max_tokens,
-            "per_device_eval_batch_size": size,
-            "eval_strategy": "steps" if watch else "no",
-            "eval_steps": config.save_every,
-        }
-        if config.sft:
-            arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.sft]}
-    lora: dict[str, Any] = {
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "target_modules": config.targets
-        if config.targets == "all-linear"
-        else config.targets.split(","),
-        "task_type": "CAUSAL_LM",
+
+
+def _at_once(config: AlignConfig, processes: int, what: str) -> int:
+    """How many pairs, or responses, are in memory at once on a device.
+
+    Raises:
+        InputError: when a batch is no multiple of what all devices hold.
+    """
+    size = config.device_batch if config.batch >= config.device_batch * processes else 1
+    if config.batch % (size * processes):
+        raise InputError(
+            f"a batch of {config.batch} {what} cannot be shared out evenly to {processes} "
+            f"processes with {config.device_batch} at once; change --batch or --device-batch"
+        )
+    return size
+
+
+def _log_every(save_every: int) -> int:
+    """Steps between lines of the log: at most 10, and a checkpoint falls on one of them."""
+    most = min(10, save_every)
+    return next(steps for steps in range(most, 0, -1) if save_every % steps == 0)
+
+
+def _set_by_hand(config: AlignConfig, *, lora: bool) -> dict[str, Any]:
+    """The fields in `config.set`, with their values: those of LoraConfig, or the others.
+
+    Raises:
+        InputError: for any of them, of either sort, without a value or not to be set.
+    """
+    return {
+        name.removeprefix(_LORA): value
+        for name, value in _parsed(config)
+        if name.startswith(_LORA) == lora
     }
+
+
+def _parsed(config: AlignConfig) -> Iterator[tuple[str, Any]]:
     for given in config.set:
         name, _, value = given.partition("=")
-        if not value or name in _OURS:
-            raise InputError(
-                f"--set {given}: {'no value is given' if not value else 'langneurons sets that itself'}"
-            )
-        into, key = (lora, name[5:]) if name.startswith("lora.") else (arguments, name)
+        if not value:
+            raise InputError(f"--set {given}: no value is given")
+        if name in _OURS:
+            raise InputError(f"--set {given}: langneurons sets that itself")
         try:
-            into[key] = json.loads(value)
+            yield name, json.loads(value)
         except ValueError:
-            into[key] = value
-    return arguments, lora
+            yield name, value
 
 
 def built(kind: Any, values: dict[str, Any]) -> Any:
@@ -132,9 +193,8 @@ def built(kind: Any, values: dict[str, Any]) -> Any:
     known = [field.name for field in fields(kind)]
     if unknown := [name for name in values if name not in known]:
         near = difflib.get_close_matches(unknown[0], known, 1)
-        raise InputError(
-            f"--set: {kind.__name__} has no field {unknown[0]}{f'; {near[0]} is meant?' if near else ''}"
-        )
+        meant = f"; {near[0]} is meant?" if near else ""
+        raise InputError(f"--set: {kind.__name__} has no field {unknown[0]}{meant}")
     try:
         return kind(**values)
     except ImportError as error:

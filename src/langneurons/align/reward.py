@@ -1,33 +1,30 @@
-"""Reward: how well each response agrees with the English responses to its question, by a translation model.
+"""Reward: scores of how well each response agrees with the English responses to its question.
 
 Each English response to a question is a reference. A response's alignment score against one is log
-P(reference | response) per token of the reference, under the translation model; its score is the
-mean over the references.
+P(reference | response) per token of the reference, under a translation model; its score is the mean
+over the references.
 """
 
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons import config as configs
 from langneurons.align import translator as translation
-from langneurons.align.pairs import Scored
-from langneurons.align.translator import Text, Translation
+from langneurons.align.scores import Scored, Scores
+from langneurons.align.translator import Ids, Text, Translation
 from langneurons.config import RewardConfig
 from langneurons.errors import InputError
-from langneurons.resume import State
+from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts.languages import ENGLISH
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-Progress = Callable[[int, int], None]
-"""Called with (translations judged, translations to judge)."""
+    from langneurons.model.loading import Loaded
 
 _TOGETHER = 20  # references that MAPO's code pads together
 _LEAST = 2.0**-23  # the least mean its reciprocal is taken of; a perfect translation has 0
@@ -37,38 +34,58 @@ class Rewarded(NamedTuple):
     """What scoring gives.
 
     Attributes:
-        scored: every response that is not English, in order.
+        scores: of every response that is not English, in order.
         facts: what to know of them: per language, responses scored and not; references kept and
             dropped; texts cut.
     """
 
-    scored: list[Scored]
+    scores: Scores
     facts: dict[str, Any]
 
 
 def reward(
-    model: Any,
-    tokenizer: "PreTrainedTokenizerBase",
+    translator: "Loaded",
+    responses: Sequence[Response],
+    config: RewardConfig | None = None,
+    *,
+    spelled: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Scores:
+    """Alignment scores of all responses that are not English; see `rewarded`.
+
+    Args:
+        translator: a multilingual translation model.
+        responses: responses in English and other languages, to the same questions.
+        config: settings, or give them by name.
+        spelled: language tokens by code, for languages that are not found; see
+            `translator.language_tokens`.
+        **settings: those of `RewardConfig`, by name.
+    """
+    config = configs.of(RewardConfig, config, settings)
+    return rewarded(translator, responses, config, spelled=spelled).scores
+
+
+def rewarded(
+    translator: "Loaded",
     responses: Sequence[Response],
     config: RewardConfig,
     *,
     spelled: Mapping[str, str] | None = None,
-    state: State | None = None,
+    state: Saved | None = None,
     on_step: Progress | None = None,
 ) -> Rewarded:
-    """Alignment scores of all responses that are not English.
+    """Alignment scores of all responses that are not English, and what to know of them.
 
     A response and a reference are scored once, however often they stand there. Calculator marks
     `<<...>>` and whatever follows `####` are left off both. English texts that stand twice, are
     empty, or repeat a line are no references.
 
     Args:
-        model: a multilingual translation model in eval mode.
-        tokenizer: its tokenizer.
+        translator: a multilingual translation model.
         responses: responses in English and other languages, to the same questions.
         config: settings.
         spelled: language tokens by code, for languages that are not found; see
-            `translation.language_tokens`.
+            `translator.language_tokens`.
         state: where to keep what is done, every `config.save_every` seconds.
         on_step: told of the progress.
 
@@ -76,54 +93,42 @@ def reward(
         InputError: when there is no English response, or nothing else; when a language has no
             token.
     """
+    english = [response for response in responses if response.lang == ENGLISH]
     foreign = [response for response in responses if response.lang != ENGLISH]
-    found = references(
-        [response for response in responses if response.lang == ENGLISH], config.references
-    )
-    if not found.texts:
+    known = references(english, config.references)
+    if not known.texts:
         raise InputError(
-            f"no response in {ENGLISH} can be a reference; sample the questions in {ENGLISH} as well"
+            f"no response in {ENGLISH} can be a reference; sample the questions in {ENGLISH} "
+            "as well"
         )
     if not foreign:
         raise InputError(
             f"all responses are in {ENGLISH}; sample the questions in other languages as well"
         )
     languages = list(dict.fromkeys(response.lang for response in foreign))
-    tokens = translation.language_tokens(tokenizer, [ENGLISH, *languages], spelled)
+    tokens = translation.language_tokens(translator.tokenizer, [ENGLISH, *languages], spelled)
     work = _Work(config.direction == "to-english")
-    links = []
-    for response in foreign:
-        said, texts = (
-            Text(response.lang, clean(response.response)),
-            found.texts.get(response.question_id, []),
-        )
-        links.append([work.add(said, Text(ENGLISH, text)) for text in texts])
-    sources, cut_sources = translation.encode(
-        tokenizer, list(work.sources), tokens, config.max_tokens
-    )
-    targets, cut_targets = translation.encode(
-        tokenizer, list(work.targets), tokens, config.max_tokens
-    )
-    pairs = list(work.pairs)
-    sums = _judged(model, sources, targets, pairs, config, state, on_step)
-    lengths = np.array([len(targets[pair.target]) for pair in pairs])
+    links = [work.add(response, known.texts.get(response.question_id, [])) for response in foreign]
+    encoded = work.encoded(translator.tokenizer, tokens, config.max_tokens)
+    sums = _judged(translator.model, encoded, config, state, on_step)
     scored = [
-        _scored(response, np.array(at, int), sums, lengths, config)
-        for response, at in zip(foreign, links, strict=True)
+        _scored(response, np.array(link, int), sums, encoded.lengths, config)
+        for response, link in zip(foreign, links, strict=True)
     ]
     facts = {
         "languages": [
             _counted(code, [one for one in scored if one.response.lang == code])
             for code in languages
         ],
-        "references": found.facts,
-        "translations judged": len(pairs),
-        "texts cut": cut_sources + cut_targets,
+        "references": known.facts,
+        "translations judged": len(encoded.pairs),
+        "texts cut": encoded.cut,
         "language tokens": {
-            code: str(tokenizer.convert_ids_to_tokens(i)) for code, i in tokens.items()
+            code: str(translator.tokenizer.convert_ids_to_tokens(token))
+            for code, token in tokens.items()
         },
     }
-    return Rewarded(scored, facts)
+    return Rewarded(Scores(tuple(scored)), facts)
 
 
 class References(NamedTuple):
@@ -139,38 +144,64 @@ class References(NamedTuple):
 
 
 def references(english: Sequence[Response], most: int = 0) -> References:
-    """The references among English responses: cleaned, each text once, none empty, none with a line that repeats.
+    """The references among English responses: cleaned, each once, none empty, none that loops.
+
+    A text loops where one of its lines stands twice.
 
     Args:
         english: responses in English.
         most: references that a question may have, the first of them; 0: any number.
     """
     texts: dict[str, list[str]] = {}
-    seen: Counter[str] = Counter(kept=0, empty=0, repeated=0, looping=0, beyond=0)
+    fates: Counter[str] = Counter(kept=0, empty=0, repeated=0, looping=0, beyond=0)
     for response in english:
         text = clean(response.response)
-        lines = [line for line in map(str.strip, text.splitlines()) if line]
-        there = texts.setdefault(response.question_id, [])
-        fate = (
-            "empty"
-            if not text
-            else "repeated"
-            if text in there
-            else "looping"
-            if len(set(lines)) < len(lines)
-            else "beyond"
-            if most and len(there) >= most
-            else "kept"
-        )
-        seen[fate] += 1
-        if fate == "kept":
-            there.append(text)
-    return References({question: there for question, there in texts.items() if there}, dict(seen))
+        taken = texts.setdefault(response.question_id, [])
+        if not text:
+            fates["empty"] += 1
+        elif text in taken:
+            fates["repeated"] += 1
+        elif _loops(text):
+            fates["looping"] += 1
+        elif most and len(taken) >= most:
+            fates["beyond"] += 1
+        else:
+            fates["kept"] += 1
+            taken.append(text)
+    with_any = {question: taken for question, taken in texts.items() if taken}
+    return References(with_any, dict(fates))
+
+
+def _loops(text: str) -> bool:
+    """Whether a line stands twice in a text."""
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    return len(set(lines)) < len(lines)
 
 
 def clean(text: str) -> str:
-    """A text without calculator marks `<<...>>`, and without `####` and what follows it (MAPO's preparation)."""
+    """A text as MAPO prepares it: without calculator marks `<<...>>`, `####` and the rest."""
     return re.sub(r"<<.*?>>", "", text.partition("####")[0]).strip()
+
+
+class _Encoded(NamedTuple):
+    """Translations to judge, as the model is given them.
+
+    Attributes:
+        sources: ids of each text to translate from.
+        targets: ids of each text to translate to.
+        pairs: which is to be judged as the translation of which.
+        cut: texts that were cut to fit.
+    """
+
+    sources: list[Ids]
+    targets: list[Ids]
+    pairs: list[Translation]
+    cut: int
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of the target of each pair, [P]."""
+        return np.array([len(self.targets[pair.target]) for pair in self.pairs])
 
 
 class _Work:
@@ -182,102 +213,120 @@ class _Work:
         self.targets: dict[Text, int] = {}
         self.pairs: dict[Translation, int] = {}
 
-    def add(self, response: Text, reference: Text) -> int:
-        """Position of the translation among all."""
+    def add(self, response: Response, references: Sequence[str]) -> list[int]:
+        """Positions among all translations of those between a response and its references."""
+        text = Text(response.lang, clean(response.response))
+        return [self._add(text, Text(ENGLISH, reference)) for reference in references]
+
+    def _add(self, response: Text, reference: Text) -> int:
         source, target = (response, reference) if self.to_english else (reference, response)
         pair = Translation(
-            self.sources.setdefault(source, len(self.sources)),
-            self.targets.setdefault(target, len(self.targets)),
+            source=self.sources.setdefault(source, len(self.sources)),
+            target=self.targets.setdefault(target, len(self.targets)),
         )
         return self.pairs.setdefault(pair, len(self.pairs))
+
+    def encoded(self, tokenizer: Any, tokens: Mapping[str, int], limit: int) -> _Encoded:
+        """All of it as ids, at most `limit` of them to a text."""
+        sources, cut_sources = translation.encode(tokenizer, list(self.sources), tokens, limit)
+        targets, cut_targets = translation.encode(tokenizer, list(self.targets), tokens, limit)
+        return _Encoded(sources, targets, list(self.pairs), cut_sources + cut_targets)
 
 
 def _judged(
     model: Any,
-    sources: list[NDArray[np.int32]],
-    targets: list[NDArray[np.int32]],
-    pairs: list[Translation],
+    work: _Encoded,
     config: RewardConfig,
-    state: State | None,
+    state: Saved | None,
     on_step: Progress | None,
 ) -> NDArray[np.float64]:
-    """Log-probabilities of each translation [P, 2]: of text and end token, of the language token."""
+    """Log-probability of each translation [P, 2]: of text and end token, of the language token."""
     on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
-    chunks = translation.plan(sources, targets, pairs, config.budget or (4096 if on_cpu else 8192))
-    sums, done = np.zeros((len(pairs), 2)), 0
-    if state and (saved := state.load()):
-        sums, done = saved[0]["sums"], saved[1]
-    judged, last = (
-        sum(len(batch) for chunk in chunks[:done] for batch in chunk.batches),
-        time.monotonic(),
-    )
-    for number, chunk in enumerate(chunks[done:], done + 1):
-        order = [i for batch in chunk.batches for i in batch]
-        sums[order] = np.stack(translation.judge(model, sources, targets, pairs, chunk), axis=1)
-        judged += len(order)
-        if on_step:
-            on_step(judged, len(pairs))
-        if state and time.monotonic() - last >= config.save_every:
-            state.save({"sums": sums}, number)
-            last = time.monotonic()
+    budget = config.budget or (4096 if on_cpu else 8192)
+    chunks = translation.in_chunks(work.sources, work.targets, work.pairs, budget)
+    orders = [[pair for batch in chunk.batches for pair in batch] for chunk in chunks]
+    sums = np.zeros((len(work.pairs), 2))
+
+    def load(saved: Tensors) -> None:
+        sums[:] = saved["sums"]
+
+    for number in units_left(
+        [len(order) for order in orders],
+        load=load,
+        tensors=lambda: {"sums": sums},
+        state=state,
+        save_every=config.save_every,
+        on_step=on_step,
+    ):
+        judged = translation.judge(model, work.sources, work.targets, work.pairs, chunks[number])
+        sums[orders[number]] = np.stack(judged, axis=1)
     return sums
 
 
 def _scored(
     response: Response,
-    at: NDArray[np.int64],
+    translations: NDArray[np.int64],
     sums: NDArray[np.float64],
     lengths: NDArray[np.int64],
     config: RewardConfig,
 ) -> Scored:
-    """The response with mean and highest score; `at` are its translations, one per reference.
+    """The response with mean and highest score, of its translations, one per reference.
 
     Scores are rounded to the sixth decimal, where the rounding of a batch of other shape begins to
     show.
     """
-    if not len(at):
-        return Scored(response, None, None, 0)
+    if not len(translations):
+        return Scored(response, score=None, score_max=None, references=0)
     if config.arithmetic == "mapo":
-        padded = [lengths[at[i : i + _TOGETHER]].max() for i in range(0, len(at), _TOGETHER)]
-        mean = -sums[at].sum(axis=1) / np.repeat(padded, _TOGETHER)[: len(at)]
-        scores = 1 / np.maximum(mean, _LEAST)
+        scores = _as_mapo(sums[translations], lengths[translations])
     else:
-        scores = sums[at, 0] / (lengths[at] - 1)
-    return Scored(response, round(float(scores.mean()), 6), round(float(scores.max()), 6), len(at))
+        scores = sums[translations, 0] / (lengths[translations] - 1)
+    return Scored(
+        response,
+        score=round(float(scores.mean()), 6),
+        score_max=round(float(scores.max()), 6),
+        references=len(translations),
+    )
+
+
+def _as_mapo(sums: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """MAPO's scores [n]: 1 / mean of -log P, that over language token and padding too."""
+    starts = range(0, len(lengths), _TOGETHER)
+    padded = [lengths[start : start + _TOGETHER].max() for start in starts]
+    mean = -sums.sum(axis=1) / np.repeat(padded, _TOGETHER)[: len(lengths)]
+    return 1 / np.maximum(mean, _LEAST)
 
 
 def _counted(code: str, scored: Sequence[Scored]) -> dict[str, Any]:
     """What the facts say of one language."""
+    by_mark: dict[bool | None, list[float]] = {True: [], False: [], None: []}
+    for one in scored:
+        if one.score is not None:
+            by_mark[one.response.correct].append(one.score)
     scores = [one.score for one in scored if one.score is not None]
-    right = [one.score for one in scored if one.score is not None and one.response.correct is True]
-    wrong = [one.score for one in scored if one.score is not None and one.response.correct is False]
     return {
         "lang": code,
         "responses": len(scored),
         "without_reference": len(scored) - len(scores),
         "score": _mean(scores),
-        "score_right": _mean(right),
-        "score_wrong": _mean(wrong),
+        "score_right": _mean(by_mark[True]),
+        "score_wrong": _mean(by_mark[False]),
         "right_above_wrong": _right_above_wrong(scored),
     }
 
 
 def _right_above_wrong(scored: Sequence[Scored]) -> float | None:
-    """How often a right response scores above a wrong one to the same question; half for equal scores."""
-    of: dict[str, tuple[list[float], list[float]]] = {}
+    """How often a right response scores above a wrong one to its question; half for equal ones."""
+    by_question: dict[str, tuple[list[float], list[float]]] = {}
     for one in scored:
         if one.score is not None and one.response.correct is not None:
-            of.setdefault(one.response.question_id, ([], []))[one.response.correct].append(
-                one.score
-            )
-    return _mean(
-        [
-            1.0 * (up > down) + 0.5 * (up == down)
-            for wrong, right in of.values()
-            for up in right
-            for down in wrong
-        ]
-    )
+            marks = by_question.setdefault(one.response.question_id, ([], []))
+            marks[one.response.correct].append(one.score)
+    wins = []
+    for wrong, right in by_question.values():
+        for higher in right:
+            wins += [1.0 * (higher > lower) + 0.5 * (higher == lower) for lower in wrong]
+    return _mean(wins)
 
 
 def _mean(values: Sequence[float]) -> float | None:

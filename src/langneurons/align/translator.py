@@ -8,7 +8,7 @@ with language tokens.
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _LANGUAGE_TOKEN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}|__[a-z]{2,3}__|<[a-z]{2}>|[a-z]{2}_[A-Z]{2}")
 """NLLB-200, M2M100, plain, mBART."""
+
+Ids = NDArray[np.int32]
+"""A text as the model is given it: language, tokens, end."""
 
 
 class Text(NamedTuple):
@@ -40,7 +43,7 @@ class Translation(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Sources that are encoded together, and the pairs they are in, as they run through the decoder.
+    """Sources encoded together, and the pairs they are in, as they run through the decoder.
 
     Attributes:
         sources: positions among the source texts.
@@ -64,6 +67,9 @@ class Sums(NamedTuple):
     language: NDArray[np.float64]
 
 
+_AT_ONCE = 512  # texts that the tokenizer is given at once
+
+
 def language_tokens(
     tokenizer: "PreTrainedTokenizerBase",
     codes: Sequence[str],
@@ -84,33 +90,36 @@ def language_tokens(
         InputError: for a language without a token, naming what was looked for and the nearest there
             is. Tokenizers would take the unknown token instead, without a word.
     """
-    vocabulary = [
-        *tokenizer.get_vocab(),
-        *getattr(tokenizer, "lang_token_to_id", ()),
-    ]  # M2M100 holds them apart
+    apart = getattr(tokenizer, "lang_token_to_id", ())  # M2M100 holds them apart
+    vocabulary = [*tokenizer.get_vocab(), *apart]
     known = {token for token in vocabulary if _LANGUAGE_TOKEN.fullmatch(token)}
     if not known:
         raise InputError(
             "the translator's vocabulary has no language tokens (as eng_Latn, __en__, <en>); "
             "a multilingual translation model such as NLLB-200 or M2M100 is needed"
         )
-    found = {}
+    ids = {}
     for code in codes:
-        mbart = sorted(
-            token for token in known if token.startswith(f"{code}_") and len(token) == len(code) + 3
-        )
-        wanted = [language(code).nllb or code, f"__{code}__", f"<{code}>", code, *mbart]
-        if spelled and code in spelled:
-            wanted = [spelled[code]]
+        wanted = [spelled[code]] if spelled and code in spelled else _spellings(code, known)
         token = next((token for token in wanted if token in known), None)
         if token is None:
             near = difflib.get_close_matches(wanted[0], sorted(known), 1, 0)[0]
             raise InputError(
-                f"the translator has no language token {' or '.join(dict.fromkeys(wanted[:3]))} for {code}; "
-                f"the nearest is {near}. If it is meant, say --codes {code}={near}; else leave {code} out"
+                "the translator has no language token "
+                f"{' or '.join(dict.fromkeys(wanted[:3]))} for {code}; the nearest is {near}. "
+                f"If it is meant, say --codes {code}={near}; else leave {code} out"
             )
-        found[code] = int(tokenizer.convert_tokens_to_ids(token))  # ty: ignore[invalid-argument-type]
-    return found
+        ids[code] = int(tokenizer.convert_tokens_to_ids(token))  # ty: ignore[invalid-argument-type]
+    return ids
+
+
+def _spellings(code: str, known: Collection[str]) -> list[str]:
+    """How the token of a language may be spelled: NLLB-200, M2M100, plain, as it is, mBART."""
+    length = len(code) + len("_XX")
+    mbart = sorted(
+        token for token in known if token.startswith(f"{code}_") and len(token) == length
+    )
+    return [language(code).nllb or code, f"__{code}__", f"<{code}>", code, *mbart]
 
 
 def encode(
@@ -118,86 +127,93 @@ def encode(
     texts: Sequence[Text],
     tokens: Mapping[str, int],
     limit: int,
-) -> tuple[list[NDArray[np.int32]], int]:
-    """Ids of each text, `[language] text </s>`, at most `limit` of them, and how many texts were cut to that.
+) -> tuple[list[Ids], int]:
+    """Ids of each text, `[language] text </s>`, at most `limit` of them; how many texts were cut.
 
     A text that is cut keeps its beginning and gets the end token all the same.
     """
-    out, cut = [], 0
-    for start in range(0, len(texts), 512):
-        chunk = texts[start : start + 512]
+    room = limit - 2  # beside language and end
+    encoded, cut = [], 0
+    for start in range(0, len(texts), _AT_ONCE):
+        some = texts[start : start + _AT_ONCE]
         rows = tokenizer(
-            [t.text for t in chunk], add_special_tokens=False, padding=False, verbose=False
+            [text.text for text in some], add_special_tokens=False, padding=False, verbose=False
         )["input_ids"]
-        for text, ids in zip(chunk, rows, strict=True):
-            cut += len(ids) > limit - 2
-            out.append(
-                np.array([tokens[text.lang], *ids[: limit - 2], tokenizer.eos_token_id], np.int32)
-            )
-    return out, cut
+        for text, ids in zip(some, rows, strict=True):
+            cut += len(ids) > room
+            whole = [tokens[text.lang], *ids[:room], tokenizer.eos_token_id]
+            encoded.append(np.array(whole, np.int32))
+    return encoded, cut
 
 
-def plan(
-    sources: Sequence[NDArray[np.int32]],
-    targets: Sequence[NDArray[np.int32]],
+def in_chunks(
+    sources: Sequence[Ids],
+    targets: Sequence[Ids],
     pairs: Sequence[Translation],
     budget: int,
 ) -> list[Chunk]:
     """All the work, cut so that every source is encoded once and little is padded.
 
     Args:
-        sources: ids of the source texts.
-        targets: ids of the target texts.
+        sources: the source texts.
+        targets: the target texts.
         pairs: what to judge.
         budget: tokens of a batch, padding included; a text or pair that is longer runs alone.
     """
-    of: dict[int, list[int]] = {}
-    for i, pair in enumerate(pairs):
-        of.setdefault(pair.source, []).append(i)
+    by_source: dict[int, list[int]] = {}
+    for number, pair in enumerate(pairs):
+        by_source.setdefault(pair.source, []).append(number)
+
+    def source_length(source: int) -> int:
+        return len(sources[source])
+
+    def target_length(number: int) -> int:
+        return len(targets[pairs[number].target])
+
     chunks = []
-    for rows in _packed(
-        sorted(of, key=lambda s: (len(sources[s]), s)), lambda s: len(sources[s]), budget
-    ):
-        longest = max(len(sources[s]) for s in rows)
-        inside = sorted(
-            (i for s in rows for i in of[s]), key=lambda i: (len(targets[pairs[i].target]), i)
-        )
-        batches = _packed(
-            inside, lambda i, least=longest: max(least, len(targets[pairs[i].target])), budget
-        )
-        chunks.append(Chunk(rows, tuple(batches)))
+    by_length = sorted(by_source, key=lambda source: (source_length(source), source))
+    for together in _packed(by_length, source_length, budget):
+        longest = max(map(source_length, together))
+        numbers = [number for source in together for number in by_source[source]]
+        numbers.sort(key=lambda number: (target_length(number), number))
+
+        def width(number: int, least: int = longest) -> int:
+            return max(least, target_length(number))
+
+        chunks.append(Chunk(together, tuple(_packed(numbers, width, budget))))
     return chunks
 
 
 @torch.inference_mode()
 def judge(
     model: Any,
-    sources: Sequence[NDArray[np.int32]],
-    targets: Sequence[NDArray[np.int32]],
+    sources: Sequence[Ids],
+    targets: Sequence[Ids],
     pairs: Sequence[Translation],
     chunk: Chunk,
 ) -> Sums:
-    """Log P(target | source) of the chunk's pairs, in the order of its batches. Padding has no part in it.
+    """Log P(target | source) of the chunk's pairs, in the order of its batches.
+
+    Padding has no part in it.
 
     Raises:
         ModelError: when the model does not say what its decoder begins with.
     """
     config, device = model.config, model.get_input_embeddings().weight.device
-    start = config.decoder_start_token_id
-    if start is None or config.pad_token_id is None:
+    start, pad = config.decoder_start_token_id, config.pad_token_id
+    if start is None or pad is None:
         raise ModelError(
-            "the translator's config names no decoder_start_token_id or no pad_token_id; set them in it"
+            "the translator's config names no decoder_start_token_id or no pad_token_id; "
+            "set them in it"
         )
-    inputs, mask = _padded([sources[s] for s in chunk.sources], config.pad_token_id, device)
+    inputs, mask = _padded([sources[source] for source in chunk.sources], pad, device)
     hidden = model.get_encoder()(input_ids=inputs, attention_mask=mask).last_hidden_state
-    place = {s: row for row, s in enumerate(chunk.sources)}
+    row_of = {source: row for row, source in enumerate(chunk.sources)}
     sums = []
     for batch in chunk.batches:
-        rows = torch.tensor([place[pairs[i].source] for i in batch], device=device)
-        labels, counted = _padded(
-            [targets[pairs[i].target] for i in batch], config.pad_token_id, device
-        )
-        each = _log_probabilities(model, hidden[rows], mask[rows], labels, counted, start)
+        rows = torch.tensor([row_of[pairs[number].source] for number in batch], device=device)
+        labels, real = _padded([targets[pairs[number].target] for number in batch], pad, device)
+        each = _log_probabilities(model, hidden[rows], mask[rows], labels, real.bool(), start)
         sums.append(torch.stack((each[:, 1:].sum(dim=1), each[:, 0])))
     text, first = torch.cat(sums, dim=1).cpu().numpy()
     return Sums(text, first)
@@ -211,50 +227,65 @@ def _log_probabilities(
     counted: torch.Tensor,
     start: int,
 ) -> torch.Tensor:
-    """Log-probability of every label, float64 [n, T], 0 where none is counted. Logits are never all held at once."""
+    """Log-probability of every label, float64 [n, T], 0 where none is counted.
+
+    Logits are never all held at once.
+    """
+    head = model.get_output_embeddings()
+    states = _before_the_head(model, hidden, mask, labels, start)[counted]
+    bias = getattr(model, "final_logits_bias", None)  # mBART, Marian
+    wanted = labels[counted]
+    logits_at_once = 1 << 20 if states.device.type == "cpu" else 1 << 27
+    rows_at_once = max(1, logits_at_once // head.weight.shape[0])
+    parts = []
+    for rows, label in zip(states.split(rows_at_once), wanted.split(rows_at_once), strict=True):
+        logits = head(rows).float() if bias is None else (head(rows) + bias).float()
+        parts.append(logits.gather(1, label[:, None])[:, 0] - logits.logsumexp(dim=1))
+    every = torch.zeros(labels.shape, dtype=torch.float64, device=labels.device)
+    return every.masked_scatter_(counted, torch.cat(parts).double())
+
+
+def _before_the_head(
+    model: Any, hidden: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor, start: int
+) -> torch.Tensor:
+    """What the decoder gives its language head at every label [n, T, H]; the head runs on one."""
     from transformers.modeling_outputs import BaseModelOutput
 
-    head, states = model.get_output_embeddings(), []
+    states = []
 
     def keep(_: Any, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         states.append(args[0])
         return (args[0][:, :1],)
 
-    handle = head.register_forward_pre_hook(keep)
+    shifted = torch.cat((torch.full_like(labels[:, :1], start), labels[:, :-1]), dim=1)
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
     try:
         model(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask,
-            decoder_input_ids=torch.cat(
-                (torch.full_like(labels[:, :1], start), labels[:, :-1]), dim=1
-            ),
+            decoder_input_ids=shifted,
             use_cache=False,
         )
     finally:
         handle.remove()
-    bias = getattr(model, "final_logits_bias", None)  # mBART, Marian
-    rows, wanted = states[0][counted.bool()], labels[counted.bool()]
-    at_once = max(1, (1 << 20 if rows.device.type == "cpu" else 1 << 27) // head.weight.shape[0])
-    found = []
-    for part, label in zip(rows.split(at_once), wanted.split(at_once), strict=True):
-        logits = head(part).float() if bias is None else (head(part) + bias).float()
-        found.append(logits.gather(1, label[:, None])[:, 0] - logits.logsumexp(dim=1))
-    out = torch.zeros(labels.shape, dtype=torch.float64, device=labels.device)
-    return out.masked_scatter_(counted.bool(), torch.cat(found).double())
+    return states[0]
 
 
-def _padded(
-    rows: Sequence[NDArray[np.int32]], pad: int, device: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows side by side, filled up on the right, and which places are not filling (1) or are (0); both [n, T]."""
+def _padded(rows: Sequence[Ids], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows side by side, filled up on the right; 1 where a place is no filling, 0 where it is.
+
+    Both [n, T].
+    """
     length = max(map(len, rows))
     ids = np.stack([np.pad(row, (0, length - len(row)), constant_values=pad) for row in rows])
     real = np.arange(length) < np.array([len(row) for row in rows])[:, None]
     return torch.from_numpy(ids).long().to(device), torch.from_numpy(real).long().to(device)
 
 
-def _packed(items: Sequence[int], length: Any, budget: int) -> list[tuple[int, ...]]:
-    """Items in runs whose number times longest length stays within the budget; lengths must not fall."""
+def _packed(
+    items: Sequence[int], length: Callable[[int], int], budget: int
+) -> list[tuple[int, ...]]:
+    """Items in runs whose number times longest length is within the budget; lengths never fall."""
     runs: list[list[int]] = []
     for item in items:
         if runs and (len(runs[-1]) + 1) * length(item) <= budget:

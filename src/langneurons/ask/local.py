@@ -23,9 +23,9 @@ from langneurons.ask.engine import Completion, Request, until_stop
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
 from langneurons.model import tokens
-from langneurons.model.forward import context
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import find_sites, silence
+from langneurons.model.forward import cache_name, context
+from langneurons.model.hooks import silence
+from langneurons.model.sites import find_sites
 from langneurons.resume import free_memory, out_of_memory
 from langneurons.texts.responses import Response
 

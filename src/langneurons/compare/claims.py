@@ -11,7 +11,7 @@ Changes are judged by own thresholds, as in the paper; the verdict with the base
 beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -28,12 +28,13 @@ from langneurons.compare.verdicts import (
     Verdict,
     both,
     falls,
+    in_numbers,
+    in_words,
     missing,
     rises,
-    said,
-    told,
 )
-from langneurons.intervals import SURE, Estimate
+from langneurons.intervals import SURE, Floats
+from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing.matrix import Matrices
 from langneurons.tables import plain
@@ -64,20 +65,20 @@ class Evidence(NamedTuple):
 
 def claims(evidence: Evidence) -> list[Claim]:
     """Every claim of the paper with its verdict."""
-    e = evidence
-    resampled = next((c.resampled.before for c in (*e.changes, *e.domains) if c.resampled), None)
+    neurons, changes, domains, matrices, accuracy, trained = evidence
+    resampled = next((c.resampled.before for c in (*changes, *domains) if c.resampled), None)
     return [
-        four_stages(e.neurons, resampled),
-        diagonal_dominance(e.matrices),
-        related_add(e.matrices.losses if e.matrices else None),
-        specific_to_related(e.changes),
-        untrained_alike(e.changes, e.trained),
-        general_rise(e.changes),
-        english_differs(e.neurons, resampled),
-        stable(e.changes, "alignment"),
-        stable(e.domains, "domains"),
-        accuracy_rises(e.accuracy, e.trained, "trained"),
-        accuracy_rises(e.accuracy, e.trained, "untrained"),
+        four_stages(neurons, resampled),
+        diagonal_dominance(matrices),
+        related_add(matrices.losses if matrices else None),
+        specific_to_related(changes),
+        untrained_alike(changes, trained),
+        general_rise(changes),
+        english_differs(neurons, resampled),
+        stable(changes, "alignment"),
+        stable(domains, "domains"),
+        accuracy_rises(accuracy, trained, "trained"),
+        accuracy_rises(accuracy, trained, "untrained"),
     ]
 
 
@@ -86,84 +87,85 @@ def specific_to_related(changes: tuple[Changes, ...]) -> Claim:
 
     Both changes have intervals over blocks, paired before and after.
     """
-    start = (
+    stated = (
         "specific-to-related",
         "After alignment there are fewer specific and more related neurons",
         "Fig. 4, 5",
     )
     if not changes:
-        return missing(*start, "the neurons after alignment")
-    found = [
-        {"specific": one.of(total("specific")), "related": one.of(total("related"))}
-        for one in changes
-    ]
-    return _shift(start, changes, found)
+        return missing(*stated, "the neurons after alignment")
+    return _shift(stated, changes, {kind: total(kind) for kind in ("specific", "related")})
 
 
 def untrained_alike(changes: tuple[Changes, ...], trained: tuple[str, ...]) -> Claim:
-    """The same shift in languages that were not aligned (Table 2): means over them, English included.
+    """The same shift in languages that were not aligned (Table 2).
 
-    As `specific_to_related`, of mean neurons per language. A related neuron stands with each of its
-    languages.
+    As `specific_to_related`, of mean neurons per language, English included. A related neuron
+    stands with each of its languages.
     """
-    start = (
+    stated = (
         "untrained-alike",
         "In untrained languages too, specific fall and related rise",
         "Table 2",
     )
-    if not changes or not trained:
-        return missing(
-            *start, "the neurons after alignment" if not changes else "which languages were trained"
-        )
-    rest = [code for code in changes[0].languages if code not in trained]
+    if not changes:
+        return missing(*stated, "the neurons after alignment")
+    if not trained:
+        return missing(*stated, "which languages were trained")
+    languages = changes[0].languages
+    rest = [code for code in languages if code not in trained]
     if not rest:
-        return missing(*start, "a language that was not trained")
-    found = [
-        {kind: one.of(mean_of(kind, one.languages, rest)) for kind in ("specific", "related")}
-        for one in changes
-    ]
-    return _shift(start, changes, found, {"languages": rest})
+        return missing(*stated, "a language that was not trained")
+    means = {kind: mean_of(kind, languages, rest) for kind in ("specific", "related")}
+    return _shift(stated, changes, means, {"languages": rest})
 
 
 def general_rise(changes: tuple[Changes, ...]) -> Claim:
-    """Alignment: more general neurons (Fig. 5), counted over all neurons; the interval is over blocks, paired."""
-    start = ("general-rise", "After alignment there are more general neurons", "Fig. 4, 5")
+    """Alignment: more general neurons (Fig. 5), over all neurons; intervals over blocks, paired."""
+    stated = ("general-rise", "After alignment there are more general neurons", "Fig. 4, 5")
     if not changes:
-        return missing(*start, "the neurons after alignment")
-    return _shift(start, changes, [{"general": one.of(total("general"))} for one in changes])
+        return missing(*stated, "the neurons after alignment")
+    return _shift(stated, changes, {"general": total("general")})
 
 
 def stable(changes: tuple[Changes, ...], across: Literal["alignment", "domains"]) -> Claim:
-    """Most specific and most related neurons stay of their kind (Table 4), across alignment or domains.
+    """Most specific and most related neurons stay of their kind (Table 4).
 
-    Random sets of a hundredth of the neurons share a hundredth, so chance is no bar. The claim is
-    of *most*: it holds when the intervals of both ratios lie above one half, and does not when one
-    lies below. Beside it: chance, and the ratio that before and its own resamplings have, which is
-    what sampling alone leaves.
+    Across alignment, or across domains. Random sets of a hundredth of the neurons share a
+    hundredth, so chance is no bar. The claim is of *most*: it holds when the intervals of both
+    ratios lie above one half, and does not when one lies below. Beside it: chance, and the ratio
+    that before and its own resamplings have, which is what sampling alone leaves.
     """
     words = "alignment" if across == "alignment" else "domains of questions"
-    start = (f"stable-{across}", f"Most language neurons keep their kind across {words}", "Table 4")
+    stated = (
+        f"stable-{across}",
+        f"Most language neurons keep their kind across {words}",
+        "Table 4",
+    )
     if not changes:
-        elsewhere = "the same model's neurons on other questions"
-        return missing(
-            *start, "the neurons after alignment" if across == "alignment" else elsewhere
-        )
-    found = [{kind: one.ratio(kind) for kind in ("specific", "related")} for one in changes]
-    if any(np.isnan(ratio.value) for ratio in found[0].values()):
-        return missing(*start, "specific and related neurons before")
-    verdicts = [both([rises(ratio, 0.5) for ratio in each.values()]) for each in found]
-    first = changes[0]
+        other_questions = "the same model's neurons on other questions"
+        lacking = "the neurons after alignment" if across == "alignment" else other_questions
+        return missing(*stated, lacking)
+    ratios = [{kind: each.ratio(kind) for kind in ("specific", "related")} for each in changes]
+    by_own = ratios[0]
+    if any(np.isnan(ratio.value) for ratio in by_own.values()):
+        return missing(*stated, "specific and related neurons before")
+    verdicts = [both([rises(ratio, 0.5) for ratio in each.values()]) for each in ratios]
     numbers: dict[str, Any] = {}
-    for kind, ratio in found[0].items():
-        at = KINDS.index(kind)
-        chance = first.transitions[:, at].sum() / first.transitions.sum()
-        numbers[kind] = told(ratio) | {
+    for kind, ratio in by_own.items():
+        transitions = changes[0].transitions
+        chance = transitions[:, KINDS.index(kind)].sum() / transitions.sum()
+        numbers[kind] = in_numbers(ratio) | {
             "chance": chance,
-            "before against its resamplings": first.ratio_by_chance(kind),
+            "before against its resamplings": changes[0].ratio_by_chance(kind),
         }
-    shares = "; ".join(f"{kind} {said(ratio, '.1%')}" for kind, ratio in found[0].items())
+    numbers |= _other_verdicts(changes, verdicts)
+    shares = "; ".join(f"{kind} {in_words(ratio, '.1%')}" for kind, ratio in by_own.items())
     return Claim(
-        *start, verdicts[0], plain(numbers | _beside(changes, verdicts)), shares + _aside(verdicts)
+        *stated,
+        verdict=verdicts[0],
+        numbers=plain(numbers),
+        words=shares + _where_thresholds_decide(verdicts),
     )
 
 
@@ -172,77 +174,101 @@ def accuracy_rises(
     trained: tuple[str, ...],
     which: Literal["trained", "untrained"],
 ) -> Claim:
-    """More answers are right after alignment, on average over the trained, or the other, languages (Tables 1 and 5).
+    """More answers are right after alignment, on average over languages (Tables 1 and 5).
 
-    The same questions are answered before and after; the two models change places at random per
-    question, in all its languages at once (`accuracy.compare_accuracy`), since a question that is
-    hard is hard in every language. It holds when p is at most 0.05 and the interval, over
-    questions, lies above 0.
+    Over the trained languages, or over the others. The same questions are answered before and
+    after; the two models change places at random per question, in all its languages at once
+    (`accuracy.compare_accuracy`), since a question that is hard is hard in every language. It holds
+    when p is at most 0.05 and the interval, over questions, lies above 0.
     """
-    start = (f"accuracy-{which}", f"Accuracy rises in {which} languages", "Tables 1, 5")
-    if accuracy is None or not trained:
-        lacking = (
-            "which languages were trained"
-            if accuracy
-            else "the accuracy before and after alignment"
-        )
-        return missing(*start, lacking)
-    sides = [[r for r in side if (r.lang in trained) == (which == "trained")] for side in accuracy]
-    if not all(any(r.correct is not None for r in side) for side in sides):
-        return missing(*start, f"marked answers in {which} languages, before and after")
-    *each, mean = compare_accuracy(sides[0], sides[1])
-    verdict = (
-        "does not hold"
-        if mean.high <= 0
-        else "holds"
-        if mean.low > 0 and mean.p <= SURE
-        else "cannot tell"
+    stated = (f"accuracy-{which}", f"Accuracy rises in {which} languages", "Tables 1, 5")
+    if accuracy is None:
+        return missing(*stated, "the accuracy before and after alignment")
+    if not trained:
+        return missing(*stated, "which languages were trained")
+    before, after = (
+        [answer for answer in answers if (answer.lang in trained) == (which == "trained")]
+        for answers in accuracy
     )
+    if not _any_marked(before) or not _any_marked(after):
+        return missing(*stated, f"marked answers in {which} languages, before and after")
+    *languages, mean = compare_accuracy(before, after)
+    verdict: Verdict = "cannot tell"
+    if mean.high <= 0:
+        verdict = "does not hold"
+    elif mean.low > 0 and mean.p <= SURE:
+        verdict = "holds"
     numbers: dict[str, Any] = {
         "before": mean.before,
         "after": mean.after,
         "change": mean.change,
         "interval": [mean.low, mean.high],
+        "p": mean.p,
+        "languages": {row.lang: row.change for row in languages},
     }
-    numbers |= {"p": mean.p, "languages": {row.lang: row.change for row in each}}
+    up = sum(row.change > 0 for row in languages)
     words = (
-        f"{mean.before:.1%} to {mean.after:.1%}, {mean.change:+.1%} [{mean.low:+.1%}, {mean.high:+.1%}], "
-        f"p = {mean.p:.2g}; up in {sum(row.change > 0 for row in each)} of {len(each)} languages"
+        f"{mean.before:.1%} to {mean.after:.1%}, {mean.change:+.1%} "
+        f"[{mean.low:+.1%}, {mean.high:+.1%}], p = {mean.p:.2g}; "
+        f"up in {up} of {len(languages)} languages"
     )
-    return Claim(*start, verdict, plain(numbers), words)
+    return Claim(*stated, verdict=verdict, numbers=plain(numbers), words=words)
+
+
+def _any_marked(answers: Sequence[Response]) -> bool:
+    return any(answer.correct is not None for answer in answers)
 
 
 def _shift(
-    start: tuple[str, str, str],
+    stated: tuple[str, str, str],
     changes: tuple[Changes, ...],
-    found: list[dict[str, Estimate]],
-    more: dict[str, Any] | None = None,
+    what: Mapping[str, Callable[[Numbers], Floats]],
+    more: Mapping[str, Any] | None = None,
 ) -> Claim:
-    """A claim that specific neurons fall and the other kinds rise."""
-    verdicts = []
-    for each in found:
+    """A claim that specific neurons fall and the other kinds rise.
+
+    Args:
+        stated: name, statement and where it stands.
+        changes: by own thresholds, then by others.
+        what: kind -> what is taken from the numbers.
+        more: what else stands among the claim's numbers.
+    """
+    estimates, verdicts = [], []
+    for each in changes:
+        by_kind = {kind: each.of(take) for kind, take in what.items()}
+        estimates.append(by_kind)
         verdicts.append(
-            both([falls(one) if kind == "specific" else rises(one) for kind, one in each.items()])
+            both(
+                [
+                    falls(change) if kind == "specific" else rises(change)
+                    for kind, change in by_kind.items()
+                ]
+            )
         )
-    numbers = {kind: told(one) for kind, one in found[0].items()} | (more or {})
-    numbers |= _beside(changes, verdicts) | {
-        f"{kind}, {other.thresholds} thresholds": told(one)
-        for other, each in zip(changes[1:], found[1:], strict=True)
-        for kind, one in each.items()
-    }
-    words = "; ".join(f"{kind} {said(one, '+,.4g')}" for kind, one in found[0].items())
-    return Claim(*start, verdicts[0], plain(numbers), words + _aside(verdicts))
+    by_own = estimates[0]
+    numbers: dict[str, Any] = {kind: in_numbers(change) for kind, change in by_own.items()}
+    numbers |= dict(more or {}) | _other_verdicts(changes, verdicts)
+    for other, by_kind in zip(changes[1:], estimates[1:], strict=True):
+        for kind, change in by_kind.items():
+            numbers[f"{kind}, {other.thresholds} thresholds"] = in_numbers(change)
+    words = "; ".join(f"{kind} {in_words(change, '+,.4g')}" for kind, change in by_own.items())
+    return Claim(
+        *stated,
+        verdict=verdicts[0],
+        numbers=plain(numbers),
+        words=words + _where_thresholds_decide(verdicts),
+    )
 
 
-def _beside(changes: tuple[Changes, ...], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The verdicts by the other thresholds."""
+def _other_verdicts(changes: tuple[Changes, ...], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The verdicts by other thresholds than the models' own."""
     return {
-        f"verdict, {c.thresholds} thresholds": v
-        for c, v in zip(changes[1:], verdicts[1:], strict=True)
+        f"verdict, {each.thresholds} thresholds": verdict
+        for each, verdict in zip(changes[1:], verdicts[1:], strict=True)
     }
 
 
-def _aside(verdicts: Sequence[Verdict]) -> str:
-    """What to add where the thresholds decide."""
-    other = [verdict for verdict in verdicts[1:] if verdict != verdicts[0]]
-    return f"; with the base's thresholds: {other[0]}" if other else ""
+def _where_thresholds_decide(verdicts: Sequence[Verdict]) -> str:
+    """What to add to a claim's words where other thresholds lead to another verdict."""
+    others = [verdict for verdict in verdicts[1:] if verdict != verdicts[0]]
+    return f"; with the base's thresholds: {others[0]}" if others else ""

@@ -1,10 +1,11 @@
-"""Claims of one model: what the paper says of the neurons of a model before any alignment; see `claims`.
+"""Claims of one model: what the paper says of a model's neurons before any alignment; see `claims`.
 
 Where numbers were resampled, their intervals take part in the verdicts.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,10 @@ from langneurons.compare.verdicts import (
     Claim,
     Verdict,
     both,
+    in_numbers,
+    in_words,
     missing,
     rises,
-    said,
-    told,
 )
 from langneurons.intervals import (
     LEVEL,
@@ -28,12 +29,11 @@ from langneurons.intervals import (
     lower_than_others,
 )
 from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
-from langneurons.neurons.numbers import Numbers
-from langneurons.neurons.table import KINDS, Neurons
-from langneurons.neurons.tables import by_layer
-from langneurons.silencing import matrix as diagonal
+from langneurons.neurons.numbers import LANGUAGE_KINDS, Numbers
+from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
-from langneurons.silencing.matrix import Matrices
+from langneurons.silencing.matrix import RESAMPLINGS, Matrices
+from langneurons.silencing.matrix import words as dominance_in_words
 from langneurons.tables import plain
 from langneurons.texts.languages import ENGLISH
 
@@ -50,63 +50,66 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     where there are any; it does not hold when the pattern is absent, from 95% of them. That four
     stages fit better than three or five is not tested: the fits stand beside it.
     """
-    start = ("four-stages", "Layers form four stages, by the kinds of neurons they hold", "Fig. 3")
+    stated = ("four-stages", "Layers form four stages, by the kinds of neurons they hold", "Fig. 3")
     if neurons is None:
-        return missing(*start, "the neurons of a model")
+        return missing(*stated, "the neurons of a model")
     if neurons.layers < 5:
-        return missing(*start, f"more layers than {neurons.layers}: four stages of at least 5")
-    counts = by_layer(neurons)
-    language, general = counts["specific"] + counts["related"], counts["general"]
+        return missing(*stated, f"more layers than {neurons.layers}: four stages of at least 5")
+    language = neurons.numbers.language_neurons
+    general = neurons.numbers.by_layer("general").value
     cut = layer_stages(language, general)
     p = order_of_layers(np.log1p(np.stack([language, general])), 4)
-    seen = _pattern(language, general, cut)
-    there = bool(all(seen.values()))
-    numbers: dict[str, Any] = {"starts": cut.starts, "p": p, "pattern": seen}
-    numbers |= {f"fit of {n}": layer_stages(language, general, n).fit for n in (3, 4, 5)}
-    share = float(there)
+    pattern = {what: bool(is_so) for what, is_so in _pattern(language, general, cut).items()}
+    whole = all(pattern.values())
+    numbers: dict[str, Any] = {"starts": cut.starts, "p": p, "pattern": pattern}
+    for stages in (3, 4, 5):
+        numbers[f"fit of {stages}"] = layer_stages(language, general, stages).fit
+    share = float(whole)
     if resampled:
-        layers = resampled.layers
-        again = _pattern(layers[:, :2].sum(axis=1), layers[:, KINDS.index("general")], cut)
-        numbers["resamplings with the pattern"] = share = float(
-            np.all(list(again.values()), axis=0).mean()
+        in_resamplings = _pattern(
+            resampled.language_neurons, resampled.by_layer("general").value, cut
         )
+        share = float(np.all(list(in_resamplings.values()), axis=0).mean())
+        numbers["resamplings with the pattern"] = share
     verdict: Verdict = "cannot tell"
-    if there and share >= LEVEL and p <= SURE:
+    if whole and share >= LEVEL and p <= SURE:
         verdict = "holds"
-    elif not there and share <= 1 - LEVEL:
+    elif not whole and share <= 1 - LEVEL:
         verdict = "does not hold"
-    lacking = [what for what, is_so in seen.items() if not is_so]
+    lacking = [what for what, is_so in pattern.items() if not is_so]
     words = (
         f"cut before layers {', '.join(map(str, cut.starts[1:]))}; fit {cut.fit:.2f}, p = {p:.2g}; "
         + (f"not so: {'; '.join(lacking)}" if lacking else "the pattern is there")
     )
-    return Claim(*start, verdict, plain(numbers), words)
+    return Claim(*stated, verdict=verdict, numbers=plain(numbers), words=words)
 
 
 def diagonal_dominance(matrices: Matrices | None) -> Claim:
-    """Silencing a language's neurons hurts that language most (Fig. 2, 6 to 8), in changes of log perplexity.
+    """Silencing a language's neurons hurts that language most (Fig. 2, 6 to 8).
 
-    The test is `diagonal.dominance`: a permutation test over which language is whose, that no
-    effect of a language that any silencing hurts can pass, and an interval over blocks. In log
-    perplexity, since in perplexity itself the language with the highest one decides. It holds when
-    it holds for every setting, and does not when it does not for one of them.
+    The test is `matrix.dominance`, in changes of log perplexity: a permutation test over which
+    language is whose, that no effect of a language that any silencing hurts can pass, and an
+    interval over blocks. In log perplexity, since in perplexity itself the language with the
+    highest one decides. It holds when it holds for every setting, and does not when it does not for
+    one of them.
     """
-    start = ("diagonal", "Silencing a language's neurons hurts that language most", "Fig. 2, 6-8")
+    stated = ("diagonal", "Silencing a language's neurons hurts that language most", "Fig. 2, 6-8")
     if matrices is None:
-        return missing(*start, "what silencing costs (langneurons perplexity)")
-    found = [matrices.dominance(setting, "log ratio") for setting in matrices.settings]
-    numbers = {}
-    for one in found:
-        numbers[one.setting] = {
-            "diagonal": one.diagonal,
-            "others": one.others,
-            "interval": one.interval,
-            "p": one.p,
-            "own greatest": one.on_diagonal,
-            "elsewhere": one.elsewhere,
+        return missing(*stated, "what silencing costs (langneurons perplexity)")
+    numbers, verdicts, words = {}, [], []
+    for setting in matrices.settings:
+        found = matrices.dominance(setting, "log ratio")
+        numbers[setting] = {
+            "diagonal": found.diagonal,
+            "others": found.others,
+            "interval": found.interval,
+            "p": found.p,
+            "own greatest": found.on_diagonal,
+            "elsewhere": found.elsewhere,
         }
-    words = "; ".join(f"{one.setting}: {diagonal.words(one)}" for one in found)
-    return Claim(*start, both([one.holds for one in found]), plain(numbers), words)
+        verdicts.append(found.holds)
+        words.append(f"{setting}: {dominance_in_words(found)}")
+    return Claim(*stated, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
 
 
 def related_add(losses: Losses | None) -> Claim:
@@ -118,28 +121,28 @@ def related_add(losses: Losses | None) -> Claim:
     interval over blocks, the same blocks for all conditions. Without random sets the change itself
     is judged, and it says so.
     """
-    start = (
+    stated = (
         "related-add",
         "Related neurons add to what specific ones do for a language",
         "Fig. 2, 6-8",
     )
     settings = ("specific", "specific+related")
     if losses is None or not set(settings) <= set(losses.settings):
-        return missing(
-            *start, "what silencing costs with specific and with specific+related silenced"
-        )
-    means, each, codes = _added(losses, settings)
-    if not codes:
-        return missing(*start, "a language that has both specific and related neurons")
-    judged = list(means.values())[-1]
-    higher = [code for code, value in zip(codes, each, strict=True) if value > 0]
-    numbers = {name: told(one) for name, one in means.items()} | {
-        "languages": codes,
-        "more in": higher,
-    }
-    beyond = "beyond random sets" if losses.controls else "with no random sets to compare with"
-    words = f"{said(judged, '+.3g')} in log perplexity, {beyond}; more in {len(higher)} of {len(codes)} languages"
-    return Claim(*start, rises(judged), plain(numbers), words)
+        needed = "what silencing costs with specific and with specific+related silenced"
+        return missing(*stated, needed)
+    added = _added(losses, *settings)
+    if added is None:
+        return missing(*stated, "a language that has both specific and related neurons")
+    numbers: dict[str, Any] = {"raw": in_numbers(added.raw)}
+    if added.net:
+        numbers["net"] = in_numbers(added.net)
+    numbers |= {"languages": added.languages, "more in": added.more_in}
+    beyond = "beyond random sets" if added.net else "with no random sets to compare with"
+    words = (
+        f"{in_words(added.judged, '+.3g')} in log perplexity, {beyond}; "
+        f"more in {len(added.more_in)} of {len(added.languages)} languages"
+    )
+    return Claim(*stated, verdict=rises(added.judged), numbers=plain(numbers), words=words)
 
 
 def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
@@ -151,88 +154,142 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
     there are others, less one), on log(1 + neurons), which is closer to a normal distribution than
     the number. It needs no blocks. It holds when p is at most 0.05 for both kinds and, where there
     are resamplings, the interval of the mean of the others less English lies above 0 for both; it
-    does not hold when that is at or below 0 for one of them.
+    does not hold when that is at or below 0 for one of them. Of resamplings of which only the
+    neurons' own intervals are left, that interval is the widest these allow: others at their
+    lowest less English at its highest, and the other way round.
     """
-    start = (
+    stated = (
         "english",
         "English has far fewer specific and related neurons than other languages",
         "Table 3",
     )
     if neurons is None or ENGLISH not in neurons.languages or len(neurons.languages) < 4:
-        return missing(*start, "the neurons of English and at least three other languages")
-    at = neurons.languages.index(ENGLISH)
+        return missing(*stated, "the neurons of English and at least three other languages")
+    place = neurons.languages.index(ENGLISH)
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []
-    for kind in ("specific", "related"):
-        held = neurons.member[neurons.kind == kind].sum(axis=0)
-        rest = np.delete(held, at)
-        gap = estimate(float(rest.mean() - held[at]))
-        if resampled:
-            drawn = resampled.languages[:, KINDS.index(kind)]
-            gap = estimate(gap.value, np.delete(drawn, at, axis=1).mean(axis=1) - drawn[:, at])
-        p = lower_than_others(math.log1p(held[at]), np.log1p(rest))
-        numbers[kind] = {"English": int(held[at]), "others": float(rest.mean()), "p": p} | told(gap)
-        sure = np.isnan(gap.low) or gap.low > 0
-        below = gap.high <= 0 if len(gap.replicates) else gap.value <= 0
-        verdicts.append(
-            "does not hold" if below else "holds" if p <= SURE and sure else "cannot tell"
-        )
-        words.append(
-            f"{kind}: English {held[at]:,}, others on average {rest.mean():,.1f}, p = {p:.2g}"
-        )
-    return Claim(*start, both(verdicts), plain(numbers), "; ".join(words))
+    for kind in LANGUAGE_KINDS:
+        per_language = neurons.numbers.by_language(kind).value
+        english, others = int(per_language[place]), np.delete(per_language, place)
+        mean = float(others.mean())
+        p = lower_than_others(math.log1p(english), np.log1p(others))
+        fewer = _fewer_in_english(neurons.numbers, resampled, kind, place)
+        numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
+        verdicts.append(_judge_fewer(fewer, p))
+        words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, p = {p:.2g}")
+    return Claim(*stated, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
 
 
 def _pattern(
     language: NDArray[np.number], general: NDArray[np.number], cut: Segmentation
 ) -> dict[str, NDArray[np.bool_]]:
-    """What the four stages are said to look like, of neurons per layer [..., L], and whether they do."""
-    a, b = (
-        [x[..., i:j].mean(axis=-1) for i, j in zip(cut.starts, cut.ends, strict=True)]
-        for x in (language, general)
+    """What the four stages are said to look like, and whether they do, of neurons per layer."""
+    stages = list(zip(cut.starts, cut.ends, strict=True))
+    language_1, language_2, language_3, _ = (
+        language[..., start:end].mean(axis=-1) for start, end in stages
+    )
+    general_1, general_2, general_3, general_4 = (
+        general[..., start:end].mean(axis=-1) for start, end in stages
     )
     return {
-        "language neurons fewer in the second stage than in the first": a[1] < a[0],
-        "language neurons fewer in the second stage than in the third": a[1] < a[2],
-        "general neurons more in the second stage than in the first": b[1] > b[0],
-        "general neurons more in the second stage than in the third": b[1] > b[2],
-        "general neurons more in the fourth stage than in the third": b[3] > b[2],
+        "language neurons fewer in the second stage than in the first": language_2 < language_1,
+        "language neurons fewer in the second stage than in the third": language_2 < language_3,
+        "general neurons more in the second stage than in the first": general_2 > general_1,
+        "general neurons more in the second stage than in the third": general_2 > general_3,
+        "general neurons more in the fourth stage than in the third": general_4 > general_3,
     }
 
 
-def _added(
-    losses: Losses, settings: tuple[str, str]
-) -> tuple[dict[str, Estimate], Floats, list[str]]:
-    """How much more the second setting costs a language than the first, in its own log perplexity.
-
-    Returns:
-        `raw` and, where there are random sets, `net` of what they cost: means over languages; then
-        what is judged in each language, and these languages' codes.
-    """
-    first, second = (
-        np.array([losses.find(name, d) for d in range(losses.controls + 1)]) for name in settings
+def _fewer_in_english(
+    numbers: Numbers, resampled: Numbers | None, kind: str, english: int
+) -> Estimate:
+    """Mean of the other languages' neurons of a kind, less those of English."""
+    per_language = numbers.by_language(kind)
+    fewer = _others(per_language.value, english) - per_language.value[english]
+    if resampled:
+        drawn = resampled.by_language(kind).value
+        return estimate(fewer, _others(drawn, english) - drawn[:, english])
+    low, high = per_language.low, per_language.high
+    return Estimate(
+        value=fewer,
+        low=_others(low, english) - high[english],
+        high=_others(high, english) - low[english],
+        replicates=np.zeros(0),
     )
-    sizes = np.array([[losses.conditions[i].neurons for i in rows[0]] for rows in (first, second)])
-    at = np.flatnonzero((sizes > 0).all(axis=0))
-    if not len(at):
-        return {}, np.zeros(0), []
 
-    def more(weights: NDArray[np.number] | None) -> NDArray[np.float64]:
-        """[..., draws + 1, languages]."""
+
+def _others(per_language: Floats, english: int) -> Floats:
+    """Mean of the other languages, [..., K] -> [...]."""
+    return np.delete(per_language, english, axis=-1).mean(axis=-1)
+
+
+def _judge_fewer(fewer: Estimate, p: float) -> Verdict:
+    """Whether English has fewer neurons than others, by how many fewer and the test of one case."""
+    known = not np.isnan(fewer.low)
+    at_most = fewer.high if known else fewer.value
+    if at_most <= 0:
+        return "does not hold"
+    above = not known or fewer.low > 0
+    return "holds" if p <= SURE and above else "cannot tell"
+
+
+class _Added(NamedTuple):
+    """How much more the second of two settings costs a language than the first, in log perplexity.
+
+    Attributes:
+        languages: those of which both silence something.
+        more_in: those that it costs more.
+        raw: mean over the languages.
+        net: the same less what random sets of the same sizes cost; None without random sets.
+    """
+
+    languages: list[str]
+    more_in: list[str]
+    raw: Estimate
+    net: Estimate | None
+
+    @property
+    def judged(self) -> Estimate:
+        """What the claim is judged by: beyond random sets, where there are any."""
+        return self.net or self.raw
+
+
+def _added(losses: Losses, first: str, second: str) -> _Added | None:
+    """How much more the second setting costs than the first; None where no language has both."""
+    draws = range(losses.controls + 1)
+    firsts = np.array([losses.find(first, draw) for draw in draws])
+    seconds = np.array([losses.find(second, draw) for draw in draws])
+    columns = _measured(losses, firsts[0], seconds[0])
+    if not len(columns):
+        return None
+
+    def more(weights: NDArray[np.number] | None) -> Floats:
+        """In each language and draw, [..., draws, languages]; draw 0 are the neurons themselves."""
         costs = losses.log_perplexity(weights)
-        return costs[..., second[:, at], at] - costs[..., first[:, at], at]
+        return costs[..., seconds[:, columns], columns] - costs[..., firsts[:, columns], columns]
 
-    seen = more(None)
-    drawn = np.zeros((0, *seen.shape))
-    g = losses.blocks
-    if g > 1:
-        drawn = more(block_draws(g, diagonal.RESAMPLINGS, seed=0))
-    each = {"raw": (seen[0], drawn[:, 0])}
+    observed = more(None)
+    resampled = np.zeros((0, *observed.shape))
+    if losses.blocks > 1:
+        resampled = more(block_draws(losses.blocks, RESAMPLINGS, 0))
+
+    judged = observed[0]
+    net = None
     if losses.controls:
-        each["net"] = (seen[0] - seen[1:].mean(axis=0), drawn[:, 0] - drawn[:, 1:].mean(axis=1))
-    means = {
-        name: estimate(value.mean(), replicates.mean(axis=-1))
-        for name, (value, replicates) in each.items()
-    }
-    return means, list(each.values())[-1][0], [losses.languages[i] for i in at]
+        judged = observed[0] - observed[1:].mean(axis=0)
+        drawn = resampled[:, 0] - resampled[:, 1:].mean(axis=1)
+        net = estimate(judged.mean(), drawn.mean(axis=-1))
+    languages = [losses.languages[column] for column in columns]
+    return _Added(
+        languages=languages,
+        more_in=[code for code, value in zip(languages, judged, strict=True) if value > 0],
+        raw=estimate(observed[0].mean(), resampled[:, 0].mean(axis=-1)),
+        net=net,
+    )
+
+
+def _measured(losses: Losses, *settings: Sequence[int]) -> NDArray[np.intp]:
+    """Languages of which every setting, given by its conditions, silences something."""
+    sizes = [[losses.conditions[row].neurons for row in rows] for rows in settings]
+    return np.flatnonzero((np.array(sizes) > 0).all(axis=0))

@@ -1,20 +1,17 @@
-"""Compare: how far two tables of neurons agree (Table 4 of the paper).
+"""Overlap: how far two tables of neurons agree (Table 4 of the paper).
 
 The paper gives "the overlap ratio" without its denominator; intersection over the size of the
 fiducial (first) set is the reading its words suggest and is given here, with Jaccard's index and
 the overlap two random sets of these sizes would have.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
+from langneurons import layout
 from langneurons.errors import InputError, MismatchError
-from langneurons.layout import describe as describe_widths
 from langneurons.neurons.table import Neurons
-
-OVERLAP_KINDS = ("specific", "related", "general")
 
 
 class Overlap(NamedTuple):
@@ -41,7 +38,7 @@ class Overlap(NamedTuple):
 
 
 def overlap(before: Neurons, after: Neurons) -> list[Overlap]:
-    """Agreement of two tables, per kind and language, with `before` as the fiducial. Languages both know.
+    """Agreement of two tables, per kind and language both know, with `before` as the fiducial.
 
     Raises:
         MismatchError: when the tables are of models of other layer widths, or share no language.
@@ -54,8 +51,9 @@ def overlap(before: Neurons, after: Neurons) -> list[Overlap]:
         )
     if before.widths and after.widths and before.widths != after.widths:
         raise MismatchError(
-            f"these neurons are of two different models: layers {describe_widths(before.widths)} in the first, "
-            f"{describe_widths(after.widths)} in the second"
+            "these neurons are of two different models: layers "
+            f"{layout.describe(before.widths)} in the first, "
+            f"{layout.describe(after.widths)} in the second"
         )
     languages = [code for code in before.languages if code in after.languages]
     if not languages:
@@ -63,28 +61,29 @@ def overlap(before: Neurons, after: Neurons) -> list[Overlap]:
             f"these tables share no language: {','.join(before.languages)} in the first, "
             f"{','.join(after.languages)} in the second"
         )
-    total = sum(math.prod(width) for width in widths)
-    rows = []
-    for kind in OVERLAP_KINDS:
-        for language in ("all", *languages) if kind != "general" else ("all",):
-            a, b = _keys(before, kind, language), _keys(after, kind, language)
-            both = len(a & b)
-            rows.append(
-                Overlap(
-                    kind,
-                    language,
-                    len(a),
-                    len(b),
-                    both,
-                    both / len(a) if a else None,
-                    both / len(a | b) if a or b else None,
-                    len(b) / total,
-                )
-            )
-    return rows
+    sets = [(kind, code) for kind in ("specific", "related") for code in ("all", *languages)]
+    size = int(layout.sizes(widths).sum())
+    return [_overlap(before, after, kind, code, size) for kind, code in (*sets, ("general", "all"))]
+
+
+def _overlap(before: Neurons, after: Neurons, kind: str, language: str, size: int) -> Overlap:
+    """Agreement on one kind and language, in a model of so many neurons."""
+    first, second = _keys(before, kind, language), _keys(after, kind, language)
+    both, either = len(first & second), len(first | second)
+    return Overlap(
+        kind=kind,
+        language=language,
+        before=len(first),
+        after=len(second),
+        both=both,
+        ratio=both / len(first) if first else None,
+        jaccard=both / either if either else None,
+        chance=len(second) / size,
+    )
 
 
 def _keys(neurons: Neurons, kind: str, language: str) -> set[tuple[int, ...]]:
+    """The neurons of a kind and language, each as (layer, expert, neuron)."""
     mask = neurons.kind == kind
     if language != "all":
         mask &= neurons.member[:, neurons.languages.index(language)]

@@ -1,4 +1,4 @@
-"""Change tables: what changed, as plain rows for the page, for files and for figures (Tables 1 to 5 of the paper).
+"""Tables: what changed, as plain rows for the page, files and figures (Tables 1 to 5 of the paper).
 
 Each table holds every `after` and both choices of thresholds, told apart by its first columns.
 """
@@ -7,17 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from langneurons.compare.changes import Changes, mean_of, total
+from langneurons.compare.changes import Changes, Side, mean_of, total
+from langneurons.compare.overlap import Overlap, overlap
+from langneurons.compare.verdicts import Claim
 from langneurons.intervals import Estimate, Floats, estimate, holm
-from langneurons.neurons.numbers import CLASSES, Numbers
-from langneurons.neurons.table import KINDS
+from langneurons.neurons.classes import CLASSES
+from langneurons.neurons.numbers import KINDS, Numbers
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
 from langneurons.texts.languages import ENGLISH, language
 
 INTERVAL = ("change", "low", "high")
 _HEADS = ("after", "thresholds")
+_CHANGE = ("before", "now", *INTERVAL)
 _OWN = "Thresholds: own, each model by its own tau and lambda; base's, both by those before."
+_OF_LANGUAGES = ("specific", "related")
+"""Kinds whose neurons belong to languages of their own."""
 
 
 def tables(found: Sequence[tuple[Changes, ...]], trained: Sequence[str] = ()) -> tuple[Table, ...]:
@@ -27,7 +32,7 @@ def tables(found: Sequence[tuple[Changes, ...]], trained: Sequence[str] = ()) ->
         found: what `changes.contrast` gave.
         trained: the languages that were aligned, if any.
     """
-    every = [one for pair in found for one in pair]
+    every = [changes for choices in found for changes in choices]
     return (
         kind_table(every),
         group_table(every, trained),
@@ -41,145 +46,158 @@ def tables(found: Sequence[tuple[Changes, ...]], trained: Sequence[str] = ()) ->
     )
 
 
+def overlap_table(before: Side, after: Sequence[Side]) -> Table:
+    """How far the neurons of each `after` agree with those before (Table 4 of the paper)."""
+    rows = []
+    for side in after:
+        for row in overlap(before.neurons, side.neurons):
+            rows.append((side.name, *row))
+    called = {"before": "before neurons", "after": "after neurons"}
+    heads = [called.get(name, name) for name in Overlap._fields]
+    caption = f"Overlap of neurons with those of {before.name}."
+    return Table("overlap", caption, ("after", *heads), tuple(rows))
+
+
+def claim_table(claims: Sequence[Claim]) -> Table:
+    """Every claim with its verdict and why."""
+    rows = tuple((claim.statement, claim.where, claim.verdict, claim.words) for claim in claims)
+    return Table("claims", "Claims of the paper.", ("claim", "where", "verdict", "reason"), rows)
+
+
 def kind_table(every: Sequence[Changes]) -> Table:
     """Neurons of each kind over the whole model, before, after and their change."""
-    rows = [(*_who(one), kind, *_change(one, total(kind))) for one in every for kind in KINDS]
-    return Table(
-        "kind-changes", f"Neurons of each kind. {_OWN}", (*_HEADS, "kind", *_CHANGE), tuple(rows)
-    )
+    rows = []
+    for changes in every:
+        for kind in KINDS:
+            rows.append((*_heads(changes), kind, *_change(changes, total(kind))))
+    heads = (*_HEADS, "kind", *_CHANGE)
+    return Table("kind-changes", f"Neurons of each kind. {_OWN}", heads, tuple(rows))
 
 
 def group_table(every: Sequence[Changes], trained: Sequence[str]) -> Table:
     """Mean change per language, of trained and of the other languages (Table 2 of the paper)."""
-    rows = [
-        (*_who(one), name, len(codes), kind, *_change(one, mean_of(kind, one.languages, codes)))
-        for one in every
-        for name, codes in groups(one.languages, trained).items()
-        for kind in ("specific", "related")
-    ]
+    rows = []
+    for changes in every:
+        for group, codes in groups(changes.languages, trained).items():
+            for kind in _OF_LANGUAGES:
+                cells = _change(changes, mean_of(kind, changes.languages, codes))
+                rows.append((*_heads(changes), group, len(codes), kind, *cells))
+    heads = (*_HEADS, "languages", "how many", "kind", *_CHANGE)
     caption = f"Mean over languages of their neurons before and after. {_OWN}"
-    return Table(
-        "group-changes", caption, (*_HEADS, "languages", "how many", "kind", *_CHANGE), tuple(rows)
-    )
+    return Table("group-changes", caption, heads, tuple(rows))
 
 
 def groups(languages: Sequence[str], trained: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Trained and other languages, where there are both; else all."""
-    yes = tuple(code for code in languages if code in trained)
-    no = tuple(code for code in languages if code not in trained)
-    return {"trained": yes, "others": no} if yes and no else {"all": tuple(languages)}
+    aligned = tuple(code for code in languages if code in trained)
+    others = tuple(code for code in languages if code not in trained)
+    if aligned and others:
+        return {"trained": aligned, "others": others}
+    return {"all": tuple(languages)}
 
 
 def language_table(every: Sequence[Changes], trained: Sequence[str]) -> Table:
     """Specific and related neurons of each language, before, after and their change."""
-    rows = [
-        (*_who(one), code, language(code).name, _yes(code in trained), kind, *cells)
-        for one in every
-        for code in one.languages
-        for kind in ("specific", "related")
-        for cells in [_change(one, mean_of(kind, one.languages, [code]))]
-    ]
+    rows = []
+    for changes in every:
+        for code in changes.languages:
+            known = (code, language(code).name, _yes(code in trained))
+            for kind in _OF_LANGUAGES:
+                cells = _change(changes, mean_of(kind, changes.languages, [code]))
+                rows.append((*_heads(changes), *known, kind, *cells))
     heads = (*_HEADS, "language", "name", "trained", "kind", *_CHANGE)
     return Table("language-changes", f"Neurons of each language. {_OWN}", heads, tuple(rows))
 
 
 def english_table(every: Sequence[Changes]) -> Table:
     """English against the mean of the others, before and after (Table 3 of the paper)."""
-    rows = [
-        (*_who(one), name, kind, *_change(one, mean_of(kind, one.languages, codes)))
-        for one in every
-        if ENGLISH in one.languages and len(one.languages) > 1
-        for name, codes in (
-            ("English", [ENGLISH]),
-            ("mean of the others", [c for c in one.languages if c != ENGLISH]),
-        )
-        for kind in ("specific", "related")
-    ]
+    rows = []
+    for changes in every:
+        others = [code for code in changes.languages if code != ENGLISH]
+        if not others or ENGLISH not in changes.languages:
+            continue
+        for name, codes in (("English", [ENGLISH]), ("mean of the others", others)):
+            for kind in _OF_LANGUAGES:
+                cells = _change(changes, mean_of(kind, changes.languages, codes))
+                rows.append((*_heads(changes), name, kind, *cells))
+    heads = (*_HEADS, "languages", "kind", *_CHANGE)
     caption = f"English against the other languages. {_OWN}"
-    return Table("english-changes", caption, (*_HEADS, "languages", "kind", *_CHANGE), tuple(rows))
+    return Table("english-changes", caption, heads, tuple(rows))
 
 
 def shared_table(every: Sequence[Changes]) -> Table:
-    """Neurons shared by N languages, among the selected and over all (Fig. 5 and 10 of the paper)."""
+    """Neurons shared by N languages, among the selected and over all (Fig. 5 and 10)."""
     rows = []
-    for one in every:
-        for where, what in _HISTOGRAMS.items():
-            rows += [
-                (*_who(one), where, n, *cells)
-                for n, cells in enumerate(zip(*_change_arrays(one, what), strict=True))
-            ]
+    for changes in every:
+        for where, histogram in (
+            ("selected", lambda numbers: numbers.among),
+            ("all", lambda numbers: numbers.everywhere),
+        ):
+            for n, cells in enumerate(_changes(changes, histogram)):
+                rows.append((*_heads(changes), where, n, *cells))
+    heads = (*_HEADS, "neurons of", "N", *_CHANGE)
     caption = f"Neurons highly active in N languages, among the selected and over all. {_OWN}"
-    return Table("shared-changes", caption, (*_HEADS, "neurons of", "N", *_CHANGE), tuple(rows))
+    return Table("shared-changes", caption, heads, tuple(rows))
 
 
 def layer_table(every: Sequence[Changes]) -> Table:
-    """Neurons of each kind per layer, before, after and their change (Fig. 4, 11 to 14 of the paper)."""
+    """Neurons of each kind per layer, before, after and their change (Fig. 4, 11 to 14)."""
     rows = []
-    for one in every:
-        for i, kind in enumerate(KINDS):
-            arrays = _change_arrays(one, lambda numbers, i=i: numbers.layers[..., i, :])
-            rows += [
-                (*_who(one), kind, layer, *cells)
-                for layer, cells in enumerate(zip(*arrays, strict=True))
-            ]
-    return Table(
-        "layer-changes",
-        f"Neurons per layer. {_OWN}",
-        (*_HEADS, "kind", "layer", *_CHANGE),
-        tuple(rows),
-    )
+    for changes in every:
+        for place, kind in enumerate(KINDS):
+            per_layer = _changes(changes, lambda numbers, i=place: numbers.layers[..., i, :])
+            for layer, cells in enumerate(per_layer):
+                rows.append((*_heads(changes), kind, layer, *cells))
+    heads = (*_HEADS, "kind", "layer", *_CHANGE)
+    return Table("layer-changes", f"Neurons per layer. {_OWN}", heads, tuple(rows))
 
 
 def transition_table(every: Sequence[Changes]) -> Table:
     """What became of the neurons of each class, with intervals."""
     rows = []
-    for one in every:
-        counts = estimate(
-            one.transitions, None if one.resampled is None else one.resampled.transitions
-        )
-        whole = one.transitions.sum(axis=1)
-        for i, a in enumerate(CLASSES):
-            for j, b in enumerate(CLASSES):
-                share = counts.value[i, j] / whole[i] if whole[i] else None
-                numbers = (counts.value[i, j], counts.low[i, j], counts.high[i, j])
-                rows.append((*_who(one), a, b, *map(_cell, numbers), _cell(share)))
+    for changes in every:
+        resampled = changes.resampled
+        counts = estimate(changes.transitions, resampled and resampled.transitions)
+        of_class = changes.transitions.sum(axis=1)
+        for i, before in enumerate(CLASSES):
+            for j, now in enumerate(CLASSES):
+                share = counts.value[i, j] / of_class[i] if of_class[i] else None
+                numbers = (counts.value[i, j], counts.low[i, j], counts.high[i, j], share)
+                rows.append((*_heads(changes), before, now, *map(_cell, numbers)))
+    heads = (*_HEADS, "before", "now", "neurons", "low", "high", "share")
     caption = (
         f"Neurons of each class before and what they are after; share: of those before. {_OWN}"
     )
-    heads = (*_HEADS, "before", "now", "neurons", "low", "high", "share")
     return Table("transitions", caption, heads, tuple(rows))
 
 
 def stability_table(every: Sequence[Changes]) -> Table:
-    """How many neurons of a kind stay of it (Table 4 of the paper), beside chance and what resampling leaves."""
+    """How many neurons of a kind stay of it (Table 4), beside chance and what resampling leaves."""
     rows = []
-    for one in every:
-        size = one.transitions.sum()
+    for changes in every:
+        whole = changes.transitions.sum()
         for kind in ("specific", "related", "general"):
-            ratio, at = one.ratio(kind), CLASSES.index(kind)
-            chance = one.transitions[:, at].sum() / size
-            numbers = (*_cells(ratio), chance, one.ratio_by_chance(kind))
-            rows.append((*_who(one), kind, int(one.transitions[at].sum()), *map(_cell, numbers)))
-    caption = (
-        "Neurons of a kind before that are of it after; chance: of random sets of these sizes; resampled: the same "
-        f"ratio between before and its own resamplings. {_OWN}"
-    )
+            place = CLASSES.index(kind)
+            before = int(changes.transitions[place].sum())
+            chance = changes.transitions[:, place].sum() / whole
+            numbers = (*_ends(changes.ratio(kind)), chance, changes.ratio_by_chance(kind))
+            rows.append((*_heads(changes), kind, before, *map(_cell, numbers)))
     heads = (*_HEADS, "kind", "before", "ratio", "low", "high", "chance", "resampled")
+    caption = (
+        "Neurons of a kind before that are of it after; chance: of random sets of these sizes; "
+        f"resampled: the same ratio between before and its own resamplings. {_OWN}"
+    )
     return Table("stability", caption, heads, tuple(rows))
 
 
 def threshold_table(every: Sequence[Changes]) -> Table:
     """The thresholds before and after, and how far they moved."""
     rows = []
-    for one in every:
-        for name, what in (
-            ("tau", lambda numbers: numbers.tau),
-            ("lambda", lambda numbers: numbers.lam),
-        ):
-            rows.append((*_who(one), name, *_change(one, what)))
-    return Table(
-        "thresholds", f"The thresholds. {_OWN}", (*_HEADS, "threshold", *_CHANGE), tuple(rows)
-    )
+    for changes in every:
+        rows.append((*_heads(changes), "tau", *_change(changes, lambda numbers: numbers.tau)))
+        rows.append((*_heads(changes), "lambda", *_change(changes, lambda numbers: numbers.lam)))
+    heads = (*_HEADS, "threshold", *_CHANGE)
+    return Table("thresholds", f"The thresholds. {_OWN}", heads, tuple(rows))
 
 
 def accuracy_table(changes: Mapping[str, Sequence[Change]], trained: Sequence[str]) -> Table:
@@ -189,66 +207,62 @@ def accuracy_table(changes: Mapping[str, Sequence[Change]], trained: Sequence[st
         changes: of each `after`, what `accuracy.compare_accuracy` gave.
         trained: the languages that were aligned.
     """
-    rows = []
-    for name, found in changes.items():
-        adjusted = iter(holm([row.p for row in found if row.lang != MEAN]))
-        for row in found:
-            numbers = (row.before, row.after, row.change, row.low, row.high)
-            code = row.lang
-            p = (row.p, row.p if code == MEAN else next(adjusted))
-            shown = "mean" if code == MEAN else language(code).name
-            cells = (
-                code,
-                shown,
-                None if code == MEAN else _yes(code in trained),
-                row.n,
-                *map(_cell, numbers),
-                row.lost,
-                row.gained,
+    rows: list[tuple[Cell, ...]] = []
+    for after, found in changes.items():
+        corrected = iter(holm([change.p for change in found if change.lang != MEAN]))
+        for change in found:
+            if change.lang == MEAN:
+                name, aligned, p_holm = "mean", None, change.p
+            else:
+                name, aligned = language(change.lang).name, _yes(change.lang in trained)
+                p_holm = next(corrected)
+            shares = (change.before, change.after, change.change, change.low, change.high)
+            rows.append(
+                (
+                    after,
+                    change.lang,
+                    name,
+                    aligned,
+                    change.n,
+                    *map(_cell, shares),
+                    change.lost,
+                    change.gained,
+                    _cell(change.p),
+                    _cell(p_holm),
+                )
             )
-            rows.append((name, *cells, *map(_cell, p)))
-    caption = (
-        "Share of right answers on the questions both answered. p: exact McNemar test, of the mean a permutation test; "
-        "p (Holm): corrected for the number of languages."
-    )
     heads = (
-        "after",
-        "language",
-        "name",
-        "trained",
-        "questions",
-        "before",
-        "now",
+        *("after", "language", "name", "trained", "questions", "before", "now"),
         *INTERVAL,
-        "lost",
-        "gained",
+        *("lost", "gained", "p", "p (Holm)"),
     )
-    return Table("accuracy-changes", caption, (*heads, "p", "p (Holm)"), tuple(rows))
+    caption = (
+        "Share of right answers on the questions both answered. p: exact McNemar test, of the mean "
+        "a permutation test; p (Holm): corrected for the number of languages."
+    )
+    return Table("accuracy-changes", caption, heads, tuple(rows))
 
 
-_CHANGE = ("before", "now", *INTERVAL)
-_HISTOGRAMS: dict[str, Callable[[Numbers], Floats]] = {
-    "selected": lambda numbers: numbers.among,
-    "all": lambda numbers: numbers.everywhere,
-}
+def _heads(changes: Changes) -> tuple[Cell, ...]:
+    """What tells the rows of one `after` and choice of thresholds apart."""
+    return changes.name, changes.thresholds
 
 
-def _who(one: Changes) -> tuple[Cell, ...]:
-    return one.name, one.thresholds
+def _change(changes: Changes, what: Callable[[Numbers], Floats]) -> tuple[Cell, ...]:
+    """Before, after, change and its interval, of a number."""
+    numbers = (what(changes.before), what(changes.after), *_ends(changes.of(what)))
+    return tuple(map(_cell, numbers))
 
 
-def _change(one: Changes, what: Callable[[Numbers], Floats]) -> tuple[Cell, ...]:
-    """Before, after, change and its interval."""
-    return tuple(map(_cell, (what(one.before), what(one.after), *_cells(one.of(what)))))
+def _changes(changes: Changes, what: Callable[[Numbers], Floats]) -> list[tuple[Cell, ...]]:
+    """The same of an array of numbers, each of them."""
+    arrays = (what(changes.before), what(changes.after), *_ends(changes.of(what)))
+    return [tuple(map(_cell, numbers)) for numbers in zip(*arrays, strict=True)]
 
 
-def _change_arrays(one: Changes, what: Callable[[Numbers], Floats]) -> list[list[Cell]]:
-    arrays = (what(one.before), what(one.after), *_cells(one.of(what)))
-    return [[_cell(x) for x in array] for array in arrays]
-
-
-def _cells(found: Estimate) -> tuple[Floats, Floats, Floats]:
-    return found.value, found.low, found.high
+def _ends(estimate: Estimate) -> tuple[Floats, Floats, Floats]:
+    """A number and the ends of its interval."""
+    return estimate.value, estimate.low, estimate.high
 
 
 def _yes(is_so: bool) -> str:

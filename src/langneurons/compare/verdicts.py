@@ -1,4 +1,4 @@
-"""Verdicts: what a claim is judged by: a number with its interval, and two tests that need no blocks of questions."""
+"""Verdicts: a claim, what an interval says of it, and how numbers and intervals are told in it."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -31,20 +31,28 @@ class Claim(NamedTuple):
     words: str
 
 
-def rises(one: Estimate, bar: float = 0.0) -> Verdict:
-    """Whether a number lies above a bar: its whole interval does, none of it does, or one cannot tell."""
-    if np.isnan(one.low):
+def rises(estimate: Estimate, bar: float = 0.0) -> Verdict:
+    """Whether a number lies above a bar: its whole interval, none of it, or one cannot tell."""
+    if np.isnan(estimate.low):
         return "cannot tell"
-    return "holds" if one.low > bar else "does not hold" if one.high <= bar else "cannot tell"
+    if estimate.low > bar:
+        return "holds"
+    return "does not hold" if estimate.high <= bar else "cannot tell"
 
 
-def falls(one: Estimate) -> Verdict:
+def falls(estimate: Estimate) -> Verdict:
     """Whether a number lies below 0, as `rises`."""
-    return rises(Estimate(-one.value, -one.high, -one.low, -one.replicates))
+    turned = Estimate(
+        value=-estimate.value,
+        low=-estimate.high,
+        high=-estimate.low,
+        replicates=-estimate.replicates,
+    )
+    return rises(turned)
 
 
 def both(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim that says several things: it holds when all hold, and does not when one does not.
+    """Of a claim that says several things: it holds when all hold, and not when one does not.
 
     That all must hold keeps the chance of a false `holds` at that of one (an intersection-union
     test).
@@ -56,19 +64,28 @@ def both(verdicts: Sequence[Verdict]) -> Verdict:
 
 def missing(name: str, statement: str, where: str, what: str) -> Claim:
     """A claim that cannot be told, for want of evidence."""
-    return Claim(name, statement, where, "cannot tell", {}, f"needs {what}")
+    return Claim(
+        name=name,
+        statement=statement,
+        where=where,
+        verdict="cannot tell",
+        numbers={},
+        words=f"needs {what}",
+    )
 
 
-def told(one: Estimate) -> dict[str, Any]:
+def in_numbers(estimate: Estimate) -> dict[str, Any]:
     """An estimate for `Claim.numbers`."""
+    known = not np.isnan(estimate.low)
     return {
-        "value": float(one.value),
-        "interval": None if np.isnan(one.low) else [float(one.low), float(one.high)],
+        "value": float(estimate.value),
+        "interval": [float(estimate.low), float(estimate.high)] if known else None,
     }
 
 
-def said(one: Estimate, form: str) -> str:
-    """An estimate in words, in this format."""
-    if np.isnan(one.low):
-        return f"{float(one.value):{form}} (no interval)"
-    return f"{float(one.value):{form}} [{float(one.low):{form}}, {float(one.high):{form}}]"
+def in_words(estimate: Estimate, form: str) -> str:
+    """An estimate for `Claim.words`, in this format."""
+    value, low, high = (float(x) for x in (estimate.value, estimate.low, estimate.high))
+    if np.isnan(low):
+        return f"{value:{form}} (no interval)"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"

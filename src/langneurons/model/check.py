@@ -13,16 +13,10 @@ import torch
 from torch import Tensor
 
 from langneurons.errors import LangneuronsError
-from langneurons.model.loading import cache_name
-from langneurons.model.sites import (
-    Reading,
-    Site,
-    find_sites,
-    probe,
-    run_to_last_site,
-    silence,
-    watch,
-)
+from langneurons.model.forward import cache_name, forward_arguments
+from langneurons.model.hooks import Reading, probe, run_to_last_site, silence, watch
+from langneurons.model.loading import Loaded
+from langneurons.model.sites import Site, find_sites
 
 TEXTS = (
     "Three boats carry nine people each, so 27 people cross the river.",
@@ -53,42 +47,48 @@ class Check(NamedTuple):
     seen: str
 
 
+class Checks(tuple[Check, ...]):
+    """Every claim that was tried on a model, in order."""
+
+    __slots__ = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether none failed; a claim that cannot be tried on this model does not count."""
+        return all(check.holds is not False for check in self)
+
+
 @torch.inference_mode()
-def check(model: Any, tokenizer: Any) -> list[Check]:
-    """Try every claim on the model; the first that fails at finding or passing the sites ends it."""
-    device = model.get_input_embeddings().weight.device
-    rows = [torch.tensor(tokenizer(text)["input_ids"], device=device) for text in TEXTS]
-    found: list[Check] = []
+def check(loaded: Loaded) -> Checks:
+    """Try every claim on a model; the first that fails at finding or passing the sites ends it."""
+    model = loaded.model
+    rows = [
+        torch.tensor(loaded.tokenizer(text)["input_ids"], device=loaded.device) for text in TEXTS
+    ]
+    text = rows[0][None]
+    checks: list[Check] = []
     try:
         sites = find_sites(model)
         shapes = sorted({"*".join(map(str, site.shape)) for site in sites})
-        found.append(
-            Check(
-                "every layer has one site",
-                True,
-                f"{len(sites)} layers of {', '.join(shapes)} neurons",
-            )
-        )
-        probe(model, sites, rows[0][None])
-        found.append(
-            Check("every site is passed once in a forward", True, f"{len(sites)} of {len(sites)}")
-        )
+        seen = f"{len(sites)} layers of {', '.join(shapes)} neurons"
+        checks.append(Check("every layer has one site", True, seen))
+        probe(model, sites, text)
+        seen = f"{len(sites)} of {len(sites)}"
+        checks.append(Check("every site is passed once in a forward", True, seen))
     except LangneuronsError as error:
-        return [*found, Check("every site can be read", False, str(error))]
-    found.append(_reading(model, sites, rows[0][None]))
+        return Checks([*checks, Check("every site can be read", False, str(error))])
+    checks.append(_reading(model, sites, text))
     alone = [_signs(model, sites, row[None]) for row in rows]
-    for claim, run in (
-        ("a batch reads as its rows alone", lambda: _batched(model, sites, rows, left=False)),
-        (
-            "the side of the padding does not matter",
-            lambda: _batched(model, sites, rows, left=True),
-        ),
-        ("a prompt's cache reads as the whole text", lambda: _cached(model, sites, rows)),
-    ):
-        found.append(_same(claim, alone, run(), next(model.parameters()).dtype))
-    found += [_nothing(model, sites, rows[0][None]), _zeroed(model, sites, rows[0][None])]
-    found.append(_restored(model, sites, rows[0][None]))
-    return found
+    padded_right = _batched(model, sites, rows, left=False)
+    checks.append(_same("a batch reads as its rows alone", alone, padded_right, model.dtype))
+    padded_left = _batched(model, sites, rows, left=True)
+    checks.append(_same("the side of the padding does not matter", alone, padded_left, model.dtype))
+    cached = _cached(model, sites, rows)
+    checks.append(_same("a prompt's cache reads as the whole text", alone, cached, model.dtype))
+    checks.append(_nothing(model, sites, text))
+    checks.append(_zeroed(model, sites, text))
+    checks.append(_restored(model, sites, text))
+    return Checks(checks)
 
 
 def _logits(model: Any, ids: Tensor) -> Tensor:
@@ -113,7 +113,10 @@ def _ignore(_: Reading) -> None:
 
 
 def _signs(model: Any, sites: Sequence[Site], ids: Tensor, **inputs: Any) -> list[Tensor]:
-    """Whether each neuron of each site is active at each token, [B, T, neurons]; experts without the token: not."""
+    """Whether each neuron of each site is active at each token, [B, T, neurons].
+
+    Where a token does not go to an expert, its neurons are not.
+    """
     shape = ids.shape
     out = [
         torch.zeros(ids.numel(), int(torch.tensor(site.shape).prod()), dtype=torch.bool)
@@ -145,20 +148,13 @@ def _batched(
         ids[i, start : start + len(row)] = row
         mask[i, start : start + len(row)] = 1
     inputs: dict[str, Any] = {"attention_mask": mask}
-    if left and "position_ids" in _forward_arguments(model):
+    if left and "position_ids" in forward_arguments(model):
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     signs = _signs(model, sites, ids, **inputs)
     return [
         [site[i, start : start + len(row)][None] for site in signs]
         for i, (row, start) in enumerate(zip(rows, starts, strict=True))
     ]
-
-
-def _forward_arguments(model: Any) -> set[str]:
-    import inspect
-
-    inner = getattr(model, "get_base_model", lambda: model)()
-    return set(inspect.signature(inner.forward).parameters)
 
 
 def _cached(model: Any, sites: Sequence[Site], rows: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -207,7 +203,10 @@ def _nothing(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
 
 
 def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
-    """Silencing a sixteenth of the neurons of the first, middle and last layer, against zeroed weights."""
+    """Silencing some of the first, middle and last layer, against zeroed weights.
+
+    It is a sixteenth of their neurons.
+    """
     claim = "silencing equals zeroed weights of the down projection"
     chosen = sorted({0, len(sites) // 2, len(sites) - 1})
     masks: list[Tensor | None] = [None] * len(sites)
@@ -234,7 +233,7 @@ def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
 
 
 def _editable(site: Site) -> bool:
-    """Whether the weights of a site's down projections are plain numbers, not packed by a quantising library."""
+    """Whether a site's down projections are plain numbers, not packed by a quantising library."""
     held = ((site.experts, "down_proj"), (site.down, "weight"))
     return all(
         getattr(getattr(module, name, None), "dtype", None) in TOLERANCE
@@ -244,8 +243,8 @@ def _editable(site: Site) -> bool:
 
 
 def _down_weights(site: Site, mask: Tensor | None) -> Generator[tuple[Tensor, Tensor]]:
-    """(weight, which of its cells belong to the masked neurons) of every down projection of a site."""
-    assert mask is not None  # noqa: S101 - chosen sites have one
+    """Every down projection of a site: its weight, and which cells the masked neurons have."""
+    assert mask is not None
     if site.experts is not None:
         weight: Any = site.experts.down_proj  # [E, I, hidden] when transposed, else [E, hidden, I]
         routed = mask[: site.routed].to(weight.device)

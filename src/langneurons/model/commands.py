@@ -1,14 +1,15 @@
 """Commands of the model: check."""
 
-import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from langneurons.config import ModelConfig
-from langneurons.console import Json, print_json
-from langneurons.model.check import Check
+from langneurons.console import Json, columns, print_json
+
+if TYPE_CHECKING:
+    from langneurons.model.check import Checks
 
 
 def check(
@@ -17,8 +18,10 @@ def check(
     *,
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     json: Json = False,
-) -> None:
-    """Prove on a model that its neurons can be read and silenced: sites, batches, padding, caches, restoring.
+) -> Any:
+    """Prove on a model that its neurons can be read and silenced.
+
+    What is tried: sites, batches, padding, caches, restoring.
 
     Parameters
     ----------
@@ -26,28 +29,33 @@ def check(
         A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
     loading
         How the model is loaded.
+
+    Returns
+    -------
+    Checks
+        What was tried and whether it holds.
     """
-    from langneurons.model import loading as models
-    from langneurons.model.check import check as run
+    from langneurons.model import check as claims
+    from langneurons.model.loading import load
 
-    loaded = models.load(model, **asdict(loading))
-    checks = run(loaded.model, loaded.tokenizer)
-    tell_checks(model, checks, json)
-    if not all(one.holds is not False for one in checks):
-        sys.exit(2)
-
-
-def tell_checks(model: str, checks: list["Check"], json: bool) -> None:
-    """What holds on a model, and the verdict."""
-    good = all(check.holds is not False for check in checks)
+    checks = claims.check(load(model, **asdict(loading)))
     if json:
-        print_json({"model": model, "holds": good, "checks": [check._asdict() for check in checks]})
-        return
+        tried = [check._asdict() for check in checks]
+        print_json({"model": model, "holds": checks.holds, "checks": tried})
+    else:
+        print(_table(checks))
+        print(f"{model}: {_verdict(checks)}")
+    return checks
+
+
+def _table(checks: "Checks") -> str:
+    """A line for each claim, with what was seen."""
     words = {True: "yes", False: "NO", None: "-"}
-    for check in checks:
-        print(f"{words[check.holds]:<5}{check.claim:<56}{check.seen}")
-    print(
-        f"{model}: every measurement holds"
-        if good
-        else f"{model}: not every measurement holds; do not trust its counts"
-    )
+    first, *rest = [(words[check.holds], check.claim, check.seen) for check in checks]
+    return columns(first, rest, left=3)
+
+
+def _verdict(checks: "Checks") -> str:
+    if checks.holds:
+        return "every measurement holds"
+    return "not every measurement holds; do not trust its counts"

@@ -1,95 +1,137 @@
 """Forward: what a model is given for a batch, and which texts fit into it."""
 
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from langneurons.errors import InputError
 from langneurons.model import tokens
-from langneurons.model.batches import Batch, Plan
-from langneurons.model.loading import cache_name
+from langneurons.model.batches import Batch, Batches
 from langneurons.texts.responses import Response
 
 
+def device_of(model: Any) -> torch.device:
+    """Where a model takes its input: the device of its embeddings."""
+    return model.get_input_embeddings().weight.device
+
+
 def context(model: Any) -> int | None:
-    """How many tokens the model can read at once, as its config says; None where it says nothing (BLOOM: any)."""
+    """How many tokens the model can read at once, as its config says.
+
+    None where it says nothing (BLOOM: any).
+    """
     config = model.config.get_text_config()
-    found = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
-    return next((limit for limit in found if limit), None)
+    limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    return next((limit for limit in limits if limit), None)
+
+
+def forward_arguments(model: Any) -> set[str]:
+    """Names of what the model's forward takes."""
+    inner = getattr(model, "get_base_model", lambda: model)()  # PEFT's own forward names nothing
+    return set(inspect.signature(type(inner).forward).parameters)
+
+
+def cache_name(model: Any) -> str:
+    """What the model's forward calls its key-value cache.
+
+    `cache`; before transformers 5.24 `past_key_values`.
+    """
+    return "cache" if "cache" in forward_arguments(model) else "past_key_values"
 
 
 def fitting(
     model: Any, responses: Sequence[Response], rows: Sequence[tokens.Tokens], codes: tuple[str, ...]
 ) -> tuple[list[int], dict[str, Any]]:
-    """Responses that fit into the model's context and have a token to count; how many do not, per language."""
+    """Responses that fit into the model's context and have a token to count.
+
+    Args:
+        model: a causal language model.
+        responses: what is to be run.
+        rows: their tokens, in the same order.
+        codes: languages of which a response must be left.
+
+    Returns:
+        Positions of those that fit, and facts of those that do not.
+
+    Raises:
+        InputError: for a language of which none is left.
+    """
     limit = context(model)
-    long = set(tokens.too_long(rows, limit)) if limit else set()
-    empty = {i for i, row in enumerate(rows) if not row.counted.any()}
-    kept = [i for i in range(len(rows)) if i not in long and i not in empty]
-    without = [code for code in codes if not any(responses[i].lang == code for i in kept)]
-    if without:
+    long = tokens.too_long(rows, limit) if limit else []
+    empty = [i for i, row in enumerate(rows) if not row.counted.any()]
+    left_out = {*long, *empty}
+    kept = [i for i in range(len(rows)) if i not in left_out]
+    kept_languages = {responses[i].lang for i in kept}
+    if without := [code for code in codes if code not in kept_languages]:
         raise InputError(
-            f"no response is left for {', '.join(without)}: {len(long)} of all are longer than the model's context of "
-            f"{limit} tokens, {len(empty)} have no token to count"
+            f"no response is left for {', '.join(without)}: {len(long)} of all are longer than "
+            f"the model's context of {limit} tokens, {len(empty)} have no token to count"
         )
     facts: dict[str, Any] = {}
     if long:
         facts["longer than the context"] = {
             "context": limit,
-            "responses": dict(Counter(responses[i].lang for i in sorted(long))),
-            "first": [f"{responses[i].lang} {responses[i].question_id}" for i in sorted(long)[:5]],
+            "responses": dict(Counter(responses[i].lang for i in long)),
+            "first": [f"{responses[i].lang} {responses[i].question_id}" for i in long[:5]],
         }
     if empty:
-        facts["without a token to count"] = dict(Counter(responses[i].lang for i in sorted(empty)))
+        facts["without a token to count"] = dict(Counter(responses[i].lang for i in empty))
     return kept, facts
 
 
-def _device(model: Any) -> torch.device:
-    return model.get_input_embeddings().weight.device
+def model_inputs(model: Any, work: Batches, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the model is given: for prompts that are computed once, and for the rest.
 
-
-def model_inputs(model: Any, plan: Plan, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the model is given: for the prompts that are computed once (nothing, if none), and for the rest."""
+    The first is empty where there are none.
+    """
     from transformers import DynamicCache
 
-    rows = [plan.rows[i].tokens.ids for i in batch.rows]
-    device = model.get_input_embeddings().weight.device
-    prefix, longest = batch.prefix, max(map(len, rows))
+    rows = [work.rows[i].tokens.ids for i in batch.rows]
+    device = device_of(model)
+    ids, mask = _padded(rows, batch.prefix)
+    inputs: dict[str, Any] = {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": torch.from_numpy(mask).to(device),
+        "use_cache": batch.prefix > 0,
+    }
+    if not batch.prefix:
+        return {}, inputs
+    beginnings = {
+        work.rows[i].prompt: row[: batch.prefix] for i, row in zip(batch.rows, rows, strict=True)
+    }
+    shared = np.stack([beginnings[prompt] for prompt in prompts_of(work, batch)])
+    prompts = torch.from_numpy(shared).long().to(device)
+    cache = {cache_name(model): DynamicCache(config=model.config.get_text_config())}
+    first = {
+        "input_ids": prompts,
+        "attention_mask": torch.ones_like(prompts),
+        "use_cache": True,
+    }
+    return first | cache, inputs | cache
+
+
+def _padded(rows: Sequence[NDArray[np.int32]], prefix: int) -> tuple[NDArray, NDArray]:
+    """Ids after the prefix, and the attention mask of the whole, padded on the right, int64."""
+    longest = max(map(len, rows))
     ids = np.zeros((len(rows), longest - prefix), dtype=np.int64)
     mask = np.zeros((len(rows), longest), dtype=np.int64)
     for i, row in enumerate(rows):
         ids[i, : len(row) - prefix] = row[prefix:]
         mask[i, : len(row)] = 1
-    inputs: dict[str, Any] = {
-        "input_ids": torch.from_numpy(ids).to(device),
-        "attention_mask": torch.from_numpy(mask).to(device),
-        "use_cache": prefix > 0,
-    }
-    if not prefix:
-        return {}, inputs
-    first = dict(
-        reversed([(plan.rows[i].prompt, row) for i, row in zip(batch.rows, rows, strict=True)])
-    )
-    prompts = (
-        torch.from_numpy(np.stack([first[p][:prefix] for p in _prompts(plan, batch)]))
-        .long()
-        .to(device)
-    )
-    cache = DynamicCache(config=model.config.get_text_config())
-    inputs[cache_name(model)] = cache
-    shared = {"input_ids": prompts, "attention_mask": torch.ones_like(prompts)}
-    return {**shared, "use_cache": True, cache_name(model): cache}, inputs
+    return ids, mask
 
 
-def _prompts(plan: Plan, batch: Batch) -> list[int]:
-    """Prompts of a batch, in order of first sight."""
-    return list(dict.fromkeys(plan.rows[i].prompt for i in batch.rows))
+def prompts_of(work: Batches, batch: Batch) -> list[int]:
+    """Numbers of the prompts of a batch, in order of first sight."""
+    return list(dict.fromkeys(work.rows[i].prompt for i in batch.rows))
 
 
-def spread_prompts(plan: Plan, batch: Batch, cache: Any) -> None:
+def spread_prompts(work: Batches, batch: Batch, cache: Any) -> None:
     """Give every row the keys and values of its prompt."""
-    place = {prompt: i for i, prompt in enumerate(_prompts(plan, batch))}
-    cache.batch_select_indices(torch.tensor([place[plan.rows[i].prompt] for i in batch.rows]))
+    place = {prompt: i for i, prompt in enumerate(prompts_of(work, batch))}
+    cache.batch_select_indices(torch.tensor([place[work.rows[i].prompt] for i in batch.rows]))

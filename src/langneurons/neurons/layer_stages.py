@@ -83,7 +83,7 @@ def segment(curves: NDArray[np.floating], stages: int) -> Segmentation:
 
 
 def layer_stages(
-    language: NDArray[np.integer], general: NDArray[np.integer], stages: int = 4
+    language: NDArray[np.number], general: NDArray[np.number], stages: int = 4
 ) -> Segmentation:
     """Stages of a model from its neurons per layer.
 

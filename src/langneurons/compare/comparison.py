@@ -1,0 +1,161 @@
+"""Comparison: a model before held against models after, as tables and claims with verdicts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from langneurons import artifacts
+from langneurons.compare import tables
+from langneurons.compare.changes import Changes, Side, contrast
+from langneurons.compare.claims import Evidence, claims
+from langneurons.compare.verdicts import Claim
+from langneurons.resume import Progress
+from langneurons.silencing.matrix import Matrices
+from langneurons.tables import Table
+from langneurons.texts.accuracy import Change, compare_accuracy
+from langneurons.texts.responses import Response
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from a model to others, and what the paper's claims come to.
+
+    Attributes:
+        tables: by name.
+        claims: every claim with its verdict.
+        notes: what to know of how it came about.
+    """
+
+    KIND: ClassVar[str] = "comparison"
+    FILE: ClassVar[str] = "claims.json"
+
+    tables: Mapping[str, Table]
+    claims: Sequence[Claim]
+    notes: Sequence[str] = ()
+
+    def write(self, draft: artifacts.Draft) -> None:
+        """Add each table, as JSON, CSV and LaTeX, and the claims to a folder being written."""
+        judged = [claim._asdict() for claim in self.claims]
+        content = json.dumps(judged, ensure_ascii=False, allow_nan=False)
+        draft.bytes(self.FILE, content.encode())
+        for table in (*self.tables.values(), tables.claim_table(self.claims)):
+            draft.bytes(f"{table.name}.csv", table.to_csv().encode())
+            draft.bytes(f"{table.name}.tex", table.to_latex().encode())
+        for table in self.tables.values():
+            draft.bytes(f"{table.name}.json", table.to_json())
+        draft.facts |= {"notes": list(self.notes), "tables": list(self.tables)}
+
+    def save(self, folder: Path | str) -> None:
+        """Write them into a folder of their own; see `artifacts.save`."""
+        artifacts.save(self, folder)
+
+    @classmethod
+    def load(cls, source: Path | str | artifacts.Artifact) -> "Comparison":
+        """Those in a finished folder.
+
+        Raises:
+            InputError: when there is none, or it holds something else.
+            FormatError: when a file of it is damaged.
+        """
+        opened = artifacts.opened(source, cls.KIND)
+        facts = opened.manifest["facts"]
+        judged = json.loads(opened.file(cls.FILE).read_bytes())
+        return cls(
+            tables={
+                name: Table.from_json(opened.file(f"{name}.json").read_bytes())
+                for name in facts["tables"]
+            },
+            claims=[Claim(**fields) for fields in judged],
+            notes=facts["notes"],
+        )
+
+
+def compare(
+    before: Side,
+    after: Sequence[Side],
+    *,
+    domain: Side | None = None,
+    matrices: Matrices | None = None,
+    accuracy: Sequence[Sequence[Response]] = (),
+    trained: Sequence[str] = (),
+    resamplings: int = 200,
+    seed: int = 0,
+    on_step: Progress | None = None,
+) -> Comparison:
+    """A model before held against models after: overlap, changes with intervals, and claims.
+
+    Of models that know other languages only the overlap is told. Claims are judged by the last.
+
+    Args:
+        before: the model before.
+        after: the models after: checkpoints of an alignment, another method.
+        domain: the model before on other questions.
+        matrices: what silencing costs the model before.
+        accuracy: marked responses to the same questions, of the model before, then of each after;
+            empty for none.
+        trained: the languages that were aligned.
+        resamplings: how many lie behind every interval; 0 for none.
+        seed: of the resampling.
+        on_step: told of the resamplings done.
+
+    Raises:
+        MismatchError: when neurons are of different models, or responses of different questions.
+        InputError: when a table of neurons does not say enough, or no resampling allows a lambda.
+    """
+    languages = set(before.neurons.languages)
+    alike = [side for side in after if set(side.neurons.languages) == languages]
+    notes = [
+        f"{side.name} has other languages: only its overlap is shown"
+        for side in after
+        if set(side.neurons.languages) != languages
+    ]
+    settings: dict[str, Any] = {"resamplings": resamplings, "seed": seed, "on_step": on_step}
+    made = [tables.overlap_table(before, after)]
+    aligned = contrast(before, alike, **settings)
+    if aligned:
+        made += tables.tables(aligned, trained)
+    domains: tuple[Changes, ...] = ()
+    if domain:
+        (domains,) = contrast(before, [domain], paired=False, **settings)
+        made.append(tables.stability_table(domains)._replace(name="stability-domains"))
+    for changes in (*aligned, *([domains] if domains else [])):
+        notes += _notes(changes[0])
+    if accuracy:
+        made.append(tables.accuracy_table(_accuracies(after, accuracy), trained))
+    evidence = Evidence(
+        neurons=before.neurons,
+        changes=aligned[-1] if aligned and alike[-1] is after[-1] else (),
+        domains=domains,
+        matrices=matrices,
+        accuracy=(accuracy[0], accuracy[-1]) if accuracy else None,
+        trained=tuple(trained),
+    )
+    return Comparison({table.name: table for table in made}, claims(evidence), notes)
+
+
+def _notes(changes: Changes) -> list[str]:
+    """What to know of the intervals of these changes."""
+    if changes.resampled is None:
+        return [
+            f"{changes.name}: no intervals: its counts are not beside its neurons, or hold one "
+            "block"
+        ]
+    if changes.resampled.failed:
+        return [
+            f"{changes.name}: {changes.resampled.failed} resamplings allow no lambda and are left "
+            "out"
+        ]
+    return []
+
+
+def _accuracies(
+    after: Sequence[Side], accuracy: Sequence[Sequence[Response]]
+) -> dict[str, list[Change]]:
+    """How accuracy changed up to each of the models after, by its name."""
+    first, *later = accuracy
+    return {
+        side.name: compare_accuracy(first, answers)
+        for side, answers in zip(after, later, strict=True)
+    }
