@@ -198,9 +198,7 @@ def test_a_silenced_language_is_no_longer_spoken(
     table = Neurons.from_table(artifacts.read(neurons, "neurons").table("neurons.parquet"))
     masks = to_masks([select(table, shapes, ("specific",), ("en",))], shapes)
     whole, specific = (
-        spoken(
-            sample(InProcess(loaded.model, loaded.tokenizer, mask), asked, config, template="plain")
-        )
+        spoken(sample(InProcess(loaded, mask), asked, config, template="plain"))
         for mask in (None, masks)
     )
     assert whole["en"] > 0.7

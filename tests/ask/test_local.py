@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from langneurons.ask.engine import Completion, Request, seed_of
 from langneurons.ask.local import ROOM, InProcess, Roomy
 from langneurons.config import SampleConfig
+from langneurons.model.loading import around
 from support import families
 
 PROMPTS = ["2 + 2 =", "Wie viel ist drei mal vier?", "x", "১৮ টাকা থেকে ৭ টাকা", "Long " * 9, "答案"]
@@ -38,6 +39,10 @@ def model_of(name: str) -> Any:
         "max_seq_len",
     }
     return families.build(name, vocab_size=260, **dict.fromkeys(has_room, 256))
+
+
+def engine_of(model: Any, tokenizer: Any, masks: Any = None) -> InProcess:
+    return InProcess(around(model, tokenizer), masks)
 
 
 def requests(prompts: list[str], n: int = 1, seed: int = 0) -> list[Request]:
@@ -69,7 +74,7 @@ def plain(model: Any, tokenizer: Any, prompt: str, config: SampleConfig) -> str:
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_every_family_writes_the_same_in_any_batch(name: str, tokenizer: Any) -> None:
     model = model_of(name)
-    engine = InProcess(model, tokenizer)
+    engine = engine_of(model, tokenizer)
     whole = texts(engine, requests(PROMPTS), GREEDY)
     assert [one.text for one in whole] == [
         plain(model, tokenizer, prompt, GREEDY) for prompt in PROMPTS
@@ -91,7 +96,7 @@ def test_a_model_with_states_that_cannot_be_repeated(tokenizer: Any) -> None:
     )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    whole = texts(InProcess(model, tokenizer), requests(PROMPTS), GREEDY)
+    whole = texts(engine_of(model, tokenizer), requests(PROMPTS), GREEDY)
     assert [one.text for one in whole] == [
         plain(model, tokenizer, prompt, GREEDY) for prompt in PROMPTS
     ]
@@ -102,16 +107,16 @@ def test_silencing_is_that_of_a_model_without_these_neurons(tokenizer: Any) -> N
         torch.rand(48, generator=torch.Generator().manual_seed(i)) < 0.5
         for i in range(families.LAYERS)
     ]
-    silenced = texts(InProcess(model_of("llama"), tokenizer, masks), requests(PROMPTS, 3), DRAWN)
+    silenced = texts(engine_of(model_of("llama"), tokenizer, masks), requests(PROMPTS, 3), DRAWN)
     cut_out = families.build("llama", vocab_size=260, max_position_embeddings=256)
     for layer, mask in zip(cut_out.model.layers, masks, strict=True):
         layer.mlp.down_proj.weight[:, mask] = 0
-    assert silenced == texts(InProcess(cut_out, tokenizer), requests(PROMPTS, 3), DRAWN)
-    assert silenced != texts(InProcess(model_of("llama"), tokenizer), requests(PROMPTS, 3), DRAWN)
+    assert silenced == texts(engine_of(cut_out, tokenizer), requests(PROMPTS, 3), DRAWN)
+    assert silenced != texts(engine_of(model_of("llama"), tokenizer), requests(PROMPTS, 3), DRAWN)
     nothing = [torch.zeros(48, dtype=torch.bool)] * families.LAYERS
     assert texts(
-        InProcess(model_of("llama"), tokenizer, nothing), requests(PROMPTS), GREEDY
-    ) == texts(InProcess(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
+        engine_of(model_of("llama"), tokenizer, nothing), requests(PROMPTS), GREEDY
+    ) == texts(engine_of(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks for it
@@ -121,10 +126,10 @@ def test_an_adapter_writes_as_the_model_it_is_merged_into(tokenizer: Any) -> Non
     adapted = get_peft_model(
         base, LoraConfig(target_modules="all-linear", init_lora_weights=False)
     ).eval()
-    found = texts(InProcess(adapted, tokenizer), requests(PROMPTS), GREEDY)
-    assert found != texts(InProcess(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
+    found = texts(engine_of(adapted, tokenizer), requests(PROMPTS), GREEDY)
+    assert found != texts(engine_of(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
     assert found == texts(
-        InProcess(adapted.merge_and_unload(), tokenizer), requests(PROMPTS), GREEDY
+        engine_of(adapted.merge_and_unload(), tokenizer), requests(PROMPTS), GREEDY
     )
 
 
@@ -132,7 +137,7 @@ def ending(tokenizer: Any, often: float) -> InProcess:
     """An engine whose model ends texts now and then."""
     model = families.build("gpt2", vocab_size=260, n_positions=256, tie_word_embeddings=False)
     model.lm_head.weight[tokenizer.eos_token_id] *= often
-    return InProcess(model, tokenizer)
+    return engine_of(model, tokenizer)
 
 
 def test_rows_that_end_leave_the_batch(tokenizer: Any) -> None:
@@ -167,7 +172,7 @@ def test_no_text_goes_beyond_the_context(tokenizer: Any) -> None:
 
     A prompt that fills the context gets an empty response.
     """
-    engine = InProcess(families.build("gpt2", vocab_size=260, n_positions=32), tokenizer)
+    engine = engine_of(families.build("gpt2", vocab_size=260, n_positions=32), tokenizer)
     asked = requests(["short", "x" * 25, "x" * 30, "x" * 31, "x" * 60])
     found = texts(engine, asked, SampleConfig(n=1, temperature=0, max_new_tokens=50))
     assert [one.finish for one in found] == ["length", "length", "length", "none", "none"]
@@ -184,7 +189,7 @@ def test_no_text_goes_beyond_the_context(tokenizer: Any) -> None:
 
 def test_nothing_is_asked_twice(tokenizer: Any) -> None:
     """A batch of which all is done is skipped; one with a part done comes again, the same."""
-    engine = InProcess(model_of("llama"), tokenizer)
+    engine = engine_of(model_of("llama"), tokenizer)
     whole = texts(engine, requests(PROMPTS), with_rows(GREEDY, 2))
     rest = list(
         engine.complete(requests(PROMPTS), with_rows(GREEDY, 2), {one.place for one in whole[:3]})
@@ -198,7 +203,7 @@ def test_nothing_is_asked_twice(tokenizer: Any) -> None:
 def test_what_the_cache_rides_on_is_still_there(tokenizer: Any) -> None:
     """A canary: `local.Roomy` takes the place of a layer of transformers' cache."""
     word = f"transformers {transformers.__version__} changed DynamicLayer; look at ask/local.Roomy"
-    engine = InProcess(model_of("llama"), tokenizer)
+    engine = engine_of(model_of("llama"), tokenizer)
     cache = engine._read([[5, 6, 7], [8]]).cache
     assert cache is not None, word
     assert [type(layer) for layer in cache.layers] == [Roomy] * families.LAYERS, word
@@ -244,9 +249,9 @@ def test_how_many_rows_fit_is_remembered(tokenizer: Any) -> None:
 
     config = SampleConfig(n=1, temperature=0, max_new_tokens=1, rows=8)
     asked = requests([f"{number} + 1 =" for number in range(10)])
-    expected = texts(InProcess(model, tokenizer), asked, config)
+    expected = texts(engine_of(model, tokenizer), asked, config)
     model.register_forward_pre_hook(small, with_kwargs=True)
-    assert texts(InProcess(model, tokenizer), asked, config) == expected
+    assert texts(engine_of(model, tokenizer), asked, config) == expected
     assert tried == [8, 4, 2, 2, 2, 2, 2]
 
 
@@ -254,13 +259,13 @@ SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 from langneurons.ask.engine import Request
-from langneurons.ask.local import ROOM, InProcess, Roomy
+from langneurons.ask.local import InProcess
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
 from langneurons.model.loading import load
 
 loaded = load(sys.argv[1], device="cpu")
-engine, tried = InProcess(loaded.model, loaded.tokenizer), []
+engine, tried = InProcess(loaded), []
 
 def note(_, __, inputs):
     tried.append(len(inputs["input_ids"]))

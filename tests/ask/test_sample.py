@@ -109,7 +109,7 @@ def test_it_goes_on_from_whatever_was_saved_last(tmp_path: Path) -> None:
 
 def test_a_loaded_model_answers_by_itself(model: Path) -> None:
     loaded = load(model)
-    engine = InProcess(loaded.model, loaded.tokenizer)
+    engine = InProcess(loaded)
     config = SampleConfig(n=2, max_new_tokens=4)
     expected = sample(engine, QUESTIONS, config, tokenizer=loaded.tokenizer)
     assert len({response.response for response in expected}) > 8

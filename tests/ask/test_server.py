@@ -11,13 +11,13 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from langneurons.ask.local import InProcess
 from langneurons.ask.sample import sample
 from langneurons.ask.server import Server
 from langneurons.config import SampleConfig
 from langneurons.errors import ServerError
+from langneurons.model.loading import load
 from langneurons.resume import State
 from langneurons.texts.responses import Question
 from support.served import ASKED, CONFIG, KEY, Served, everything, good, texts
@@ -144,8 +144,7 @@ def real(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 def test_a_real_server(real: str, model: Path) -> None:
     """It writes what the model writes in process, and ignores n."""
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    here = InProcess(AutoModelForCausalLM.from_pretrained(model).eval(), tokenizer)
+    here = InProcess(load(model))
     greedy = SampleConfig(n=1, temperature=0, max_new_tokens=12)
     server = Server(real, str(model))
     assert sorted(server.complete(ASKED[::4], greedy)) == sorted(here.complete(ASKED[::4], greedy))

@@ -166,7 +166,7 @@ def _engine_and_tokenizer(
         return model, tokenizer
     from langneurons.ask.local import InProcess
 
-    return InProcess(model.model, model.tokenizer), tokenizer or model.tokenizer
+    return InProcess(model), tokenizer or model.tokenizer
 
 
 def _response(
