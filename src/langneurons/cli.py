@@ -70,7 +70,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
         what = f"this should not happen: {type(error).__name__}: {error}"
         _fail(f"{what}. Run it with --traceback and report it", 1)
 
