@@ -4,7 +4,7 @@ from pathlib import Path
 
 from langneurons import artifacts, console, run_folder
 from langneurons.console import Json, Quiet
-from langneurons.report.files import FigureFiles
+from langneurons.report.files import FigureFiles, figure_files
 
 
 def report(
@@ -31,7 +31,6 @@ def report(
     title
         Heading of the page [default: the name of the study, or of the folder].
     """
-    from langneurons.report.files import figure_files
     from langneurons.report.html import render
     from langneurons.report.pages import results_page, study_page
     from langneurons.report.results import read_folder, read_study
