@@ -1,4 +1,5 @@
-"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures it all."""
+"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures
+it all."""
 
 import hashlib
 import json
@@ -12,10 +13,7 @@ from langneurons import nano
 from langneurons.align.reward import reward
 from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
-    IdentifyConfig,
     PerplexityConfig,
-    RecordConfig,
-    RewardConfig,
 )
 from langneurons.model import loading as models
 from langneurons.model.check import check
@@ -52,10 +50,8 @@ def gold():
 
 @pytest.fixture(scope="module")
 def neurons(loaded, gold):
-    counts = record(
-        loaded.model, loaded.tokenizer, gold, RecordConfig(), languages=world.LANGUAGES
-    ).counts
-    return identify(counts, IdentifyConfig(rate=nano.RATE, bootstrap=0))
+    counts = record(loaded, gold, languages=world.LANGUAGES)
+    return identify(counts, rate=nano.RATE, bootstrap=0)
 
 
 def test_all_of_it_is_small():
@@ -133,7 +129,7 @@ def test_the_translator_tells_a_wrong_number_and_another_problem(gold):
             Response(one.question_id, one.lang, "", text, i)
             for i, text in enumerate((one.response, wrong, elsewhere))
         ]
-    scored = reward(judge.model, judge.tokenizer, rows, RewardConfig()).scored
+    scored = reward(judge, rows).scored
     scores = np.array([one.score for one in scored], float).reshape(-1, 3)
     assert (scores[:, 0] > scores[:, 1]).mean() > 0.95
     assert (scores[:, 0] > scores[:, 2]).mean() > 0.95

@@ -1,4 +1,5 @@
-"""langneurons: find the language neurons of a causal language model, switch them off, see what changes.
+"""langneurons: find the language neurons of a causal language model, switch them off, see what
+changes.
 
     import langneurons as ln
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from langneurons.neurons.record import record
     from langneurons.neurons.sets import silence
     from langneurons.neurons.table import Neurons
-    from langneurons.report.results import figures, load_result
+    from langneurons.report.figures import figures
+    from langneurons.report.results import load_result
     from langneurons.silencing.losses import Losses
     from langneurons.silencing.perplexity import perplexity
     from langneurons.texts.responses import Response
@@ -59,7 +61,7 @@ _HOMES = {
     "Response": "texts.responses",
     "check": "model.check",
     "evaluate": "ask.evaluate",
-    "figures": "report.results",
+    "figures": "report.figures",
     "identify": "neurons.identify",
     "load": "model.loading",
     "load_result": "report.results",

@@ -5,7 +5,7 @@ import sys
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
-from langneurons import __version__, nano
+from langneurons import __version__, config, nano
 from langneurons.align import commands as mapo
 from langneurons.ask import commands as ask
 from langneurons.compare import commands as contrast
@@ -19,13 +19,17 @@ from langneurons.study import commands as conduct
 
 def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give the embedded model what suits it where nothing is asked for."""
-    values = {argument.name: argument for argument in arguments}
-    model = values.get("MODEL")
-    suited = nano.DEFAULTS.get(commands[0], {}) if commands else {}
-    if suited and model and model.tokens and nano.suits(model.tokens[0].value):
-        for name, value in suited.items():
-            if not values[f"--{name}"].tokens:
-                values[f"--{name}"].append(Token(keyword=f"--{name}", value=value, source="nano"))
+    options = {argument.name: argument for argument in arguments}
+    model = options.get("MODEL")
+    configs = nano.DEFAULTS.get(commands[0], ()) if commands else ()
+    if not configs or not model or not model.tokens or not nano.suits(model.tokens[0].value):
+        return
+    for settings in configs:
+        for name, value in config.changed(settings).items():
+            option = options[f"--{name.replace('_', '-')}"]
+            if not option.tokens:
+                token = Token(keyword=option.name, implicit_value=value, source=nano.NAME)
+                option.append(token)
 
 
 app = App(
@@ -67,18 +71,18 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
-        _fail(
-            f"this should not happen: {type(error).__name__}: {error}. Run it with --traceback and report it",
-            1,
-        )
+    except Exception as error:
+        what = f"this should not happen: {type(error).__name__}: {error}"
+        _fail(f"{what}. Run it with --traceback and report it", 1)
 
 
 def _run(argv: list[str]) -> None:
-    """Run a command; exit status 2 where what it gives does not hold."""
+    """Run a command, and exit by what it gives: 2 where it does not hold, or by its status."""
     outcome = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
     if getattr(outcome, "holds", True) is False:
         sys.exit(2)
+    if status := getattr(outcome, "status", 0):
+        sys.exit(status)
 
 
 def _fail(message: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Run folder: where the run of a study keeps what, so that who writes it and who reads it need not guess.
+"""Run folder: where the run of a study keeps what; who writes it and who reads it need not guess.
 
 ```
 study.json                                        what it is a run of, and what is done
@@ -9,7 +9,7 @@ models/MODEL/ALIGNMENT/pairs, adapter
 models/MODEL/ALIGNMENT/step-N/DOMAIN/...          as under base
 models/MODEL/ALIGNMENT/comparison/DOMAIN          the model before against the last step
 models/MODEL/ALIGNMENT/checkpoints/DOMAIN         and against every step that is studied
-report                                            figures and tables; the page is beside it, report.html
+report, report.html                               figures and tables, and the page
 ```
 
 Every function gives a folder from that of the run, as manifests and commands name it. What lies in
@@ -69,7 +69,7 @@ def checkpoints(model: str, name: str, domain: str) -> str:
 
 
 def step_number(folder: str) -> int | None:
-    """How many steps the results in a folder come after: the inverse of `step`; None for any other folder."""
+    """After how many steps the results in a folder are: the inverse of `step`; None elsewhere."""
     place = PurePosixPath(folder).parent.name
     number = place.removeprefix(_STEP)
     return int(number) if place.startswith(_STEP) and number.isdecimal() else None

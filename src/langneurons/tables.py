@@ -32,6 +32,13 @@ class Table(NamedTuple):
         """The rows as dictionaries by column head."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
+    def numeric(self) -> tuple[bool, ...]:
+        """Of each column, whether every cell in it is a number or empty."""
+        return tuple(
+            all(isinstance(row[place], int | float | None) for row in self.rows)
+            for place in range(len(self.columns))
+        )
+
     def to_csv(self) -> str:
         """Comma-separated, with a header line."""
         out = io.StringIO()
@@ -64,16 +71,13 @@ class Table(NamedTuple):
 
     def to_latex(self) -> str:
         """A booktabs table."""
-        numeric = [
-            all(isinstance(row[i], int | float | None) for row in self.rows)
-            for i in range(len(self.columns))
-        ]
+        align = "".join("r" if number else "l" for number in self.numeric())
         lines = [
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{_escape(self.caption)}}}",
             rf"  \label{{tab:{self.name}}}",
-            rf"  \begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+            rf"  \begin{{tabular}}{{{align}}}",
             r"    \toprule",
             "    " + " & ".join(_escape(name) for name in self.columns) + r" \\",
             r"    \midrule",
@@ -96,7 +100,7 @@ def _escape(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The same in plain numbers, lists and dictionaries, as JSON takes them; None for what is not a number."""
+    """The same in plain numbers, lists and dictionaries, as JSON takes them; NaN is None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

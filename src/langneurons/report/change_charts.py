@@ -1,21 +1,34 @@
-"""Change figures: what changed, as Vega-Lite charts in the style of `figures`, drawn from the tables of `changetables`.
+"""Change charts: what changed, drawn from the tables of a comparison.
 
 Bars are changes by own thresholds, with intervals; a diamond is the same change by the base's
 thresholds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from langneurons.neurons.table import KINDS
-from langneurons.report.neuron_charts import (
+import numpy as np
+
+from langneurons.neurons.table import KINDS, kind_of
+from langneurons.report.charts import (
+    CELL_INK,
+    DRAWN,
+    NONE,
+    PAPER_INK,
+    RELATED,
+    SPECIFIC,
     WIDTH,
     Figure,
     Spec,
+    coloured,
+    diverging,
     enc,
     kind_colour,
     layered,
+    mark,
     tips,
     top_legend,
+    view,
+    whiskers,
 )
 from langneurons.tables import Table
 
@@ -23,21 +36,34 @@ _MARKS = (
     "Bars: each model by its own thresholds, with 95% intervals. Diamonds: both by those before."
 )
 _MOVED = {"before": ",.4~g", "now": ",.4~g", "change": "+,.4~g", "low": "+,.4~g", "high": "+,.4~g"}
+_SHARES = {"before": ".1%", "now": ".1%", "change": "+.1%", "low": "+.1%", "high": "+.1%"}
+
+_DIAMOND = {
+    "shape": "diamond",
+    "size": 40,
+    "fill": "white",
+    "stroke": PAPER_INK,
+    "opacity": 1,
+}
+
+_GROUPS = {"trained": SPECIFIC, "other": RELATED, "mean": NONE}
 
 
 def change_figures(tables: Mapping[str, Table]) -> tuple[Figure, ...]:
-    """Every figure the tables allow, of the last `after` they hold; the one over checkpoints where there are several.
+    """Every figure the tables allow, of the last `after` they hold.
+
+    The one over checkpoints is there where the tables hold several.
 
     Args:
-        tables: by name, as `changetables.tables` and `accuracy_table` give them.
+        tables: by name, as `compare.tables` makes them.
     """
-    makers = (
+    makers: tuple[tuple[str, Callable[[Table], Figure | None]], ...] = (
         ("shared-changes", shared_change_figure),
         ("layer-changes", layer_change_figure),
         ("layer-changes", checkpoint_figure),
         ("group-changes", group_figure),
         ("transitions", transition_figure),
-        ("accuracy-changes", accuracy_figure),
+        ("accuracy-changes", accuracy_change_figure),
     )
     made = (make(tables[name]) for name, make in makers if name in tables and tables[name].rows)
     return tuple(figure for figure in made if figure)
@@ -46,236 +72,245 @@ def change_figures(tables: Mapping[str, Table]) -> tuple[Figure, ...]:
 def shared_change_figure(table: Table) -> Figure:
     """Neurons shared by N languages: before, after, and the change (Fig. 5 and 10 of the paper)."""
     shown = _last(table)
-    k = max(row["N"] for row in shown.records())
-    kinds = ["none", "specific", *["related"] * (k - 2), "general"]
     views = []
-    for where, title in (
-        ("selected", "among the selected"),
-        ("all", "over all neurons, N from 1 up"),
+    for among, title, least in (
+        ("selected", "among the selected", 0),
+        ("all", "over all neurons, N from 1 up", 1),
     ):
         rows = [
-            row | {"kind": kinds[row["N"]]}
+            row
             for row in shown.records()
-            if row["neurons of"] == where
-            and row["now"] is not None
-            and (where == "selected" or row["N"])
+            if row["neurons of"] == among and row["now"] is not None and row["N"] >= least
         ]
-        if not rows:
-            continue
-        both = [
-            {"N": row["N"], "model": model, "kind": row["kind"], "neurons": row[column]}
-            for row in rows
-            if row["thresholds"] == "own"
-            for model, column in (("before", "before"), ("after", "now"))
-        ]
-        pale = {"domain": ["before", "after"], "range": [0.45, 1]}
-        sizes = {
-            "x": enc("N:O", title=None),
-            "xOffset": enc("model:N", sort=["before", "after"]),
-            "y": enc("neurons:Q", title="neurons"),
-            "color": kind_colour(),
-            "opacity": enc("model:O", scale=pale, legend=None),
-            "tooltip": tips("N:O", "model:N", neurons=","),
-        }
-        view = {
-            "data": {"values": both},
-            "mark": "bar",
-            "encoding": sizes,
-            "width": WIDTH,
-            "height": 130,
-        }
-        views.append(view | {"title": f"before (pale) and after, {title}"})
-        x = enc("N:O", title="N, languages in which a neuron is highly active")
-        views.append(
-            _bars(rows, x, "N:O") | {"width": WIDTH, "height": 130, "title": f"change, {title}"}
-        )
-    text = f"In how many languages neurons are highly active, before and after. {_MARKS}"
-    spec = {"vconcat": views, "spacing": 10}
+        if rows:
+            views += _before_and_change(rows, shown, title)
     return Figure(
-        "shared-changes", "Neurons shared by N languages, before and after", text, spec, shown
+        name="shared-changes",
+        title="Neurons shared by N languages, before and after",
+        text=f"In how many languages neurons are highly active, before and after. {_MARKS}",
+        spec={"vconcat": views, "spacing": 10},
+        table=shown,
     )
+
+
+def _before_and_change(rows: Sequence[Spec], shown: Table, title: str) -> list[Spec]:
+    """Numbers by N before and after, and below them what changed."""
+    k = max(row["N"] for row in shown.records())
+    kinds = kind_of(np.arange(k + 1), k).tolist()
+    rows = [row | {"kind": kinds[row["N"]]} for row in rows]
+    both = [
+        {"N": row["N"], "model": model, "kind": row["kind"], "neurons": row[column]}
+        for row in rows
+        if row["thresholds"] == "own"
+        for model, column in (("before", "before"), ("after", "now"))
+    ]
+    pale = {"domain": ["before", "after"], "range": [0.45, 1]}
+    bars = {
+        "x": enc("N:O", title=None),
+        "xOffset": enc("model:N", sort=["before", "after"]),
+        "y": enc("neurons:Q", title="neurons"),
+        "color": kind_colour(),
+        "opacity": enc("model:O", scale=pale, legend=None),
+        "tooltip": tips("N:O", "model:N", neurons=","),
+    }
+    size = {"width": WIDTH, "height": 130}
+    n = enc("N:O", title="N, languages in which a neuron is highly active")
+    return [
+        view(both, "bar", bars, title=f"before (pale) and after, {title}", **size),
+        _bars(rows, n, "N:O") | {"title": f"change, {title}", **size},
+    ]
 
 
 def layer_change_figure(table: Table) -> Figure:
     """Change of each kind per layer (Fig. 4 and 11 of the paper)."""
     shown = _last(table)
     panels = []
-    for kind in ("specific", "related", "general"):
+    for kind in DRAWN:
         rows = [row for row in shown.records() if row["kind"] == kind]
-        last = kind == "general"
+        lowest = kind == DRAWN[-1]
         axis = {
-            "title": "layer" if last else None,
-            "labels": last,
-            "ticks": last,
+            "title": "layer" if lowest else None,
+            "labels": lowest,
+            "ticks": lowest,
             "labelOverlap": True,
         }
-        panels.append(
-            _bars(rows, enc("layer:O", axis=axis), "layer:O", title=kind)
-            | {"width": WIDTH, "height": 110}
-        )
-    text = f"Change in the number of neurons of each kind per layer. {_MARKS}"
+        bars = _bars(rows, enc("layer:O", axis=axis), "layer:O", title=kind)
+        panels.append(bars | {"width": WIDTH, "height": 110})
     return Figure(
-        "layer-changes", "Change by layer", text, {"vconcat": panels, "spacing": 8}, shown
+        name="layer-changes",
+        title="Change by layer",
+        text=f"Change in the number of neurons of each kind per layer. {_MARKS}",
+        spec={"vconcat": panels, "spacing": 8},
+        table=shown,
     )
 
 
 def checkpoint_figure(table: Table) -> Figure | None:
-    """Change of each kind per layer over checkpoints (Fig. 12 to 14 of the paper); None with a single one."""
+    """Change of each kind per layer over checkpoints (Fig. 12 to 14); None with a single one."""
     order = list(dict.fromkeys(row["after"] for row in table.records()))
     if len(order) < 2:
         return None
+    thresholds = table.columns.index("thresholds")
+    own = table._replace(
+        name="checkpoints", rows=tuple(row for row in table.rows if row[thresholds] == "own")
+    )
     panels = []
-    for kind in ("specific", "related", "general"):
-        rows = [
-            row for row in table.records() if row["kind"] == kind and row["thresholds"] == "own"
-        ]
+    for kind in DRAWN:
+        rows = [row for row in own.records() if row["kind"] == kind]
         limit = max(abs(row["change"]) for row in rows) or 1
-        last = kind == "general"
-        encoding = {
+        lowest = kind == DRAWN[-1]
+        cells = {
             "x": enc(
                 "layer:O",
-                title="layer" if last else None,
-                axis={"labels": last, "labelOverlap": True},
+                title="layer" if lowest else None,
+                axis={"labels": lowest, "labelOverlap": True},
             ),
             "y": enc("after:N", sort=order, title=None),
             "color": enc(
                 "change:Q",
                 title="change",
-                scale={"scheme": "blueorange", "domain": [-limit, limit], "domainMid": 0},
+                scale=diverging(limit),
                 legend={"gradientLength": 60, "tickCount": 3},
             ),
             "tooltip": tips("after:N", "layer:O", "thresholds:N", **_MOVED),
         }
-        view = {"data": {"values": rows}, "mark": "rect", "encoding": encoding, "title": kind}
-        panels.append(view | {"width": WIDTH - 120, "height": {"step": 18}})
-    text = "Change in the number of neurons of each kind per layer, for each model, by its own thresholds."
-    spec = {"vconcat": panels, "spacing": 10, "resolve": {"scale": {"color": "independent"}}}
-    own = tuple(row for row in table.rows if row[table.columns.index("thresholds")] == "own")
-    shown = table._replace(name="checkpoints", rows=own)
-    return Figure("checkpoints", "Change by layer over checkpoints", text, spec, shown)
+        size = {"width": WIDTH - 120, "height": {"step": 18}}
+        panels.append(view(rows, "rect", cells, title=kind, **size))
+    return Figure(
+        name="checkpoints",
+        title="Change by layer over checkpoints",
+        text="Change in the number of neurons of each kind per layer, for each model, by its own "
+        "thresholds.",
+        spec={
+            "vconcat": panels,
+            "spacing": 10,
+            "resolve": {"scale": {"color": "independent"}},
+        },
+        table=own,
+    )
 
 
 def group_figure(table: Table) -> Figure:
     """Mean change per language, trained languages against the others (Table 2 of the paper)."""
     shown = _last(table)
-    names = list(dict.fromkeys(row["languages"] for row in shown.records()))
-    x = enc("kind:N", sort=["specific", "related"], title=None)
-    panels = [
-        _bars([row for row in shown.records() if row["languages"] == name], x, "kind:N")
-        | {"width": WIDTH / 2 - 60, "height": 170, "title": name}
-        for name in names
-    ]
-    text = f"Mean change in neurons per language. {_MARKS}"
-    spec = {"hconcat": panels, "spacing": 24, "resolve": {"scale": {"y": "shared"}}}
-    return Figure("group-changes", "Trained and other languages", text, spec, shown)
+    names = dict.fromkeys(row["languages"] for row in shown.records())
+    kind = enc("kind:N", sort=["specific", "related"], title=None)
+    panels = []
+    for name in names:
+        rows = [row for row in shown.records() if row["languages"] == name]
+        size = {"width": WIDTH / 2 - 60, "height": 170}
+        panels.append(_bars(rows, kind, "kind:N") | {"title": name, **size})
+    return Figure(
+        name="group-changes",
+        title="Trained and other languages",
+        text=f"Mean change in neurons per language. {_MARKS}",
+        spec={
+            "hconcat": panels,
+            "spacing": 24,
+            "resolve": {"scale": {"y": "shared"}},
+        },
+        table=shown,
+    )
 
 
 def transition_figure(table: Table) -> Figure:
-    """What became of the neurons of each class: share of each class before that is of each class after."""
+    """What became of the neurons of each class, as a share of those before."""
     shown = _last(table)
+    panels: list[Spec] = []
+    for thresholds in dict.fromkeys(row["thresholds"] for row in shown.records()):
+        rows = [row for row in shown.records() if row["thresholds"] == thresholds]
+        panels.append(_transitions(rows, f"thresholds: {thresholds}", first=not panels))
+    return Figure(
+        name="transitions",
+        title="What became of them",
+        text="What the neurons of each class before (rows) are after (columns): numbers, shaded "
+        "by share of the row.",
+        spec={"hconcat": panels},
+        table=shown,
+    )
+
+
+def _transitions(records: Sequence[Spec], title: str, *, first: bool) -> Spec:
+    """Classes before against classes after; only the first panel names the rows."""
+    rows = [row | {"share": row["share"] or 0, "label": f"{row['neurons']:,}"} for row in records]
     order = [*KINDS, "not listed"]
-    panels = []
-    for choice in dict.fromkeys(row["thresholds"] for row in shown.records()):
-        rows = [
-            row | {"share": row["share"] or 0, "label": f"{row['neurons']:,}"}
-            for row in shown.records()
-            if row["thresholds"] == choice
-        ]
-        shared = {
-            "x": enc(
-                "now:N",
-                sort=order,
-                title="after",
-                axis={"orient": "top", "domain": False, "ticks": False},
-            ),
-            "y": enc("before:N", sort=order, title=None if panels else "before"),
-        }
-        colour = enc(
+    above = {"orient": "top", "domain": False, "ticks": False}
+    shared = {
+        "x": enc("now:N", sort=order, title="after", axis=above),
+        "y": enc("before:N", sort=order, title="before" if first else None),
+    }
+    cells = {
+        "color": enc(
             "share:Q",
             title="share of those before",
             scale={"scheme": "blues", "domain": [0, 1]},
             legend={"orient": "bottom", "format": ".0%", "gradientLength": 200},
-        )
-        hover = tips("before:N", "now:N", neurons=",", low=",.1f", high=",.1f", share=".1%")
-        ink = {"condition": {"test": "datum.share > 0.55", "value": "white"}, "value": "#1c1c1a"}
-        panels.append(
-            layered(
-                rows,
-                {"mark": "rect", "encoding": {"color": colour, "tooltip": hover}},
-                {
-                    "mark": {"type": "text", "fontSize": 10},
-                    "encoding": {"text": enc("label:N"), "color": ink},
-                },
-                shared=shared,
-                width=270,
-                height={"step": 28},
-                title=f"thresholds: {choice}",
-            )
-        )
-    text = "What the neurons of each class before (rows) are after (columns): numbers, shaded by share of the row."
-    return Figure("transitions", "What became of them", text, {"hconcat": panels}, shown)
+        ),
+        "tooltip": tips("before:N", "now:N", neurons=",", low=",.1f", high=",.1f", share=".1%"),
+    }
+    ink = {"condition": {"test": "datum.share > 0.55", "value": "white"}, "value": CELL_INK}
+    return layered(
+        rows,
+        mark("rect", cells),
+        mark("text", {"text": enc("label:N"), "color": ink}, fontSize=10),
+        shared=shared,
+        width=270,
+        height={"step": 28},
+        title=title,
+    )
 
 
-def accuracy_figure(table: Table) -> Figure:
+def accuracy_change_figure(table: Table) -> Figure:
     """Change in accuracy per language with intervals (Tables 1 and 5 of the paper)."""
     shown = _last(table)
-    rows = [
-        row
-        | {
-            "group": "mean"
-            if row["language"] == "mean"
-            else "trained"
-            if row["trained"] == "yes"
-            else "other"
-        }
-        for row in shown.records()
-    ]
-    moved = {"change": "+.1%", "low": "+.1%", "high": "+.1%"}
-    groups = {"domain": ["trained", "other", "mean"], "range": ["#c8501e", "#1f6fb2", "#9a9a96"]}
+    rows = [row | {"group": _group(row)} for row in shown.records()]
     bars = {
         "x": enc("change:Q", title="change in accuracy", axis={"format": "+.0%"}),
-        "color": enc("group:N", scale=groups, legend=top_legend()),
-        "tooltip": tips("name:N", before=".1%", now=".1%", **moved, p=".2g"),
+        "color": enc("group:N", scale=coloured(_GROUPS), legend=top_legend()),
+        "tooltip": tips("name:N", **_SHARES, p=".2g"),
     }
     spec = layered(
         rows,
-        {"mark": "bar", "encoding": bars},
-        {"mark": "rule", "encoding": {"x": enc("low:Q"), "x2": {"field": "high"}}},
+        mark("bar", bars),
+        whiskers("x"),
         shared={"y": enc("name:N", sort=[row["name"] for row in rows], title=None)},
         width=WIDTH - 120,
         height={"step": 22},
     )
-    text = "Change in the share of right answers to the same questions, with 95% intervals over questions."
-    return Figure("accuracy-changes", "Accuracy, before and after", text, spec, shown)
+    return Figure(
+        name="accuracy-changes",
+        title="Accuracy, before and after",
+        text="Change in the share of right answers to the same questions, with 95% intervals "
+        "over questions.",
+        spec=spec,
+        table=shown,
+    )
+
+
+def _group(row: Spec) -> str:
+    if row["language"] == "mean":
+        return "mean"
+    return "trained" if row["trained"] == "yes" else "other"
 
 
 def _last(table: Table) -> Table:
     """The rows of the last `after`."""
-    at = table.columns.index("after")
-    return table._replace(rows=tuple(row for row in table.rows if row[at] == table.rows[-1][at]))
+    after = table.columns.index("after")
+    last = table.rows[-1][after]
+    return table._replace(rows=tuple(row for row in table.rows if row[after] == last))
 
 
 def _bars(rows: Sequence[Spec], x: Spec, place: str, *, title: str = "change") -> Spec:
     """Changes as bars with intervals, those by the base's thresholds as diamonds."""
     own = [row for row in rows if row["thresholds"] == "own"]
-    y = enc("change:Q", title=title, stack=None, axis={"tickCount": 5})
-    hover = tips(place, "thresholds:N", **_MOVED)
-    marks: list[Spec] = [
-        {"mark": "bar", "encoding": {"y": y, "color": kind_colour(), "tooltip": hover}}
-    ]
+    by_the_base = [row for row in rows if row["thresholds"] != "own"]
+    change = {
+        "y": enc("change:Q", title=title, stack=None, axis={"tickCount": 5}),
+        "tooltip": tips(place, "thresholds:N", **_MOVED),
+    }
+    marks = [mark("bar", change | {"color": kind_colour()})]
     if any(row["low"] is not None for row in own):
-        marks.append({"mark": "rule", "encoding": {"y": enc("low:Q"), "y2": {"field": "high"}}})
-    other = [row for row in rows if row["thresholds"] != "own"]
-    if other:
-        diamond = {
-            "type": "point",
-            "shape": "diamond",
-            "size": 40,
-            "fill": "white",
-            "stroke": "#3d3d3a",
-            "opacity": 1,
-        }
-        marks.append(
-            {"data": {"values": other}, "mark": diamond, "encoding": {"y": y, "tooltip": hover}}
-        )
+        marks.append(whiskers("y"))
+    if by_the_base:
+        marks.append(mark("point", change, rows=by_the_base, **_DIAMOND))
     return layered(own, *marks, shared={"x": x})

@@ -1,27 +1,18 @@
 """Chapters: what a run found, as the chapters of its page, in the order of the flow.
 
-Each part says what it is about (`report.Where`): a model, questions, an alignment; those that are
+Each part says what it is about (`parts.Where`): a model, questions, an alignment; those that are
 chosen are shown.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from langneurons.align.pairs import Pair
-from langneurons.compare.verdicts import Claim
 from langneurons.neurons.summary import rules
-from langneurons.neurons.table import Neurons
 from langneurons.report.change_charts import change_figures
-from langneurons.report.neuron_charts import Figure
-from langneurons.report.parts import (
-    Chapter,
-    Note,
-    Panel,
-    Preview,
-    Where,
-    neuron_figures,
-    silencing_figures,
-)
+from langneurons.report.charts import Figure, table_figure
+from langneurons.report.figures import neuron_figures, silencing_figures
+from langneurons.report.parts import Chapter, Note, Panel, Preview, Where
+from langneurons.report.results import Alignment, Compared, Manifest, Model, Results
 from langneurons.report.run_charts import (
     accuracy_figure,
     audit_table,
@@ -29,157 +20,141 @@ from langneurons.report.run_charts import (
     scores_table,
     training_figure,
 )
-from langneurons.silencing.losses import Losses
 from langneurons.tables import Table
-from langneurons.texts.accuracy import Accuracy
 
-Manifest = Mapping[str, Any]
+Found = Iterable[tuple[Where, Results]]
+"""Results, and what they are about."""
 
+_HOW = {
+    "responses": "Responses: drawn anew for each question and language.",
+    "accuracy": "Accuracy: one greedy answer to each question; intervals are Wilson's, of the "
+    "mean by resampling questions.",
+    "counts": "Counts: how often each neuron is above 0, over tokens of responses.",
+    "perplexity": "Perplexity of responses given their prompts, with neurons set to zero.",
+}
+"""How each kind of result is made."""
 
-class Results(NamedTuple):
-    """What was found of a model on questions; what was not measured is None or empty.
+_ACCURACY = "accuracy-changes"
+"""The table of a comparison that is in the chapter of answers."""
 
-    Attributes:
-        neurons: its neurons.
-        losses: what silencing them costs.
-        accuracy: right answers per language, then their mean.
-        manifests: kind of result -> manifest.
-    """
+_TABLES = {
+    "kind-changes": "Neurons of each kind",
+    "english-changes": "English and the others, before and after",
+    "stability": "Who stays what they were, across alignment",
+    "stability-domains": "Who stays what they were, across questions",
+    "language-changes": "Neurons of each language",
+    "thresholds": "Thresholds",
+    "overlap": "Overlap",
+}
+"""Titles of what is shown of a comparison as a table alone."""
 
-    neurons: Neurons | None
-    losses: Losses | None
-    accuracy: tuple[Accuracy, ...]
-    manifests: Mapping[str, Manifest]
-
-
-class Compared(NamedTuple):
-    """A model before against after an alignment, on some questions.
-
-    Attributes:
-        tables: name -> table, of the last step.
-        checkpoints: the same of every step that is studied; empty with one.
-        claims: the paper's claims, judged.
-        manifest: that of the comparison.
-    """
-
-    tables: Mapping[str, Table]
-    checkpoints: Mapping[str, Table]
-    claims: tuple[Claim, ...]
-    manifest: Manifest
-
-
-class Aligned(NamedTuple):
-    """An alignment of a model.
-
-    Attributes:
-        name: its name.
-        languages: the languages aligned to English.
-        pairs: some of the pairs that were trained on.
-        history: what the training logged.
-        after: questions -> results after the last step.
-        compared: questions -> what changed.
-        manifests: kind of result -> manifest: pairs, adapter.
-    """
-
-    name: str
-    languages: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    history: tuple[Mapping[str, Any], ...]
-    after: Mapping[str, Results]
-    compared: Mapping[str, Compared]
-    manifests: Mapping[str, Manifest]
+_ORDER = (
+    "kind-changes",
+    "layer-changes",
+    "checkpoints",
+    "shared-changes",
+    "group-changes",
+    "english-changes",
+    "stability",
+    "stability-domains",
+    "transitions",
+    "language-changes",
+    "thresholds",
+    "overlap",
+)
+"""What is shown of a comparison, in this order."""
 
 
-class Model(NamedTuple):
-    """A model of a study.
+def before_alignment(models: Iterable[Model]) -> Iterator[tuple[Where, Results]]:
+    """Results of every model on every set of questions, before any alignment."""
+    for model in models:
+        for questions, results in model.base.items():
+            yield {"model": model.name, "questions": questions}, results
 
-    Attributes:
-        name: its name in the study.
-        source: where it comes from: an id, a folder.
-        base: questions -> results before any alignment.
-        alignments: its alignments.
-        scored: manifest of the scored responses to align on; None without.
-    """
 
-    name: str
-    source: str
-    base: Mapping[str, Results]
-    alignments: tuple[Aligned, ...]
-    scored: Manifest | None
+def after_alignment(models: Iterable[Model]) -> Iterator[tuple[Where, Results]]:
+    """The same after each alignment."""
+    for model in models:
+        for alignment in model.alignments:
+            for questions, results in alignment.after.items():
+                yield _of(model, questions, alignment), results
 
 
 def answers(models: Iterable[Model]) -> Chapter:
     """Responses, and accuracy before and after."""
     panels, notes = [], []
     for model in models:
-        for questions, found in model.base.items():
+        for questions, results in model.base.items():
             where = {"model": model.name, "questions": questions}
-            after = {
-                one.name: one.after[questions].accuracy
-                for one in model.alignments
-                if questions in one.after
-            }
-            shown = {
-                name: rows for name, rows in {"before": found.accuracy, **after}.items() if rows
-            }
-            if shown:
-                panels.append(Panel(accuracy_figure(shown), where))
-            for one in model.alignments:
-                compared = one.compared.get(questions)
-                if compared and "accuracy-changes" in compared.tables:
-                    table = {"accuracy-changes": compared.tables["accuracy-changes"]}
-                    panels += [
-                        Panel(f, where | {"alignment": one.name}) for f in change_figures(table)
-                    ]
-            facts = found.manifests.get("responses", {}).get("facts", {}).get("languages")
-            if facts:
-                panels.append(Panel(responses_table(facts), where))
-            lines = (
-                _said(found, "accuracy", "Accuracy: one greedy answer to each question; intervals are Wilson's, of the "
-                      "mean by resampling questions."),
-                _said(found, "responses", "Responses: drawn anew for each question and language."),
-            )  # fmt: skip
-            notes.append(Note(tuple(line for line in lines if line), where))
-    text = "What the models answer: right or not, and in which language. The responses are what neurons are counted on."
-    return Chapter("answers", "Responses and accuracy", text, tuple(panels), notes=tuple(notes))
+            panels += _accuracies(model, questions, results)
+            languages = results.manifests.get("responses", {}).get("facts", {}).get("languages")
+            if languages:
+                panels.append(Panel(responses_table(languages), where))
+            notes.append(Note(_how(results, "accuracy", "responses"), where))
+    return Chapter(
+        name="answers",
+        title="Responses and accuracy",
+        text="What the models answer: right or not, and in which language. The responses are "
+        "what neurons are counted on.",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
 
 
-def neurons(results: Iterable[tuple[Where, Results]]) -> Chapter:
+def _accuracies(model: Model, questions: str, before: Results) -> Iterator[Panel]:
+    """Right answers before and after every alignment, then what each of them changed."""
+    shares = {"before": before.accuracy}
+    for alignment in model.alignments:
+        if questions in alignment.after:
+            shares[alignment.name] = alignment.after[questions].accuracy
+    known = {name: accuracy for name, accuracy in shares.items() if accuracy}
+    if known:
+        yield Panel(accuracy_figure(known), {"model": model.name, "questions": questions})
+    for alignment in model.alignments:
+        compared = alignment.compared.get(questions)
+        if compared and _ACCURACY in compared.tables:
+            for figure in change_figures({_ACCURACY: compared.tables[_ACCURACY]}):
+                yield Panel(figure, _of(model, questions, alignment))
+
+
+def neurons(found: Found) -> Chapter:
     """The neurons of models, before any alignment."""
     panels, notes = [], []
-    for where, found in results:
-        if found.neurons:
-            panels += [Panel(figure, where) for figure in neuron_figures(found.neurons)]
-            counted = _said(
-                found,
-                "counts",
-                "Counts: how often each neuron is above 0, over tokens of responses.",
-            )
-            notes.append(Note((*([counted] if counted else []), *rules(found.neurons)), where))
-    text = "Neurons that are highly active in one language, in several, or in all, and where in the model they are."
-    return Chapter("neurons", "Neurons", text, tuple(panels), notes=tuple(notes))
+    for where, results in found:
+        if results.neurons:
+            panels += [Panel(figure, where) for figure in neuron_figures(results.neurons)]
+            notes.append(Note((*_how(results, "counts"), *rules(results.neurons)), where))
+    return Chapter(
+        name="neurons",
+        title="Neurons",
+        text="Neurons that are highly active in one language, in several, or in all, and where "
+        "in the model they are.",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
 
 
-def silencing(results: Iterable[tuple[Where, Results]]) -> Chapter:
+def silencing(found: Found) -> Chapter:
     """What silencing neurons costs, before and after alignment where it was measured."""
     panels, notes = [], []
-    for where, found in results:
-        if found.losses:
-            made = silencing_figures(found.losses)
-            if "alignment" in where:
-                made = tuple(
-                    f._replace(title=f"{f.title}, after alignment", name=f"{f.name}-after")
-                    for f in made
-                )
-            panels += [Panel(figure, where) for figure in made]
-            line = _said(
-                found,
-                "perplexity",
-                "Perplexity of responses given their prompts, with neurons set to zero.",
-            )
-            notes.append(Note((line,) if line else (), where))
-    text = "Each language's neurons are switched off, and every language is read again: who loses?"
-    return Chapter("silencing", "Silencing", text, tuple(panels), notes=tuple(notes))
+    for where, results in found:
+        if results.matrices:
+            for figure in silencing_figures(results.matrices):
+                panels.append(Panel(_after(figure) if "alignment" in where else figure, where))
+            notes.append(Note(_how(results, "perplexity"), where))
+    return Chapter(
+        name="silencing",
+        title="Silencing",
+        text="Each language's neurons are switched off, and every language is read again: who "
+        "loses?",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
+
+
+def _after(figure: Figure) -> Figure:
+    """The figure under a name that says what it is of."""
+    return figure._replace(name=f"{figure.name}-after", title=f"{figure.title}, after alignment")
 
 
 def aligning(models: Iterable[Model]) -> Chapter:
@@ -189,127 +164,125 @@ def aligning(models: Iterable[Model]) -> Chapter:
         where = {"model": model.name}
         if model.scored:
             panels.append(Panel(scores_table(model.scored["facts"].get("languages", ())), where))
-            translator = (
-                model.scored["facts"].get("translator", {}).get("id", "a translation model")
-            )
-            line = (
-                f"Scores: how probable the English responses are as translations, by {translator}. "
-            )
-            notes.append(Note((line + _settings(model.scored),), where))
-        for one in model.alignments:
-            here = where | {"alignment": one.name}
-            made, lines = [], []
-            if manifest := one.manifests.get("pairs"):
-                made.append(audit_table(manifest["facts"].get("audit", ())))
+            notes.append(Note((_scoring(model.scored),), where))
+        for alignment in model.alignments:
+            here = {**where, "alignment": alignment.name}
+            lines = []
+            if made := alignment.manifests.get("pairs"):
+                panels.append(Panel(audit_table(made["facts"].get("audit", ())), here))
                 lines.append(
-                    f"Pairs: the higher score is preferred, if its number is right. {_settings(manifest)}"
+                    "Pairs: the higher score is preferred, if its number is right. "
+                    f"{_settings(made)}"
                 )
-            if manifest := one.manifests.get("adapter"):
-                made.append(training_figure(one.history))
-                lines.append(
-                    f"Training: a LoRA adapter on {_pairs(manifest)}. {_settings(manifest)}"
-                )
-            panels += [Panel(figure, here) for figure in made if figure]
-            if one.pairs:
-                previews.append(Preview(one.pairs, here))
+            if made := alignment.manifests.get("adapter"):
+                if training := training_figure(alignment.history):
+                    panels.append(Panel(training, here))
+                lines.append(f"Training: a LoRA adapter on {_pairs(made)}. {_settings(made)}")
+            if alignment.pairs:
+                previews.append(Preview(alignment.pairs, here))
             notes.append(Note(tuple(lines), here))
-    text = (
-        "Of two responses to a question the one that agrees more with the English ones is preferred, if it is right; "
-        "the model is trained to prefer it too."
+    return Chapter(
+        name="alignment",
+        title="Alignment",
+        text="Of two responses to a question the one that agrees more with the English ones is "
+        "preferred, if it is right; the model is trained to prefer it too.",
+        panels=tuple(panels),
+        previews=tuple(previews),
+        notes=tuple(notes),
     )
-    return Chapter("alignment", "Alignment", text, tuple(panels), tuple(previews), tuple(notes))
+
+
+def _scoring(scored: Manifest) -> str:
+    translator = scored["facts"].get("translator", {}).get("id", "a translation model")
+    return (
+        f"Scores: how probable the English responses are as translations, by {translator}. "
+        f"{_settings(scored)}"
+    )
+
+
+def _pairs(adapter: Manifest) -> str:
+    counts = adapter["facts"].get("pairs", {})
+    languages = ", ".join(f"{code} {number:,}" for code, number in counts.items())
+    return f"{sum(counts.values()):,} pairs ({languages})"
 
 
 def changes(models: Iterable[Model]) -> Chapter:
     """What alignments did to the neurons."""
     panels, notes = [], []
     for model in models:
-        for one in model.alignments:
-            for questions, compared in one.compared.items():
-                where = {"model": model.name, "questions": questions, "alignment": one.name}
+        for alignment in model.alignments:
+            for questions, compared in alignment.compared.items():
+                where = _of(model, questions, alignment)
                 panels += [Panel(figure, where) for figure in _changed(compared)]
-                config = compared.manifest["config"]
-                lines = [
-                    f"Intervals: 95% of {config.get('bootstrap')} resamplings of the blocks of questions, the same "
-                    "before and after.",
-                    "Own thresholds: each model by its own τ and λ. Base's thresholds: both by those before, so that a "
-                    "change is one of the activations alone.",
-                    *compared.manifest["facts"].get("notes", ()),
-                ]
-                notes.append(Note(tuple(lines), where))
-    text = "The neurons before against those after alignment, on the same questions."
-    return Chapter("changes", "What alignment changed", text, tuple(panels), notes=tuple(notes))
+                notes.append(Note(_comparing(compared.manifest), where))
+    return Chapter(
+        name="changes",
+        title="What alignment changed",
+        text="The neurons before against those after alignment, on the same questions.",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
 
 
-_TITLES = {
-    "kind-changes": "Neurons of each kind",
-    "english-changes": "English and the others, before and after",
-    "stability": "Who stays what they were, across alignment",
-    "stability-domains": "Who stays what they were, across questions",
-    "language-changes": "Neurons of each language",
-    "thresholds": "Thresholds",
-    "overlap": "Overlap",
-}
-_ORDER = (
-    *(
-        "kind-changes",
-        "layer-changes",
-        "checkpoints",
-        "shared-changes",
-        "group-changes",
-        "english-changes",
-    ),
-    *("stability", "stability-domains", "transitions", "language-changes", "thresholds", "overlap"),
-)
+def _comparing(manifest: Manifest) -> tuple[str, ...]:
+    return (
+        f"Intervals: 95% of {manifest['config'].get('bootstrap')} resamplings of the blocks of "
+        "questions, the same before and after.",
+        "Own thresholds: each model by its own τ and λ. Base's thresholds: both by those before, "
+        "so that a change is one of the activations alone.",
+        *manifest["facts"].get("notes", ()),
+    )
 
 
 def _changed(compared: Compared) -> list[Figure]:
     """Figures and tables of a comparison, in order; accuracy is in its own chapter."""
-    made = {figure.name: figure for figure in change_figures(compared.tables)}
-    made |= {f.name: f for f in change_figures(compared.checkpoints) if f.name == "checkpoints"}
-    for name, title in _TITLES.items():
-        if name in compared.tables and compared.tables[name].rows:
-            table = compared.tables[name]
-            made[name] = Figure(name, title, table.caption, None, _lean(table))
-    return [made[name] for name in _ORDER if name in made]
+    figures = {figure.name: figure for figure in change_figures(compared.tables)}
+    for figure in change_figures(compared.checkpoints):
+        if figure.name == "checkpoints":
+            figures[figure.name] = figure
+    for name, title in _TABLES.items():
+        table = compared.tables.get(name)
+        if table and table.rows:
+            figures[name] = table_figure(title, _lean(table), name=name)
+    return [figures[name] for name in _ORDER if name in figures]
 
 
 def _lean(table: Table) -> Table:
     """The table without the column that names what is after, where that is always the same."""
-    at = table.columns.index("after")
-    if len({row[at] for row in table.rows}) > 1:
+    after = table.columns.index("after")
+    if len({row[after] for row in table.rows}) > 1:
         return table
-    columns = table.columns[:at] + table.columns[at + 1 :]
     return table._replace(
-        columns=columns, rows=tuple(row[:at] + row[at + 1 :] for row in table.rows)
+        columns=table.columns[:after] + table.columns[after + 1 :],
+        rows=tuple(row[:after] + row[after + 1 :] for row in table.rows),
     )
 
 
-def _said(found: Results, kind: str, words: str) -> str | None:
-    """How a result was made: words, then its settings; None where it is not there."""
-    manifest = found.manifests.get(kind)
-    return f"{words} {_settings(manifest)}" if manifest else None
+def _of(model: Model, questions: str, alignment: Alignment) -> Where:
+    return {"model": model.name, "questions": questions, "alignment": alignment.name}
+
+
+def _how(results: Results, *kinds: str) -> tuple[str, ...]:
+    """How results of these kinds were made, and with which settings, of those that are there."""
+    return tuple(
+        f"{_HOW[kind]} {_settings(results.manifests[kind])}"
+        for kind in kinds
+        if kind in results.manifests
+    )
 
 
 def _settings(manifest: Manifest) -> str:
-    said = [
-        f"{key.replace('_', '-')} {_word(value)}"
-        for key, value in manifest["config"].items()
+    words = [
+        f"{name.replace('_', '-')} {_word(value)}"
+        for name, value in manifest["config"].items()
         if value is not None
     ]
-    return f"Settings: {', '.join(said)}."
+    return f"Settings: {', '.join(words)}."
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        " ".join(map(str, value)) or "none"
-        if isinstance(value, list | dict)
-        else repr(value).strip("'")
-    )
-
-
-def _pairs(manifest: Manifest) -> str:
-    counts = manifest["facts"].get("pairs", {})
-    return f"{sum(counts.values()):,} pairs ({', '.join(f'{code} {n:,}' for code, n in counts.items())})"
+    if isinstance(value, list | Mapping):
+        return " ".join(map(str, value)) or "none"
+    return repr(value).strip("'")

@@ -1,17 +1,21 @@
-"""Page data: what the scripts of a page read: figures, their numbers, and the neurons to look through, as plain values.
+"""Page data: what the scripts of a page read, as plain values: figures, their numbers, neurons.
 
-Columns rather than rows, probabilities in units of 1e-5 and tables as CSV keep it small.
+Columns rather than rows and probabilities in units of 1e-5 keep it small. CSV and LaTeX of a table
+are those of its files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from langneurons.report.neuron_charts import LIGHT, Figure
-from langneurons.report.parts import Explored, Panel, Where, first_card
-from langneurons.silencing.losses import Losses
-from langneurons.silencing.matrix import matrix
+from langneurons.report.charts import LIGHT, Figure
+from langneurons.report.figures import first_card
+from langneurons.report.markup import SHOWN, visible
+from langneurons.report.parts import Explored, Panel, Where
+from langneurons.silencing.matrix import Matrices
+from langneurons.tables import Table
 from langneurons.texts.languages import language
 
 EXPLORED = 20_000
@@ -19,101 +23,131 @@ EXPLORED = 20_000
 they fit."""
 
 
-def page_data(panels: Iterable[tuple[str, Panel]], explored: Iterable[Explored]) -> dict[str, Any]:
+def page_data(panels: Iterable[tuple[str, Panel]], explored: Sequence[Explored]) -> dict[str, Any]:
     """Everything the scripts read.
 
     Args:
         panels: the figures and tables with their names on the page.
         explored: neurons to look through.
     """
-    explored = list(explored)
     return {
         "figures": [_figure(panel.figure, name, panel.where) for name, panel in panels],
-        "sets": [_set(one, held) for one, held in zip(explored, _held(explored), strict=True)],
+        "sets": [
+            _set(one, whole=fits) for one, fits in zip(explored, _fitting(explored), strict=True)
+        ],
         "light": LIGHT,
     }
 
 
+def about(where: Where) -> dict[str, str]:
+    """What a part of the page is about, as the choices say it."""
+    return {name: visible(value) for name, value in where.items()}
+
+
 def _figure(figure: Figure, name: str, where: Where) -> dict[str, Any]:
-    place = "-".join([*where.values(), figure.name])
-    table = figure.table
-    numeric = [
-        all(isinstance(row[i], int | float | None) for row in table.rows)
-        for i in range(len(table.columns))
-    ]
     return {
         "name": name,
-        "file": place,
+        "file": "-".join([*where.values(), figure.name]),
         "kind": figure.name,
         "title": figure.title,
-        "label": table.name,
-        "caption": table.caption,
         "spec": figure.spec,
-        "numeric": [int(n) for n in numeric],
-        "csv": table.to_csv(),
+        "csv": figure.table.to_csv(),
+        "latex": figure.table.to_latex(),
+        **_table(figure.table),
     }
 
 
-def _held(explored: Iterable[Explored]) -> list[bool]:
+def _table(table: Table) -> dict[str, Any]:
+    """What is shown of a table: numbers as they are, in other columns text."""
+    numeric = table.numeric()
+    rows = [
+        [
+            cell if number or cell is None else visible(str(cell))
+            for cell, number in zip(row, numeric, strict=True)
+        ]
+        for row in table.rows[:SHOWN]
+    ]
+    return {
+        "columns": table.columns,
+        "numeric": [int(number) for number in numeric],
+        "rows": rows,
+        "more": max(0, len(table.rows) - SHOWN),
+    }
+
+
+def _fitting(explored: Iterable[Explored]) -> list[bool]:
     """Whether the page holds each set."""
-    out, total = [], 0
+    fits, total = [], 0
     for one in explored:
         total += len(one.neurons)
-        out.append(not out or total <= EXPLORED)
-    return out
+        fits.append(not fits or total <= EXPLORED)
+    return fits
 
 
-def _set(one: Explored, held: bool) -> dict[str, Any]:
-    neurons, card = one.neurons, first_card(one.neurons)
-    about = {
-        "where": dict(one.where),
-        "name": " · ".join(one.where.values()),
+def _set(explored: Explored, *, whole: bool) -> dict[str, Any]:
+    """A set of neurons; only what it is called, unless it is held whole."""
+    neurons, where = explored.neurons, about(explored.where)
+    named = {
+        "where": where,
+        "name": " · ".join(where.values()),
         "neurons": len(neurons),
-        "languages": [{"code": code, "name": language(code).name} for code in neurons.languages],
+        "languages": [
+            {"code": code, "name": visible(language(code).name)} for code in neurons.languages
+        ],
     }
-    if not held:
-        return about
-    numbers = {
-        "score": np.round(neurons.score, 6),
-        "margin": np.round(neurons.margin, 6),
-        "keeps": np.round(neurons.keeps, 3),
-    }
-    rounded = np.round(neurons.probability * 1e5)
-    return about | {
+    if not whole:
+        return named
+    card = first_card(neurons)
+    return named | {
         "layer": neurons.layer.tolist(),
         "expert": neurons.expert.tolist() if (neurons.expert >= 0).any() else None,
         "neuron": neurons.neuron.tolist(),
         "kind": neurons.kind.tolist(),
         "member": [np.flatnonzero(row).tolist() for row in neurons.member],
         "selected": neurons.selected.astype(int).tolist(),
-        "p": None if np.isnan(rounded).all() else rounded.astype(int).tolist(),
-        **{key: None if np.isnan(v).all() else _known(v) for key, v in numbers.items()},
-        "card": card
-        and {"name": card.name, "kind": "card", "title": card.title, "spec": card.spec},
-        "costs": _costs(one.losses) if one.losses else [],
+        "p": _probabilities(neurons.probability),
+        "score": _column(neurons.score, 6),
+        "margin": _column(neurons.margin, 6),
+        "keeps": _column(neurons.keeps, 3),
+        "card": _card(card) if card else None,
+        "costs": _costs(explored.matrices) if explored.matrices else [],
     }
 
 
-def _costs(losses: Losses) -> list[dict[str, Any]]:
+def _probabilities(probability: NDArray[np.float64]) -> list[list[int]] | None:
+    """In units of 1e-5, [n, K]; None where they are not known."""
+    rounded = np.round(probability * 1e5)
+    return None if np.isnan(rounded).all() else rounded.astype(int).tolist()
+
+
+def _column(values: NDArray[np.float64], digits: int) -> list[float | None] | None:
+    """A number of each neuron; None where it is known of none."""
+    rounded = np.round(values, digits)
+    return None if np.isnan(rounded).all() else _known(rounded)
+
+
+def _card(card: Figure) -> dict[str, Any]:
+    return {"name": card.name, "kind": "card", "title": card.title, "spec": card.spec}
+
+
+def _costs(matrices: Matrices) -> list[dict[str, Any]]:
     """What silencing each language's own neurons costs it, per setting."""
-    out = []
-    for setting in losses.settings:
-        found = matrix(losses, setting)
-        own = {
-            name: _known(np.diagonal(getattr(found, name))) for name in ("change", "low", "high")
-        }
-        sizes, before = found.neurons.tolist(), _known(found.before)
-        out.append(
+    costs = []
+    for setting in matrices.settings:
+        found = matrices[setting, "difference"]
+        costs.append(
             {
                 "setting": setting,
-                "languages": losses.languages,
-                "neurons": sizes,
-                "before": before,
-                **own,
+                "languages": found.languages,
+                "neurons": found.neurons.tolist(),
+                "before": _known(found.before),
+                "change": _known(np.diagonal(found.change)),
+                "low": _known(np.diagonal(found.low)),
+                "high": _known(np.diagonal(found.high)),
             }
         )
-    return out
+    return costs
 
 
-def _known(values: np.ndarray) -> list[float | None]:
+def _known(values: NDArray[np.float64]) -> list[float | None]:
     return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.tolist()]

@@ -1,83 +1,74 @@
-"""Overview: the whole page of a run, and its first screen: what was studied, the numbers that matter, the claims."""
+"""Pages: the whole page of a study or of one set of neurons, with what is told first."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from langneurons.compare.claims import Evidence, claims
 from langneurons.compare.verdicts import Claim
-from langneurons.layout import describe as describe_widths
-from langneurons.neurons.summary import Tile, tiles
-from langneurons.neurons.table import Neurons
+from langneurons.layout import describe
+from langneurons.neurons.summary import tiles
 from langneurons.report import chapters
-from langneurons.report.chapters import Aligned, Model, Results
-from langneurons.report.parts import Chapter, Explored, Judged, Page, Provenance, Tiles, Where
-from langneurons.silencing import matrix as diagonal
-from langneurons.silencing.losses import Losses
-from langneurons.texts.accuracy import MEAN
+from langneurons.report.parts import (
+    Chapter,
+    Explored,
+    Judged,
+    Page,
+    Provenance,
+    Tiles,
+    Where,
+)
+from langneurons.report.results import Alignment, Model, Results, StudyResults
+from langneurons.report.tiles import study_tiles
 from langneurons.texts.languages import language
 
-TILES = 4
-"""How many numbers are told first of a study."""
+_METHODS = {
+    "ternary": "ternary classification",
+    "lape": "LAPE",
+    "imported": "imported mask",
+}
 
 
-def results_page(title: str, found: Results, provenance: Iterable[Provenance]) -> Page:
+def results_page(title: str, results: Results, provenance: Iterable[Provenance]) -> Page:
     """The page of one set of neurons, and of what silencing them costs where it was measured.
 
     Args:
         title: its heading.
-        found: the results; neurons must be among them.
+        results: what was found; neurons must be among it.
         provenance: the results they stand on.
     """
-    assert found.neurons  # noqa: S101 - the caller chose them
-    rule, nowhere = found.neurons.rule, {}
-    widths = found.neurons.widths
-    shape = f"{describe_widths(widths)} neurons" if widths else f"{found.neurons.layers} layers"
-    method = {"ternary": "ternary classification", "lape": "LAPE", "imported": "imported mask"}[
-        rule.method
-    ]
-    parts = (chapters.neurons([(nowhere, found)]), chapters.silencing([(nowhere, found)]))
+    neurons, everywhere = results.neurons, {}
+    assert neurons
+    widths = neurons.widths
+    shape = f"{describe(widths)} neurons" if widths else f"{neurons.layers} layers"
+    parts = (
+        chapters.neurons([(everywhere, results)]),
+        chapters.silencing([(everywhere, results)]),
+    )
     return Page(
-        title,
-        f"{len(found.neurons.languages)} languages · {shape} · {method}",
-        (),
-        {},
-        (Tiles(tiles(found.neurons), nowhere),),
-        (Judged(_claims(found), nowhere),),
-        _written(parts),
-        (Explored(found.neurons, found.losses, nowhere),),
-        tuple(provenance),
-        {},
+        title=title,
+        subtitle=f"{len(neurons.languages)} languages · {shape} · {_METHODS[neurons.rule.method]}",
+        studied=(),
+        choices={},
+        tiles=(Tiles(tiles(neurons), everywhere),),
+        judged=(Judged(_claims(results), everywhere),),
+        chapters=_filled(parts),
+        explored=(Explored(neurons, results.matrices, everywhere),),
+        provenance=tuple(provenance),
+        settings={},
     )
 
 
-def study_page(
-    title: str,
-    models: Sequence[Model],
-    settings: Mapping[str, Any],
-    asked: Mapping[str, tuple[str, int]],
-    provenance: Iterable[Provenance],
-) -> Page:
+def study_page(title: str, found: StudyResults) -> Page:
     """The page of a study.
 
     Args:
         title: its heading.
-        models: what was found.
-        settings: what the study says.
-        asked: questions -> where they come from, and how many in each language.
-        provenance: every result of the run.
+        found: what its run has found so far.
     """
+    models, codes = found.models, found.settings["languages"]
     questions = tuple(dict.fromkeys(name for model in models for name in model.base))
-    alignments = tuple(dict.fromkeys(one.name for model in models for one in model.alignments))
-    before = [
-        ({"model": m.name, "questions": q}, found) for m in models for q, found in m.base.items()
-    ]
-    after = [
-        ({"model": m.name, "questions": q, "alignment": one.name}, found)
-        for m in models
-        for one in m.alignments
-        for q, found in one.after.items()
-    ]
+    alignments = tuple(dict.fromkeys(a.name for model in models for a in model.alignments))
+    before = list(chapters.before_alignment(models))
+    after = chapters.after_alignment(models)
     parts = (
         chapters.answers(models),
         chapters.neurons(before),
@@ -85,7 +76,6 @@ def study_page(
         chapters.aligning(models),
         chapters.changes(models),
     )
-    codes = settings["languages"]
     counted = (
         _count(len(models), "model"),
         _count(len(codes), "language"),
@@ -93,174 +83,101 @@ def study_page(
         _count(len(alignments), "alignment"),
     )
     return Page(
-        title,
-        " · ".join(one for one in counted if one),
-        tuple(_studied(models, codes, settings.get("sample", {}).get("n"), asked)),
-        {"model": [m.name for m in models], "questions": questions, "alignment": alignments},
-        tuple(_first(models)),
-        tuple(_judged(models)),
-        _written(parts),
-        tuple(
-            Explored(found.neurons, found.losses, where) for where, found in before if found.neurons
+        title=title,
+        subtitle=" · ".join(words for words in counted if words),
+        studied=tuple(_studied(found)),
+        choices={
+            "model": [model.name for model in models],
+            "questions": questions,
+            "alignment": alignments,
+        },
+        tiles=tuple(_tiles(models)),
+        judged=tuple(_judged(models)),
+        chapters=_filled(parts),
+        explored=tuple(
+            Explored(results.neurons, results.matrices, where)
+            for where, results in before
+            if results.neurons
         ),
-        tuple(provenance),
-        settings,
+        provenance=found.provenance,
+        settings=found.settings,
     )
 
 
-def _written(parts: Iterable[Chapter]) -> tuple[Chapter, ...]:
+def _filled(parts: Iterable[Chapter]) -> tuple[Chapter, ...]:
     """The chapters that have something in them."""
-    return tuple(one for one in parts if one.panels or one.previews)
+    return tuple(chapter for chapter in parts if chapter.panels or chapter.previews)
 
 
-def _studied(
-    models: Sequence[Model],
-    codes: Sequence[str],
-    n: int | None,
-    asked: Mapping[str, tuple[str, int]],
-) -> Iterable[tuple[str, str]]:
+def _studied(found: StudyResults) -> Iterator[tuple[str, str]]:
     """What was studied: term and words."""
-    for model in models:
-        widths = next((r.neurons.widths for r in model.base.values() if r.neurons), None)
-        shape = f", {describe_widths(widths)} neurons" if widths else ""
-        source = "" if model.source == model.name else f": {model.source}"
-        yield "Model", f"{model.name}{source}{shape}"
-    yield "Languages", ", ".join(language(code).name for code in codes)
-    for name, (source, number) in asked.items():
-        origin = "" if source == name else f" ({source})"
+    for model in found.models:
+        yield "Model", _model(model)
+    yield "Languages", _names(found.settings["languages"])
+    n = found.settings.get("sample", {}).get("n")
+    for name, asked in found.asked.items():
+        origin = "" if asked.source == name else f" ({asked.source})"
         sampled = f", {n} responses to each" if n else ""
-        yield "Questions", f"{name}{origin}: {number:,} in each language{sampled}"
-    seen = {}
-    for model in models:
-        for one in model.alignments:
-            targets = ", ".join(language(code).name for code in one.languages)
-            adapter = one.manifests.get("adapter")
-            steps = (
-                f", {adapter['config'].get('steps'):,} steps" if adapter else ", not trained yet"
-            )
-            seen.setdefault(one.name, f"{one.name}: {targets} to English{steps}")
-    for words in seen.values():
-        yield "Alignment", words
+        yield "Questions", f"{name}{origin}: {asked.number:,} in each language{sampled}"
+    told = set()
+    for model in found.models:
+        for alignment in model.alignments:
+            if alignment.name not in told:
+                told.add(alignment.name)
+                yield "Alignment", _alignment(alignment)
 
 
-def _judged(models: Iterable[Model]) -> Iterable[Judged]:
+def _model(model: Model) -> str:
+    widths = next((r.neurons.widths for r in model.base.values() if r.neurons), None)
+    shape = f", {describe(widths)} neurons" if widths else ""
+    source = "" if model.source == model.name else f": {model.source}"
+    return f"{model.name}{source}{shape}"
+
+
+def _alignment(alignment: Alignment) -> str:
+    adapter = alignment.manifests.get("adapter")
+    steps = f"{adapter['config'].get('steps'):,} steps" if adapter else "not trained yet"
+    return f"{alignment.name}: {_names(alignment.languages)} to English, {steps}"
+
+
+def _names(codes: Sequence[str]) -> str:
+    return ", ".join(language(code).name for code in codes)
+
+
+def _judged(models: Iterable[Model]) -> Iterator[Judged]:
     """Claims: of comparisons; where a model was not aligned, those that are of one model."""
     for model in models:
-        for questions, found in model.base.items():
-            where = {"model": model.name, "questions": questions}
+        for questions, results in model.base.items():
+            where: Where = {"model": model.name, "questions": questions}
             compared = {
-                one.name: one.compared[questions]
-                for one in model.alignments
-                if questions in one.compared
+                alignment.name: alignment.compared[questions]
+                for alignment in model.alignments
+                if questions in alignment.compared
             }
-            for name, one in compared.items():
-                yield Judged(one.claims, where | {"alignment": name})
-            if not compared and found.neurons:
-                yield Judged(_claims(found), where)
+            for name, changed in compared.items():
+                yield Judged(changed.claims, {**where, "alignment": name})
+            if not compared and results.neurons:
+                yield Judged(_claims(results), where)
 
 
-def _claims(found: Results) -> tuple[Claim, ...]:
+def _claims(results: Results) -> tuple[Claim, ...]:
     """The claims that results of one model can tell about."""
-    matrices = diagonal.matrices(found.losses) if found.losses else None
-    evidence = Evidence(neurons=found.neurons, matrices=matrices)
+    evidence = Evidence(neurons=results.neurons, matrices=results.matrices)
     return tuple(claim for claim in claims(evidence) if claim.numbers)
 
 
-def _first(models: Iterable[Model]) -> Iterable[Tiles]:
+def _tiles(models: Iterable[Model]) -> Iterator[Tiles]:
     """The four numbers of each choice."""
     for model in models:
-        for questions, found in model.base.items():
+        for questions, results in model.base.items():
             where: Where = {"model": model.name, "questions": questions}
             if not model.alignments:
-                yield Tiles(_tiles(found, None, questions), where)
-            for one in model.alignments:
-                yield Tiles(_tiles(found, one, questions), {**where, "alignment": one.name})
-
-
-def _tiles(found: Results, aligned: Aligned | None, questions: str) -> tuple[Tile, ...]:
-    judged = aligned.compared[questions].claims if aligned and questions in aligned.compared else ()
-    numbers = {claim.name: claim.numbers for claim in judged}
-    out = [
-        _language_neurons(found.neurons) if found.neurons else None,
-        _own_loss(found.losses) if found.losses else None,
-        _accuracy(found, numbers.get("accuracy-trained", {})),
-        _shift(numbers.get("specific-to-related", {})),
-    ]
-    told = [tile for tile in out if tile]
-    spare = (
-        [tile for tile in tiles(found.neurons) if tile.key not in ("specific", "related")]
-        if found.neurons
-        else []
-    )
-    return tuple((told + spare)[:TILES])
-
-
-def _language_neurons(neurons: Neurons) -> Tile:
-    numbers = neurons.numbers
-    specific, related = numbers.of_kind("specific"), numbers.of_kind("related")
-    found, whole = int(specific.value + related.value), sum(neurons.rule.histogram)
-    share = f", {found / whole:.2%} of all" if whole else ""
-    text = f"{int(specific.value):,} of one language, {int(related.value):,} of several{share}"
-    interval = ""
-    if numbers.intervals:
-        interval = "95% intervals " + " and ".join(
-            f"{kind.low:,.0f} to {kind.high:,.0f}" for kind in (specific, related)
-        )
-    return Tile("related", "language neurons", f"{found:,}", text, interval)
-
-
-def _own_loss(losses: Losses) -> Tile | None:
-    """How much perplexity grows in the language whose neurons are silenced, and in the others."""
-    found = diagonal.dominance(diagonal.matrix(losses, losses.settings[-1], "log ratio"))
-    if not math.isfinite(found.diagonal) or not math.isfinite(found.others):
-        return None
-    text = f"perplexity of a language when its {found.setting} neurons are silenced; others ×{math.exp(found.others):.2f}"
-    interval = ""
-    if found.interval:
-        low, high = map(math.exp, found.interval)
-        interval = f"own against others, 95% interval ×{low:.2f} to ×{high:.2f}"
-    return Tile("specific", "silenced", f"×{math.exp(found.diagonal):.2f}", text, interval)
-
-
-def _accuracy(found: Results, claim: Mapping[str, Any]) -> Tile | None:
-    if claim:
-        low, high = claim["interval"]
-        text = f"right answers in the languages aligned, before and after; change {100 * claim['change']:+.1f} points"
-        interval = f"95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {claim['p']:.2g}"
-        return Tile(
-            "accuracy", "accuracy", f"{claim['before']:.1%} → {claim['after']:.1%}", text, interval
-        )
-    mean = next((one for one in found.accuracy if one.lang == MEAN), None)
-    if mean is None:
-        return None
-    interval = f"95% interval {mean.low:.1%} to {mean.high:.1%}"
-    return Tile(
-        "accuracy",
-        "accuracy",
-        f"{mean.accuracy:.1%}",
-        "right answers, mean over languages",
-        interval,
-    )
-
-
-def _shift(claim: Mapping[str, Any]) -> Tile | None:
-    if not claim:
-        return None
-    both = [claim[kind] for kind in ("specific", "related")]
-    value = " / ".join(_signed(one["value"]) for one in both)
-    ends = [one["interval"] for one in both]
-    interval = (
-        "95% intervals " + " and ".join(f"{low:+,.0f} to {high:+,.0f}" for low, high in ends)
-        if all(ends)
-        else ""
-    )
-    return Tile(
-        "general", "specific / related", value, "change of their number by alignment", interval
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
+                yield Tiles(study_tiles(results, None, questions), where)
+            for alignment in model.alignments:
+                yield Tiles(
+                    study_tiles(results, alignment, questions),
+                    {**where, "alignment": alignment.name},
+                )
 
 
 def _count(number: int, one: str, several: str | None = None) -> str:

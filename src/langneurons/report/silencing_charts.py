@@ -1,16 +1,15 @@
-"""Heat maps: silenced languages against evaluated ones, as Vega-Lite charts and tables (Fig. 2, 6, 7, 8 of the paper).
+"""Silencing charts: heat maps of silenced languages against evaluated ones (Fig. 2, 6, 7, 8).
 
-Written as plain Vega-Lite: one panel per setting, side by side, on one colour scale whose middle is
-no change.
+One panel per setting, side by side, on one colour scale whose middle is no change.
 """
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons.silencing.losses import Losses
-from langneurons.silencing.matrix import dominance, matrix
+from langneurons.report.charts import CELL_INK, Figure, Spec, diverging, enc, layered, mark
+from langneurons.silencing.matrix import Matrices, Matrix
 from langneurons.tables import Cell, Table
 from langneurons.texts.languages import language
 
@@ -20,257 +19,233 @@ SIZE = 300
 Z_LIMIT = 10
 """Where the colours of z end: beyond it a few random sets cannot tell degrees."""
 
-_NAMES = {
-    "silenced": "silenced",
-    "evaluated": "evaluated",
-    "neurons": "neurons silenced",
-    "before": "before",
-} | {
-    "change": "change",
-    "interval": "95% interval",
-    "ratio": "after / before",
-    "z": "z against random sets",
-    "above": "random sets with less",
-}
+_PALE = "#8a8a86"
+
+_NUMBER = ".4~g"
+_TIPS = (
+    enc("silenced:N", title="silenced"),
+    enc("evaluated:N", title="evaluated"),
+    enc("neurons:Q", title="neurons silenced"),
+    enc("before:N", title="before"),
+    enc("change:Q", title="change", format=_NUMBER),
+    enc("interval:N", title="95% interval"),
+    enc("ratio:N", title="after / before"),
+    enc("z:Q", title="z against random sets", format=_NUMBER),
+    enc("above:N", title="random sets with less"),
+)
 """What is shown on hover, and under which name."""
 
 
-def change_spec(losses: Losses) -> dict[str, Any]:
+def change_figure(matrices: Matrices) -> Figure:
     """Heat maps of the change in perplexity."""
-    return _spec(losses, "change", "change in perplexity")
+    return Figure(
+        name="perplexity",
+        title="What silencing costs",
+        text="Change in perplexity of each language (columns) when the neurons of one (rows) are "
+        "silenced. Hover for intervals; a dash: the language has no such neurons.",
+        spec=_heat_maps(matrices, "change", "change in perplexity"),
+        table=change_table(matrices),
+    )
 
 
-def z_spec(losses: Losses) -> dict[str, Any] | None:
+def z_figure(matrices: Matrices) -> Figure | None:
     """Heat maps of z against the random sets; None where there are fewer than two of them."""
-    return None if losses.controls < 2 else _spec(losses, "z", "z")
+    controls = matrices.losses.controls
+    if controls < 2:
+        return None
+    return Figure(
+        name="perplexity-z",
+        title="Against random neurons",
+        text=f"How many standard deviations each change lies above those of {controls} random "
+        "sets of as many neurons in the same layers, in changes of log perplexity. Colours end "
+        f"at {Z_LIMIT}.",
+        spec=_heat_maps(matrices, "z", "z", most=Z_LIMIT),
+        table=z_table(matrices),
+    )
 
 
-def change_table(losses: Losses) -> Table:
-    """Every cell: perplexity before and after, its change with interval, ratio, and change in bits per byte."""
+def change_table(matrices: Matrices) -> Table:
+    """Every cell: perplexity before and after, its change with interval, ratio, bits per byte."""
     rows: list[tuple[Cell, ...]] = []
-    for setting in losses.settings:
-        found, bits = matrix(losses, setting), matrix(losses, setting, "bits per byte")
-        for i, a in enumerate(losses.languages):
-            for j, b in enumerate(losses.languages):
-                before, change = float(found.before[j]), float(found.change[i, j])
-                cells = (before, before + change, change, found.low[i, j], found.high[i, j])
-                ratio = (before + change) / before
-                rows.append(
-                    (
-                        setting,
-                        a,
-                        b,
-                        int(found.neurons[i]),
-                        *map(_cell, (*cells, ratio, bits.change[i, j])),
-                    )
-                )
-    columns = (
-        "setting",
-        "silenced",
-        "evaluated",
-        "neurons",
-        "before",
-        "after",
-        "change",
-        "low",
-        "high",
-        "ratio",
+    for setting in matrices.settings:
+        found, bits = matrices[setting, "difference"], matrices[setting, "bits per byte"]
+        for i, j, silenced, evaluated in _cells(found):
+            before, change = float(found.before[j]), float(found.change[i, j])
+            numbers = (
+                before,
+                before + change,
+                change,
+                found.low[i, j],
+                found.high[i, j],
+                (before + change) / before,
+                bits.change[i, j],
+            )
+            neurons = int(found.neurons[i])
+            rows.append((setting, silenced, evaluated, neurons, *map(_number, numbers)))
+    return Table(
+        name="perplexity",
+        caption="Perplexity before and after silencing a language's neurons, with 95% intervals "
+        "over blocks of questions; bits: change in bits per byte. Where a language has no such "
+        "neurons, nothing was run.",
+        columns=(
+            "setting",
+            "silenced",
+            "evaluated",
+            "neurons",
+            "before",
+            "after",
+            "change",
+            "low",
+            "high",
+            "ratio",
+            "bits",
+        ),
+        rows=tuple(rows),
     )
-    caption = (
-        "Perplexity before and after silencing a language's neurons, with 95% intervals over blocks of questions; "
-        "bits: change in bits per byte. Where a language has no such neurons, nothing was run."
-    )
-    return Table("perplexity", caption, (*columns, "bits"), tuple(rows))
 
 
-def z_table(losses: Losses) -> Table:
+def z_table(matrices: Matrices) -> Table:
     """Every cell against its random sets, in changes of log perplexity."""
     rows: list[tuple[Cell, ...]] = []
-    for setting in losses.settings:
-        found = matrix(losses, setting, "log ratio")
-        mean = (
-            found.controls.mean(axis=0)
-            if len(found.controls)
-            else np.full(found.change.shape, np.nan)
-        )
-        for i, a in enumerate(losses.languages):
-            for j, b in enumerate(losses.languages):
-                numbers = (found.change[i, j], mean[i, j], found.z[i, j], found.percentile[i, j])
-                rows.append((setting, a, b, *map(_cell, numbers)))
-    caption = (
-        f"Change in log perplexity, its mean over {losses.controls} random sets matched to the silenced neurons, how "
-        "many of their standard deviations it lies above that, and the share of them that change less."
+    for setting in matrices.settings:
+        found = matrices[setting, "log ratio"]
+        mean = np.full(found.change.shape, np.nan)
+        if len(found.controls):
+            mean = found.controls.mean(axis=0)
+        z, percentile = found.z, found.percentile
+        for i, j, silenced, evaluated in _cells(found):
+            numbers = (found.change[i, j], mean[i, j], z[i, j], percentile[i, j])
+            rows.append((setting, silenced, evaluated, *map(_number, numbers)))
+    return Table(
+        name="perplexity-z",
+        caption=f"Change in log perplexity, its mean over {matrices.losses.controls} random sets "
+        "matched to the silenced neurons, how many of their standard deviations it lies above "
+        "that, and the share of them that change less.",
+        columns=(
+            "setting",
+            "silenced",
+            "evaluated",
+            "change",
+            "random sets",
+            "z",
+            "random sets below",
+        ),
+        rows=tuple(rows),
     )
-    columns = (
-        "setting",
-        "silenced",
-        "evaluated",
-        "change",
-        "random sets",
-        "z",
-        "random sets below",
-    )
-    return Table("perplexity-z", caption, columns, tuple(rows))
 
 
-def dominance_table(losses: Losses) -> Table:
+def dominance_table(matrices: Matrices) -> Table:
     """The test of the diagonal for each setting and measure."""
     rows: list[tuple[Cell, ...]] = []
-    for setting in losses.settings:
+    for setting in matrices.settings:
         for measure in ("difference", "log ratio"):
-            found = dominance(matrix(losses, setting, measure))
+            found = matrices.dominance(setting, measure)
             low, high = found.interval or (np.nan, np.nan)
-            numbers = (found.diagonal, found.others, found.diagonal - found.others, low, high)
-            elsewhere = " ".join(f"{a}:{b}" for a, b in found.elsewhere.items())
-            count = f"{len(found.on_diagonal)} of {len(found.rows)}"
-            cells = (
-                count,
-                elsewhere,
-                " ".join(found.empty),
-                *map(_cell, numbers),
-                _cell(found.p),
-                found.holds,
+            apart = found.diagonal - found.others
+            numbers = (found.diagonal, found.others, apart, low, high, found.p)
+            rows.append(
+                (
+                    setting,
+                    measure,
+                    f"{len(found.on_diagonal)} of {len(found.rows)}",
+                    " ".join(f"{own}:{other}" for own, other in found.elsewhere.items()),
+                    " ".join(found.empty),
+                    *map(_number, numbers),
+                    found.holds,
+                )
             )
-            rows.append((setting, measure, *cells))
-    columns = (
-        "setting",
-        "measure",
-        "own greatest",
-        "elsewhere",
-        "no such neurons",
-        "diagonal",
-        "others",
-        "apart",
+    return Table(
+        name="dominance",
+        caption="Does silencing a language's neurons hurt that language most? Rows whose "
+        "greatest change is their own, means on and off the diagonal, how far they lie apart, "
+        "and the share p of assignments of columns to rows that do as well.",
+        columns=(
+            "setting",
+            "measure",
+            "own greatest",
+            "elsewhere",
+            "no such neurons",
+            "diagonal",
+            "others",
+            "apart",
+            "low",
+            "high",
+            "p",
+            "verdict",
+        ),
+        rows=tuple(rows),
     )
-    caption = (
-        "Does silencing a language's neurons hurt that language most? Rows whose greatest change is their own, means "
-        "on and off the diagonal, how far they lie apart, and the share p of assignments of columns to rows that do as "
-        "well."
-    )
-    return Table("dominance", caption, (*columns, "low", "high", "p", "verdict"), tuple(rows))
 
 
-def _spec(losses: Losses, field: str, title: str) -> dict[str, Any]:
-    panels = [_rows(losses, setting) for setting in losses.settings]
-    values = [abs(row[field]) for rows in panels for row in rows if row[field] is not None]
-    limit = max(values, default=0) or 1
-    if field == "z":
-        limit = min(limit, Z_LIMIT)
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "hconcat": [
-            _panel(losses, setting, rows, field, title, limit, first=not i)
-            for i, (setting, rows) in enumerate(zip(losses.settings, panels, strict=True))
-        ],
-        "spacing": 16,
-        "resolve": {"scale": {"color": "shared"}},
-    }
-
-
-def _panel(
-    losses: Losses,
-    setting: str,
-    rows: list[dict[str, Any]],
-    field: str,
-    title: str,
-    limit: float,
-    *,
-    first: bool,
-) -> dict[str, Any]:
-    order = list(losses.languages)
-    axis = {"labelAngle": 0, "domain": False, "ticks": False, "grid": False}
-    color = {
-        "field": field,
-        "type": "quantitative",
-        "scale": {"scheme": "blueorange", "domain": [-limit, limit], "domainMid": 0, "clamp": True},
-        "legend": {
+def _heat_maps(matrices: Matrices, field: str, title: str, *, most: float = np.inf) -> Spec:
+    """A panel per setting; colours end where the greatest change does, at `most` at the latest."""
+    panels = {setting: _panel_rows(matrices, setting) for setting in matrices.settings}
+    values = [abs(row[field]) for rows in panels.values() for row in rows if row[field] is not None]
+    limit = min(max(values, default=0) or 1, most)
+    colour = enc(
+        f"{field}:Q",
+        scale=diverging(limit, clamp=True),
+        legend={
             "orient": "bottom",
             "title": title,
             "gradientLength": 220,
             "format": ".3~r",
             "tickCount": 5,
         },
-    }
-    ink = [{"test": f"!isValid(datum.{field})", "value": "#8a8a86"}]
-    ink.append({"test": f"abs(datum.{field}) > {0.6 * limit!r}", "value": "white"})
-    tips = [
-        {
-            "field": name,
-            "title": text,
-            "type": "nominal" if isinstance(rows[0][name], str) else "quantitative",
-        }
-        | ({} if isinstance(rows[0][name], str | int) else {"format": ".4~g"})
-        for name, text in _NAMES.items()
+    )
+    ink = [
+        {"test": f"!isValid(datum.{field})", "value": _PALE},
+        {"test": f"abs(datum.{field}) > {0.6 * limit!r}", "value": "white"},
     ]
-    return {
-        "title": f"{setting} silenced",
-        "width": SIZE,
-        "height": {"step": 26},
-        "data": {"values": rows},
-        "encoding": {
-            "x": {
-                "field": "to",
-                "type": "nominal",
-                "sort": order,
-                "title": "evaluated",
-                "axis": axis,
-            },
-            "y": {
-                "field": "from",
-                "type": "nominal",
-                "sort": order,
-                "title": "silenced" if first else None,
-            }
-            | {"axis": axis},
-            "tooltip": tips,
-        },
-        "layer": [
-            {"mark": {"type": "rect", "color": "#80808022"}},
-            {
-                "transform": [{"filter": f"isValid(datum.{field})"}],
-                "mark": {"type": "rect"},
-                "encoding": {"color": color},
-            },
-            {
-                "mark": {"type": "text", "fontSize": 9},
-                "encoding": {
-                    "text": {"field": f"{field} label", "type": "nominal"},
-                    "color": {"condition": ink, "value": "#1c1c1a"},
-                },
-            },
-        ],
-    }
+    label = {"text": enc(f"{field} label:N"), "color": {"condition": ink, "value": CELL_INK}}
+    known = {"transform": [{"filter": f"isValid(datum.{field})"}]}
+    marks = (
+        mark("rect", {}, color="#80808022"),
+        known | mark("rect", {"color": colour}),
+        mark("text", label, fontSize=9),
+    )
+    order = list(matrices.languages)
+    axis = {"labelAngle": 0, "domain": False, "ticks": False, "grid": False}
+    views = []
+    for setting, rows in panels.items():
+        shared = {
+            "x": enc("to:N", sort=order, title="evaluated", axis=axis),
+            "y": enc("from:N", sort=order, title=None if views else "silenced", axis=axis),
+            "tooltip": list(_TIPS),
+        }
+        size = {"width": SIZE, "height": {"step": 26}}
+        views.append(layered(rows, *marks, shared=shared, title=f"{setting} silenced", **size))
+    return {"hconcat": views, "spacing": 16, "resolve": {"scale": {"color": "shared"}}}
 
 
-def _rows(losses: Losses, setting: str) -> list[dict[str, Any]]:
+def _panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
     """What a panel shows: one row per cell."""
-    found, z = matrix(losses, setting), matrix(losses, setting, "log ratio").z
-    out = []
-    for i, a in enumerate(losses.languages):
-        for j, b in enumerate(losses.languages):
-            change, before = _cell(found.change[i, j]), float(found.before[j])
-            low, high = _cell(found.low[i, j]), _cell(found.high[i, j])
-            share = _cell(found.percentile[i, j])
-            out.append(
-                {
-                    "from": a,
-                    "to": b,
-                    "silenced": language(a).name,
-                    "evaluated": language(b).name,
-                    "neurons": int(found.neurons[i]),
-                    "before": f"{before:.4g}",
-                    "change": change,
-                    "interval": "unknown"
-                    if low is None or high is None
-                    else f"{low:+.4g} to {high:+.4g}",
-                    "ratio": "not run" if change is None else f"{(before + change) / before:.4g}",
-                    "change label": _short(found.change[i, j]),
-                    "z": _cell(z[i, j]),
-                    "z label": _short(z[i, j]),
-                    "above": "unknown" if share is None else f"{share:.0%}",
-                }
-            )
-    return out
+    found, z = matrices[setting, "difference"], matrices[setting, "log ratio"].z
+    percentile = found.percentile
+    rows = []
+    for i, j, silenced, evaluated in _cells(found):
+        change, before = _number(found.change[i, j]), float(found.before[j])
+        low, high = _number(found.low[i, j]), _number(found.high[i, j])
+        share = _number(percentile[i, j])
+        row: Spec = {"from": silenced, "to": evaluated}
+        row |= {"silenced": language(silenced).name, "evaluated": language(evaluated).name}
+        row |= {"neurons": int(found.neurons[i]), "before": f"{before:.4g}"}
+        row |= {"change": change, "change label": _short(found.change[i, j])}
+        row |= {"z": _number(z[i, j]), "z label": _short(z[i, j])}
+        row["interval"] = "unknown"
+        if low is not None and high is not None:
+            row["interval"] = f"{low:+.4g} to {high:+.4g}"
+        row["ratio"] = "not run" if change is None else f"{(before + change) / before:.4g}"
+        row["above"] = "unknown" if share is None else f"{share:.0%}"
+        rows.append(row)
+    return rows
+
+
+def _cells(found: Matrix) -> Iterator[tuple[int, int, str, str]]:
+    """Row, column, and the languages they are of."""
+    for i, silenced in enumerate(found.languages):
+        for j, evaluated in enumerate(found.languages):
+            yield i, j, silenced, evaluated
 
 
 def _short(value: float) -> str:
@@ -281,6 +256,6 @@ def _short(value: float) -> str:
     return f"{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
 
 
-def _cell(value: float | NDArray[np.float64]) -> float | None:
+def _number(value: float | NDArray[np.float64]) -> float | None:
     """A number of a table, to six digits; None where there is none."""
     return None if np.isnan(value) else float(f"{float(value):.6g}")

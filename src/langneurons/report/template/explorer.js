@@ -37,7 +37,7 @@ function showSet() {
     neurons.keeps && { key: "keeps", label: "Keeps", number: true, of: (i) => neurons.keeps[i] },
   ].filter(Boolean);
   const languages = filters.elements.language;
-  languages.innerHTML = `<option value="">all</option>${neurons.languages.map((l) => `<option value="${escaped(l.code)}">${escaped(l.name)}</option>`).join("")}`;
+  languages.replaceChildren(...[{ code: "", name: "all" }, ...neurons.languages].map((l) => element("option", { value: l.code }, l.name)));
   if (!columns.some((column) => column.key === state.sort)) state.sort = "layer";
   state.card = null;
   filterRows();
@@ -74,20 +74,31 @@ function filterRows() {
 
 function showRows() {
   const pages = Math.max(1, Math.ceil(state.rows.length / PAGE));
-  $("#rows thead").innerHTML = `<tr>${columns.map((c) => {
+  $("#rows thead").replaceChildren(element("tr", {}, ...columns.map((c) => {
     const sort = c.key === state.sort ? (state.up ? "ascending" : "descending") : "none";
-    return `<th scope="col" aria-sort="${sort}" class="${c.number ? "number" : ""}"><button type="button" data-sort="${c.key}">${c.label}</button></th>`;
-  }).join("")}</tr>`;
-  $("#rows tbody").innerHTML = state.rows.slice(state.page * PAGE, (state.page + 1) * PAGE).map((i) => {
+    const button = element("button", { type: "button", "data-sort": c.key }, c.label);
+    return element("th", { scope: "col", "aria-sort": sort, class: c.number ? "number" : "" }, button);
+  })));
+  $("#rows tbody").replaceChildren(...state.rows.slice(state.page * PAGE, (state.page + 1) * PAGE).map((i) => {
     const cells = columns.map((c) => c.key === "kind"
-      ? `<td><span class="kind ${neurons.kind[i]}">${neurons.kind[i]}</span></td>`
-      : `<td class="${c.number ? "number" : c.key}">${escaped(shown(c, i))}</td>`);
-    return `<tr tabindex="0" data-row="${i}" aria-selected="${i === state.card}">${cells.join("")}</tr>`;
-  }).join("");
+      ? element("td", {}, element("span", { class: `kind ${neurons.kind[i]}` }, neurons.kind[i]))
+      : element("td", { class: c.number ? "number" : c.key }, shown(c, i)));
+    return element("tr", { tabindex: 0, "data-row": i, "aria-selected": i === state.card ? "true" : "false" }, ...cells);
+  }));
   $("#position").textContent = `page ${state.page + 1} of ${pages}`;
   $("#previous").disabled = state.page === 0;
   $("#next").disabled = state.page >= pages - 1;
   $("#found").textContent = `${state.rows.length.toLocaleString("en")} of ${neurons.layer.length.toLocaleString("en")} neurons`;
+}
+
+/* What is downloaded of the rows that pass the filters, and of a card; a figure's files come with it. */
+const quote = (cell) => (/[",\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
+const csv = (columns, rows) => [columns, ...rows].map((row) => row.map(quote).join(",")).join("\n") + "\n";
+const tex = (cell) => String(cell ?? "").replace(/[&%$#_{}]/g, "\\$&");
+function latex(columns, rows, caption, label, numeric = []) {
+  const body = rows.map((row) => `    ${row.map(tex).join(" & ")} \\\\\n`).join("");
+  const head = columns.map(tex).join(" & "), align = columns.map((_, i) => (numeric[i] ? "r" : "l")).join("");
+  return `\\begin{table}\n  \\centering\n  \\caption{${tex(caption)}}\n  \\label{tab:${label}}\n  \\begin{tabular}{${align}}\n    \\toprule\n    ${head} \\\\\n    \\midrule\n${body}    \\bottomrule\n  \\end{tabular}\n\\end{table}\n`;
 }
 
 function downloadRows(format) {
@@ -116,7 +127,7 @@ function effects(i) {
   return neurons.costs.filter((cost) => cost.setting.split("+").includes(neurons.kind[i])).flatMap((cost) =>
     neurons.member[i].map((k) => [cost, cost.languages.indexOf(codes[k]), neurons.languages[k].name]).filter(([, at]) => at >= 0 && cost.change[at] != null).map(([, at, name]) => {
       const interval = cost.low[at] == null ? "" : ` [${signed(cost.low[at])}, ${signed(cost.high[at])}]`;
-      return `<li>${escaped(name)}, ${cost.neurons[at].toLocaleString("en")} ${escaped(cost.setting)}: ${cost.before[at].toPrecision(4)} ${signed(cost.change[at])}${interval}</li>`;
+      return `${name}, ${cost.neurons[at].toLocaleString("en")} ${cost.setting}: ${cost.before[at].toPrecision(4)} ${signed(cost.change[at])}${interval}`;
     }));
 }
 
@@ -133,12 +144,15 @@ async function showCard(i = state.card) {
   ].filter(Boolean);
   const where = address(i), costs = effects(i);
   const name = where.length === 3 ? `Layer ${where[0]}, expert ${where[1]}, neuron ${where[2]}` : `Layer ${where[0]}, neuron ${where[1]}`;
-  const formats = neurons.p && neurons.card ? ["svg", "png", "csv", "latex"] : [];
-  const labels = { svg: "SVG", png: "PNG", csv: "CSV", latex: "LaTeX" };
-  const effect = costs.length ? `<h4>Perplexity when it is silenced with the others of its set</h4><ul class="effects">${costs.join("")}</ul>` : "";
-  $("#card").innerHTML = `<header><h3>${name}</h3><div class="downloads">${formats.map((f) => `<button type="button" data-download="card" data-format="${f}">${labels[f]}</button>`).join("")}</div></header>
-    <div class="plot"></div><dl>${facts.map(([k, v]) => `<dt>${k}</dt><dd>${escaped(v)}</dd>`).join("")}</dl>${effect}`;
-  if (formats.length) await draw($("#card .plot"), neurons.card, cardSpec(i));
+  const drawn = Boolean(neurons.p && neurons.card);
+  const card = $("#card-of-one").content.cloneNode(true);
+  $("h3", card).textContent = name;
+  $("dl", card).append(...facts.flatMap(([term, words]) => [element("dt", {}, term), element("dd", {}, words)]));
+  $(".effects", card).append(...costs.map((cost) => element("li", {}, cost)));
+  if (!drawn) $(".downloads", card).remove();
+  if (!costs.length) for (const part of $$("h4, .effects", card)) part.remove();
+  $("#card").replaceChildren(card);
+  if (drawn) await draw($("#card .plot"), neurons.card, cardSpec(i));
 }
 
 function downloadCard(format) {
@@ -151,7 +165,8 @@ function downloadCard(format) {
 
 function start() {
   const chapters = $$("main > .chapter");
-  $("#contents").innerHTML = `<ul>${chapters.map((s) => `<li><a href="#${s.id}">${escaped($("h2", s).textContent)}</a></li>`).join("")}</ul>`;
+  const links = chapters.map((chapter) => element("li", {}, element("a", { href: `#${chapter.id}` }, $("h2", chapter).textContent)));
+  $("#contents").append(element("ul", {}, ...links));
   filters.addEventListener("input", filterRows);
   filters.addEventListener("reset", () => setTimeout(filterRows));
   filters.addEventListener("submit", (event) => event.preventDefault());

@@ -1,7 +1,13 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
-const escaped = (value) => String(value).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+/* An element with attributes (false: without it) and what is in it; texts stay texts. */
+function element(tag, attributes = {}, ...content) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== false) made.setAttribute(name, value);
+  made.append(...content);
+  return made;
+}
 const figures = new Map(data.figures.map((figure) => [figure.name, figure]));
 
 /* Theme: the style sheet's colours, so that day, night and paper need no new drawing. */
@@ -69,27 +75,6 @@ async function image(name, spec, format) {
   view.finalize();
 }
 
-const quote = (cell) => (/[",\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
-const csv = (columns, rows) => [columns, ...rows].map((row) => row.map(quote).join(",")).join("\n") + "\n";
-const tex = (cell) => String(cell ?? "").replace(/[&%$#_{}]/g, "\\$&");
-function latex(columns, rows, caption, label, numeric = []) {
-  const body = rows.map((row) => `    ${row.map(tex).join(" & ")} \\\\\n`).join("");
-  const head = columns.map(tex).join(" & "), align = columns.map((_, i) => (numeric[i] ? "r" : "l")).join("");
-  return `\\begin{table}\n  \\centering\n  \\caption{${tex(caption)}}\n  \\label{tab:${label}}\n  \\begin{tabular}{${align}}\n    \\toprule\n    ${head} \\\\\n    \\midrule\n${body}    \\bottomrule\n  \\end{tabular}\n\\end{table}\n`;
-}
-
-/* The rows of a table in CSV, heads first. */
-function parsed(content) {
-  const rows = [[]];
-  for (const [, quoted, plain, end] of content.matchAll(/(?:"((?:[^"]|"")*)"|([^,\n]*))(,|\n|$)/g)) {
-    rows.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
-    if (end === "\n") rows.push([]);
-    else if (end === "") break;
-  }
-  rows.pop();
-  return rows;
-}
-
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-download]");
   if (!button) return;
@@ -98,23 +83,22 @@ document.addEventListener("click", (event) => {
   if (name === "card") return downloadCard(format);
   const figure = figures.get(name);
   if (format === "csv") text(`${figure.file}.csv`, figure.csv, "text/csv");
-  else if (format === "latex") {
-    const [head, ...rows] = parsed(figure.csv);
-    text(`${figure.file}.tex`, latex(head, rows, figure.caption, figure.label, figure.numeric), "text/plain");
-  } else image(figure.file, figure.spec, format);
+  else if (format === "latex") text(`${figure.file}.tex`, figure.latex, "text/plain");
+  else image(figure.file, figure.spec, format);
 });
 
 /* Tables, made when they are looked at. */
-const LONG = 100;
-const number = (cell) => (cell === "" ? "" : Number.isInteger(+cell) ? (+cell).toLocaleString("en") : String(+(+cell).toPrecision(4)));
+const number = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : String(+value.toPrecision(4)));
 function showTable(box) {
   if ($("table", box)) return;
-  const { csv: content, numeric, title } = figures.get(box.dataset.table);
-  const [head, ...rows] = parsed(content);
-  const cells = (row, tag) => row.map((cell, i) => `<${tag}${numeric[i] ? ' class="number"' : ""}>${escaped(tag === "td" && numeric[i] ? number(cell) : cell)}</${tag}>`).join("");
-  const body = rows.slice(0, LONG).map((row) => `<tr>${cells(row, "td")}</tr>`).join("");
-  const more = rows.length > LONG ? `<p class="more">and ${(rows.length - LONG).toLocaleString("en")} more rows, in the CSV</p>` : "";
-  box.insertAdjacentHTML("beforeend", `<div class="scroll" role="region" tabindex="0" aria-label="${escaped(title)}, numbers"><table class="plain"><thead><tr>${cells(head, "th")}</tr></thead><tbody>${body}</tbody></table></div>${more}`);
+  const { title, columns, numeric, rows, more } = figures.get(box.dataset.table);
+  const cell = (tag, value, i) => element(tag, { class: numeric[i] ? "number" : false }, value);
+  const head = columns.map((name, i) => cell("th", name, i));
+  const body = rows.map((row) => element("tr", {}, ...row.map((value, i) =>
+    cell("td", value === null ? "" : numeric[i] ? number(value) : value, i))));
+  const table = element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  box.append(element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `${title}, numbers` }, table));
+  if (more) box.append(element("p", { class: "more" }, `and ${more.toLocaleString("en")} more rows, in the CSV`));
 }
 document.addEventListener("toggle", (event) => { if (event.target.open && event.target.dataset.table) showTable(event.target); }, true);
 

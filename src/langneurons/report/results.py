@@ -1,0 +1,380 @@
+"""Results: what was found, as values, read from the run of a study or a folder of results."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from langneurons import artifacts, run_folder
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import Pair, Pairs
+from langneurons.align.scores import Scores
+from langneurons.compare.comparison import Comparison
+from langneurons.compare.verdicts import Claim
+from langneurons.errors import FormatError, InputError
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.table import Neurons
+from langneurons.report.files import FigureFiles
+from langneurons.report.parts import Provenance
+from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import Matrices, matrices
+from langneurons.tables import Table
+from langneurons.texts.accuracy import Accuracy, Evaluation
+from langneurons.texts.questions import Questions
+from langneurons.texts.rows import Responses
+
+PREVIEWED = 3
+"""Pairs of each language that are shown."""
+
+Manifest = Mapping[str, Any]
+
+_KINDS: tuple[type[artifacts.Result], ...] = (
+    Questions,
+    Responses,
+    Evaluation,
+    Counts,
+    Neurons,
+    Losses,
+    Scores,
+    Pairs,
+    Adapter,
+    Comparison,
+    FigureFiles,
+)
+"""Every kind of result, in the order of the flow."""
+
+
+def load_result(folder: Path | str) -> Any:
+    """The result in a finished folder, of whatever kind: counts, neurons, a comparison, ...
+
+    Raises:
+        InputError: when there is none.
+        FormatError: when a file of it is damaged.
+    """
+    kinds = {kind.KIND: kind for kind in _KINDS}
+    source = artifacts.read(Path(folder), *kinds)
+    return kinds[source.manifest["kind"]].load(source)
+
+
+class Results(NamedTuple):
+    """What was found of a model on questions; what was not measured is None or empty.
+
+    Attributes:
+        neurons: its neurons.
+        matrices: what silencing them costs.
+        accuracy: right answers per language, then their mean.
+        manifests: kind of result -> manifest.
+    """
+
+    neurons: Neurons | None = None
+    matrices: Matrices | None = None
+    accuracy: tuple[Accuracy, ...] = ()
+    manifests: Mapping[str, Manifest] = {}
+
+
+class Compared(NamedTuple):
+    """A model before against after an alignment, on some questions.
+
+    Attributes:
+        tables: name -> table, of the last step.
+        checkpoints: the same of every step that is studied; empty with one.
+        claims: the paper's claims, judged.
+        manifest: that of the comparison.
+    """
+
+    tables: Mapping[str, Table]
+    checkpoints: Mapping[str, Table]
+    claims: tuple[Claim, ...]
+    manifest: Manifest
+
+
+class Alignment(NamedTuple):
+    """An alignment of a model.
+
+    Attributes:
+        name: its name.
+        languages: the languages aligned to English.
+        pairs: some of the pairs that were trained on.
+        history: what the training logged.
+        after: questions -> results after the last step.
+        compared: questions -> what changed.
+        manifests: kind of result -> manifest: pairs, adapter.
+    """
+
+    name: str
+    languages: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    history: tuple[Mapping[str, Any], ...]
+    after: Mapping[str, Results]
+    compared: Mapping[str, Compared]
+    manifests: Mapping[str, Manifest]
+
+
+class Model(NamedTuple):
+    """A model of a study.
+
+    Attributes:
+        name: its name in the study.
+        source: where it comes from: an id, a folder.
+        base: questions -> results before any alignment.
+        alignments: its alignments.
+        scored: manifest of the scored responses to align on; None without.
+    """
+
+    name: str
+    source: str
+    base: Mapping[str, Results]
+    alignments: tuple[Alignment, ...]
+    scored: Manifest | None
+
+
+class Asked(NamedTuple):
+    """Questions that were asked.
+
+    Attributes:
+        source: where they come from.
+        number: how many there are in each language.
+    """
+
+    source: str
+    number: int
+
+
+class StudyResults(NamedTuple):
+    """What the run of a study has found so far.
+
+    Attributes:
+        name: name of the study.
+        settings: what it says.
+        models: what was found.
+        asked: the questions, by name.
+        provenance: every result of the run.
+        inputs: digest of each, by folder.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    models: tuple[Model, ...]
+    asked: Mapping[str, Asked]
+    provenance: tuple[Provenance, ...]
+    inputs: Mapping[str, str]
+
+
+class FolderResults(NamedTuple):
+    """What a folder of results holds of one set of neurons.
+
+    Attributes:
+        results: the neurons, and what belongs to them.
+        provenance: every result it stands on.
+        inputs: digest of the neurons.
+    """
+
+    results: Results
+    provenance: tuple[Provenance, ...]
+    inputs: Mapping[str, str]
+
+
+def read_folder(run: Path, name: str | None = None) -> FolderResults:
+    """The neurons chosen of a folder of results, and what belongs to them.
+
+    Args:
+        run: a folder of results, one folder each; or a folder of neurons.
+        name: which folder of neurons; the only one, or `neurons`, when none is chosen.
+
+    Raises:
+        InputError: when there is none of this name.
+    """
+    counts: list[artifacts.Artifact] = []
+    costs: list[artifacts.Artifact] = []
+    if (run / artifacts.MANIFEST).is_file():
+        neurons = artifacts.read(run, "neurons")
+    else:
+        neurons = _chosen(run, name)
+        made_from = neurons.manifest["inputs"].get("counts")
+        counts = [one for one in artifacts.find(run, "counts") if one.digest == made_from]
+        costs = [
+            one
+            for one in artifacts.find(run, "perplexity")
+            if one.manifest["inputs"].get("neurons") == neurons.digest
+        ]
+    sources = {source.manifest["kind"]: source for source in (*counts, neurons, *costs[:1])}
+    return FolderResults(
+        results=_results(sources),
+        provenance=_provenance(run, sources.values()),
+        inputs={"neurons": neurons.digest},
+    )
+
+
+def _chosen(run: Path, name: str | None) -> artifacts.Artifact:
+    """The folder of neurons of this name, or the one that is meant without."""
+    by_name = {artifact.folder.name: artifact for artifact in artifacts.find(run, "neurons")}
+    wanted = name or (next(iter(by_name)) if len(by_name) == 1 else "neurons")
+    if wanted not in by_name:
+        names = ", ".join(by_name) or "none"
+        raise InputError(
+            f"{run} has no folder {wanted} of neurons (there: {names}); choose with --neurons"
+        )
+    return by_name[wanted]
+
+
+def read_study(run: Path) -> StudyResults:
+    """What the run of a study has found so far.
+
+    Raises:
+        FormatError: when its ledger cannot be read.
+        InputError: when there is nothing to show yet.
+    """
+    name, settings = _ledger(run)
+    sources = [
+        artifacts.read(folder)
+        for part in (run_folder.QUESTIONS, run_folder.MODELS)
+        for folder in artifacts.finished(run / part)
+    ]
+    if not any(source.manifest["kind"] in ("neurons", "accuracy") for source in sources):
+        raise InputError(
+            f"{run} holds no neurons and no accuracy yet; langneurons run goes on with it"
+        )
+    asked = {}
+    for domain in settings["domains"]:
+        if questions := _finished(run / run_folder.questions(domain), "questions"):
+            facts = questions.manifest["facts"]
+            asked[domain] = Asked(facts["source"], facts["questions"])
+    return StudyResults(
+        name=name,
+        settings=settings,
+        models=tuple(
+            _model(run, model, source, settings) for model, source in settings["models"].items()
+        ),
+        asked=asked,
+        provenance=_provenance(run, sources),
+        inputs={source.folder.relative_to(run).as_posix(): source.digest for source in sources},
+    )
+
+
+def _ledger(run: Path) -> tuple[str, dict[str, Any]]:
+    """Name and settings of the study that a folder is a run of."""
+    path = run / run_folder.LEDGER
+    try:
+        ledger = json.loads(path.read_text("utf-8"))
+        name, settings = ledger["study"], ledger["settings"]
+        folders = [*settings["models"], *settings["domains"], *settings["alignments"]]
+        settings["languages"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(
+            f"{path} cannot be read ({error}); langneurons run STUDY --out {run} writes it anew"
+        ) from None
+    for folder in folders:
+        if "/" in folder or folder.startswith("."):
+            raise FormatError(f"{path}: {folder!r} cannot name a folder of the run")
+    return name, settings
+
+
+def _model(run: Path, name: str, source: str, settings: Mapping[str, Any]) -> Model:
+    scored = _finished(run / run_folder.seeds(name) / "scored", "scored")
+    return Model(
+        name=name,
+        source=source,
+        base={
+            domain: _results(_measured(run / run_folder.base(name, domain)))
+            for domain in settings["domains"]
+        },
+        alignments=tuple(
+            _alignment(run, name, alignment, codes, settings)
+            for alignment, codes in settings["alignments"].items()
+            if (run / run_folder.alignment(name, alignment)).is_dir()
+        ),
+        scored=scored.manifest if scored else None,
+    )
+
+
+def _alignment(
+    run: Path, model: str, name: str, codes: Sequence[str], settings: Mapping[str, Any]
+) -> Alignment:
+    folder = run / run_folder.alignment(model, name)
+    pairs, adapter = _finished(folder / "pairs", "pairs"), _finished(folder / "adapter", "adapter")
+    after, compared = {}, {}
+    for domain in settings["domains"]:
+        last = run / run_folder.step(model, name, settings["align"]["steps"], domain)
+        if last.is_dir():
+            after[domain] = _results(_measured(last))
+        if changed := _compared(run, model, name, domain):
+            compared[domain] = changed
+    return Alignment(
+        name=name,
+        languages=tuple(codes),
+        pairs=_first_pairs(Pairs.load(pairs)) if pairs else (),
+        history=tuple(Adapter.load(adapter).history) if adapter else (),
+        after=after,
+        compared=compared,
+        manifests={made.manifest["kind"]: made.manifest for made in (pairs, adapter) if made},
+    )
+
+
+def _first_pairs(pairs: Pairs) -> tuple[Pair, ...]:
+    """The first pairs of each language that are trained on."""
+    shown: Counter[str] = Counter()
+    chosen = []
+    for pair in pairs.train:
+        if shown[pair.lang] < PREVIEWED:
+            shown[pair.lang] += 1
+            chosen.append(pair)
+    return tuple(chosen)
+
+
+def _compared(run: Path, model: str, name: str, domain: str) -> Compared | None:
+    comparison = _finished(run / run_folder.comparison(model, name, domain), "comparison")
+    if comparison is None:
+        return None
+    changed = Comparison.load(comparison)
+    checkpoints = _finished(run / run_folder.checkpoints(model, name, domain), "comparison")
+    return Compared(
+        tables=_by_step(changed.tables),
+        checkpoints=_by_step(Comparison.load(checkpoints).tables) if checkpoints else {},
+        claims=tuple(changed.claims),
+        manifest=comparison.manifest,
+    )
+
+
+def _by_step(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables with what is after called by its step, not by its folder in the run."""
+    called = {}
+    for name, table in tables.items():
+        place = table.columns.index("after")
+        rows = []
+        for row in table.rows:
+            number = run_folder.step_number(str(row[place]))
+            after = row[place] if number is None else f"step {number}"
+            rows.append((*row[:place], after, *row[place + 1 :]))
+        called[name] = table._replace(rows=tuple(rows))
+    return called
+
+
+def _measured(folder: Path) -> dict[str, artifacts.Artifact]:
+    """What there is of a model on some questions: kind -> result."""
+    kinds = ("responses", "accuracy", "counts", "neurons", "perplexity")
+    return {kind: found for kind in kinds if (found := _finished(folder / kind, kind))}
+
+
+def _results(sources: Mapping[str, artifacts.Artifact]) -> Results:
+    neurons, costs, marked = (sources.get(kind) for kind in ("neurons", "perplexity", "accuracy"))
+    return Results(
+        neurons=Neurons.load(neurons) if neurons else None,
+        matrices=matrices(Losses.load(costs)) if costs else None,
+        accuracy=tuple(Evaluation.load(marked).accuracies) if marked else (),
+        manifests={kind: source.manifest for kind, source in sources.items()},
+    )
+
+
+def _finished(folder: Path, kind: str) -> artifacts.Artifact | None:
+    """A result of a run; None when it is not there yet."""
+    return artifacts.read(folder, kind) if (folder / artifacts.MANIFEST).is_file() else None
+
+
+def _provenance(run: Path, sources: Iterable[artifacts.Artifact]) -> tuple[Provenance, ...]:
+    """Every result by its folder in the run; the run itself by its own name."""
+    names = [(source.folder.relative_to(run).as_posix(), source.manifest) for source in sources]
+    return tuple(
+        Provenance(run.resolve().name if name == "." else name, manifest)
+        for name, manifest in names
+    )

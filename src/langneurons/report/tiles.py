@@ -1,0 +1,130 @@
+"""Tiles: the four numbers of a study that are told first."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from langneurons.neurons.summary import Tile
+from langneurons.neurons.summary import tiles as neuron_tiles
+from langneurons.neurons.table import Neurons
+from langneurons.report.results import Alignment, Results
+from langneurons.silencing.matrix import Matrices
+from langneurons.texts.accuracy import MEAN, Accuracy
+
+TILES = 4
+"""How many numbers are told first of a study."""
+
+
+def study_tiles(results: Results, alignment: Alignment | None, questions: str) -> tuple[Tile, ...]:
+    """Language neurons, what silencing them costs, accuracy, what an alignment moved.
+
+    What was not measured gives its place to the numbers of the neurons.
+
+    Args:
+        results: of the model before alignment, on these questions.
+        alignment: what is told of; None without one.
+        questions: their name.
+    """
+    numbers: dict[str, Mapping[str, Any]] = {}
+    if alignment and questions in alignment.compared:
+        claims = alignment.compared[questions].claims
+        numbers = {claim.name: claim.numbers for claim in claims}
+    found = (
+        _language_neurons(results.neurons) if results.neurons else None,
+        _own_loss(results.matrices) if results.matrices else None,
+        _accuracy(results.accuracy, numbers.get("accuracy-trained", {})),
+        _shift(numbers.get("specific-to-related", {})),
+    )
+    told = [tile for tile in found if tile]
+    if results.neurons:
+        spare = neuron_tiles(results.neurons)
+        told += [tile for tile in spare if tile.key not in ("specific", "related")]
+    return tuple(told[:TILES])
+
+
+def _language_neurons(neurons: Neurons) -> Tile:
+    specific, related = map(neurons.numbers.of_kind, ("specific", "related"))
+    together, everything = int(specific.value + related.value), sum(neurons.rule.histogram)
+    share = f", {together / everything:.2%} of all" if everything else ""
+    interval = ""
+    if not np.isnan(specific.low):
+        interval = _intervals(f"{n.low:,.0f} to {n.high:,.0f}" for n in (specific, related))
+    return Tile(
+        key="related",
+        name="language neurons",
+        value=f"{together:,}",
+        text=f"{int(specific.value):,} of one language, {int(related.value):,} of several{share}",
+        interval=interval,
+    )
+
+
+def _own_loss(matrices: Matrices) -> Tile | None:
+    """How much perplexity grows in the language whose neurons are silenced, and in the others."""
+    setting = matrices.settings[-1]
+    found = matrices.dominance(setting, "log ratio")
+    if not math.isfinite(found.diagonal) or not math.isfinite(found.others):
+        return None
+    interval = ""
+    if found.interval:
+        low, high = map(math.exp, found.interval)
+        interval = f"own against others, 95% interval ×{low:.2f} to ×{high:.2f}"
+    return Tile(
+        key="specific",
+        name="silenced",
+        value=f"×{math.exp(found.diagonal):.2f}",
+        text=f"perplexity of a language when its {setting} neurons are silenced; "
+        f"others ×{math.exp(found.others):.2f}",
+        interval=interval,
+    )
+
+
+def _accuracy(shares: Iterable[Accuracy], claim: Mapping[str, Any]) -> Tile | None:
+    """Accuracy before and after, where a claim compares them; else before alone."""
+    if claim:
+        low, high = claim["interval"]
+        return Tile(
+            key="accuracy",
+            name="accuracy",
+            value=f"{claim['before']:.1%} → {claim['after']:.1%}",
+            text="right answers in the languages aligned, before and after; change "
+            f"{100 * claim['change']:+.1f} points",
+            interval=f"95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {claim['p']:.2g}",
+        )
+    mean = next((share for share in shares if share.lang == MEAN), None)
+    if mean is None:
+        return None
+    return Tile(
+        key="accuracy",
+        name="accuracy",
+        value=f"{mean.accuracy:.1%}",
+        text="right answers, mean over languages",
+        interval=f"95% interval {mean.low:.1%} to {mean.high:.1%}",
+    )
+
+
+def _shift(claim: Mapping[str, Any]) -> Tile | None:
+    """How many specific and related neurons more, or fewer, there are after alignment."""
+    if not claim:
+        return None
+    both = [claim[kind] for kind in ("specific", "related")]
+    ends = [change["interval"] for change in both]
+    interval = ""
+    if all(ends):
+        interval = _intervals(f"{low:+,.0f} to {high:+,.0f}" for low, high in ends)
+    return Tile(
+        key="general",
+        name="specific / related",
+        value=" / ".join(_signed(change["value"]) for change in both),
+        text="change of their number by alignment",
+        interval=interval,
+    )
+
+
+def _intervals(ends: Iterable[str]) -> str:
+    return f"95% intervals {' and '.join(ends)}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
