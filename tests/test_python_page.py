@@ -42,7 +42,7 @@ def test_the_names() -> None:
         assert thing.__name__ == name
         assert thing.__doc__
     with pytest.raises(AttributeError, match="langneurons has no indentify; it has Counts"):
-        ln.indentify
+        ln.indentify  # noqa: B018 - ty: ignore
 
 
 def test_names_are_loaded_when_they_are_used() -> None:

@@ -57,7 +57,7 @@ class Artifact:
         path = self.file(name)
         with safe_open(path, framework="numpy") as file:
             meta = json.loads((file.metadata() or {}).get("langneurons", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, meta
+            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
 
     def table(self, name: str) -> "pyarrow.Table":
         """A Parquet table."""

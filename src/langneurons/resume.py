@@ -63,7 +63,7 @@ class State:
                 meta = file.metadata() or {}
                 if meta.get("key") != self.key:
                     return None
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 return tensors, int(meta["done"])
         except (OSError, SafetensorError):
             return None

@@ -66,8 +66,8 @@ def check(model: "Loaded", config: AlignConfig, processes: int) -> None:
     """
     try:
         with quiet.libraries("transformers"):
-            import peft
-            import trl
+            import peft  # noqa: F401
+            import trl  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             f"align needs TRL and PEFT ({error}); pip install 'langneurons[align]'"
@@ -195,7 +195,7 @@ def _steps(on_step: Progress | None) -> Any:
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:  # noqa: ARG002
             if on_step:
                 on_step(state.global_step, state.max_steps)
 

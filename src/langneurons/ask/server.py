@@ -223,7 +223,7 @@ def _in_threads(
                 do(waiting.get_nowait(), given.put, stop)
         except queue.Empty:
             pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again where it is read
             stop.set()
             given.put(error)
         finally:

@@ -171,7 +171,7 @@ class Transport:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         content = json.dumps(body).encode()
-        request = Request(f"{self.url}/{path}", content, headers)
+        request = Request(f"{self.url}/{path}", content, headers)  # noqa: S310 - http(s) only
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
                 return response.read()

@@ -244,7 +244,7 @@ def _editable(site: Site) -> bool:
 
 def _down_weights(site: Site, mask: Tensor | None) -> Generator[tuple[Tensor, Tensor]]:
     """Every down projection of a site: its weight, and which cells the masked neurons have."""
-    assert mask is not None
+    assert mask is not None  # noqa: S101 - chosen sites have one
     if site.experts is not None:
         weight: Any = site.experts.down_proj  # [E, I, hidden] when transposed, else [E, hidden, I]
         routed = mask[: site.routed].to(weight.device)

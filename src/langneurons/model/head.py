@@ -153,7 +153,7 @@ class Head:
         return bool(torch.allclose(ours, own, rtol=1e-6, atol=1e-6 * float(own.abs().max())))
 
 
-class _HeadReached(Exception):
+class _HeadReached(Exception):  # noqa: N818
     """Ends a forward before the LM head; never leaves `Head.hidden`."""
 
     def __init__(self, hidden: Tensor) -> None:

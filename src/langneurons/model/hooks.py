@@ -251,7 +251,7 @@ def mean_activations(model: Any, sites: Sequence[Site], work: Batches) -> list[T
     return [mean.mean(dim=0).float() for mean in means]
 
 
-class _LastSiteRead(Exception):
+class _LastSiteRead(Exception):  # noqa: N818
     """Ends a forward early; never leaves `run_to_last_site`."""
 
 

@@ -140,7 +140,7 @@ def _resampled(
             "has tokens in every language; use a lower --rate, more responses, or --bootstrap 0"
         )
     numbers = neurons.numbers.with_intervals(stacked([one.numbers for one in replicates]))
-    assert numbers.intervals is not None
+    assert numbers.intervals is not None  # noqa: S101 - `with_intervals` gives them
     keeps = np.mean([one.kept for one in replicates], axis=0)
     return replace(
         neurons,

@@ -327,7 +327,7 @@ class Neurons:
             MissingExtraError: when pandas is not installed.
         """
         try:
-            import pandas as pd
+            import pandas as pd  # noqa: F401 - pyarrow says less of what to do
         except ImportError as error:
             raise MissingExtraError(
                 "a data frame needs pandas; install it: pip install pandas"

@@ -79,10 +79,10 @@ def render(page: Page) -> str:
             signs=_VERDICTS,
             # What follows is the page's own, and no text from outside.
             policy=" ".join(f"'sha256-{_sha256(content)}'" for content in (plotting, script)),
-            style=Markup((folder / "page.css").read_text("utf-8")),
-            plotting=Markup(plotting),
-            script=Markup(script),
-            data=Markup(_json(data)),
+            style=Markup((folder / "page.css").read_text("utf-8")),  # noqa: S704
+            plotting=Markup(plotting),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            data=Markup(_json(data)),  # noqa: S704
             # How values are shown.
             about=lambda where: json.dumps(about(where)),
             flat=lambda claim: list(_flat(claim.numbers)),

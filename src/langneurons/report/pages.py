@@ -36,7 +36,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
         provenance: the results they stand on.
     """
     neurons, everywhere = results.neurons, {}
-    assert neurons
+    assert neurons  # noqa: S101 - the caller chose them
     widths = neurons.widths
     shape = f"{describe(widths)} neurons" if widths else f"{neurons.layers} layers"
     parts = (

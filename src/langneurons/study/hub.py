@@ -30,7 +30,7 @@ def look(name: str, kind: Literal["model", "dataset"]) -> OnHub:
         return OnHub(there=False, words="on the Hub, and one must ask for it there")
     except (RepositoryNotFoundError, HFValidationError):
         return OnHub(there=False, words="neither here nor on the Hub")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the network says, it could not be checked
         words = f"could not be checked: {type(error).__name__} from the Hub"
         return OnHub(there=None, words=words)
     counted = getattr(info, "safetensors", None)

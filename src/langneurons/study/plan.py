@@ -132,7 +132,7 @@ def _measured(
 
 def _scored(study: Study, name: str) -> list[Step]:
     """Responses of a model to align on, and their scores."""
-    assert study.translator
+    assert study.translator  # noqa: S101 - a study with alignments has one
     folder = run_folder.seeds(name)
     sample = SampleResponses(StudyModel(study.models[name]), run_folder.SEEDS)
     responses = f"{folder}/{sample.yields}"

@@ -87,7 +87,7 @@ class FetchQuestions(Stage):
     asked: Domain
     languages: tuple[str, ...]
 
-    def call(self, study: Study) -> Call:
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
         """`questions QUESTIONS`."""
         return Call(
             given=(self.asked.questions,),
@@ -321,7 +321,7 @@ class MakeReport(Stage):
     name = "report"
     yields = "report"
 
-    def call(self, study: Study) -> Call:
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
         """`report .`."""
         return Call(
             given=(Path(),),
