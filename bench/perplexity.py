@@ -30,8 +30,8 @@ from record import SAMPLES, SHAPES, added_memory, clock, model_of, texts, train_
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from langneurons.model import batches
 from langneurons.model import loading as models
+from langneurons.model.batches import Batch, batched
 from langneurons.model.forward import cache_name, model_inputs, spread_prompts
 from langneurons.model.head import Head
 from langneurons.model.hooks import silence
@@ -53,9 +53,14 @@ def work_on(
     """The work of the stage on these texts."""
     cut = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in rows]
     codes = tuple(dict.fromkeys(r.lang for r in responses))
-    plan = batches.batched(responses, cut, codes, blocks=10, budget=budget, share_prompts=share)
     return Work(
-        model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False
+        model=model,
+        sites=find_sites(model),
+        head=Head(model),
+        batches=batched(responses, cut, codes, blocks=10, budget=budget, share_prompts=share),
+        targets=[row.ids[1:] for row in rows],
+        values=None,
+        best=False,
     )
 
 
@@ -83,16 +88,16 @@ def random_sets(work: Work, count: int) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def bare(work: Work, batch: batches.Batch) -> None:
+def bare(work: Work, batch: Batch) -> None:
     """The batch through the decoder, and its scored positions through the LM head, as many at once as ours."""
-    prompts, inputs = model_inputs(work.model, work.plan, batch)
+    prompts, inputs = model_inputs(work.model, work.batches, batch)
     if prompts:
         work.model.model(**prompts)
-        spread_prompts(work.plan, batch, inputs[cache_name(work.model)])
+        spread_prompts(work.batches, batch, inputs[cache_name(work.model)])
     hidden = work.model.model(**inputs).last_hidden_state
     counted = np.zeros(hidden.shape[:2], dtype=bool)
     for row, i in zip(counted, batch.rows, strict=True):
-        mine = work.plan.rows[i].tokens.counted[batch.prefix :]
+        mine = work.batches.rows[i].tokens.counted[batch.prefix :]
         row[: len(mine)] = mine
     for part in hidden[torch.from_numpy(counted).to(hidden.device)].split(work.head.chunk):
         work.model.lm_head(part)
@@ -116,7 +121,7 @@ def memory(length: int, vocabulary: int) -> None:
     rng = np.random.default_rng(0)
     row = Tokens(rng.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= 16)
     work = work_on(model, [Response("q", "en", "p", "r")], [row], 1024)
-    print(added_memory(lambda: run_unit(work, work.plan.batches[0], [np.arange(3)])))
+    print(added_memory(lambda: run_unit(work, work.batches.batches[0], [np.arange(3)])))
 
 
 def main() -> None:
@@ -150,8 +155,8 @@ def main() -> None:
     work = work_on(model, responses, rows, asked.budget)
     sets = random_sets(work, asked.conditions)
     tokens = sum(len(row.ids) for row in rows)
-    computed = sum(map(work.plan.computed, work.plan.batches))
-    scored = sum(int(row.tokens.counted.sum()) for row in work.plan.rows)
+    computed = sum(map(work.batches.computed, work.batches.batches))
+    scored = sum(int(row.tokens.counted.sum()) for row in work.batches.rows)
     name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
     print(
         f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
@@ -160,12 +165,12 @@ def main() -> None:
         "timed"
     )
     spent = {"ours": 0.0, "bare": 0.0, "alone": 0.0}
-    run_unit(work, work.plan.batches[-1], sets[:1])
-    bare(work, work.plan.batches[-1])
-    some = [rows[batch.rows[len(batch.rows) // 2]] for batch in work.plan.batches]
+    run_unit(work, work.batches.batches[-1], sets[:1])
+    bare(work, work.batches.batches[-1])
+    some = [rows[batch.rows[len(batch.rows) // 2]] for batch in work.batches.batches]
     one_at_a_time(work, some[:1], sets[0])
-    for number, batch in enumerate(work.plan.batches):
-        at_once = max(1, asked.budget // work.plan.computed(batch))
+    for number, batch in enumerate(work.batches.batches):
+        at_once = max(1, asked.budget // work.batches.computed(batch))
         groups = [sets[i : i + at_once] for i in range(0, len(sets), at_once)]
         ways = {
             "ours": lambda batch=batch, groups=groups: [

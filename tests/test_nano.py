@@ -1,4 +1,5 @@
-"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures it all."""
+"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures
+it all."""
 
 import hashlib
 import json
@@ -13,7 +14,6 @@ from langneurons.align.reward import reward
 from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
     PerplexityConfig,
-    RewardConfig,
 )
 from langneurons.model import loading as models
 from langneurons.model.check import check
@@ -87,7 +87,7 @@ def test_it_speaks_every_language(loaded, neurons):
         for i in range(12)
     ]
     config = PerplexityConfig(controls=0, settings="specific")
-    losses = perplexity(loaded.model, loaded.tokenizer, plain, neurons, config).losses
+    losses = perplexity(loaded, neurons, plain, config)
     assert np.exp(losses.log_perplexity()[0]).max() < 50
 
 
@@ -100,9 +100,7 @@ def test_it_has_neurons_of_every_language_but_english(neurons):
 
 def test_silencing_the_neurons_of_a_language_costs_that_language_most(loaded, gold, neurons):
     some = [one for one in gold if one.question_id in {g.question_id for g in gold[:60]}]
-    found = perplexity(
-        loaded.model, loaded.tokenizer, some, neurons, PerplexityConfig(controls=0)
-    ).losses
+    found = perplexity(loaded, neurons, some, controls=0)
     assert found.languages == world.LANGUAGES
     costs = found.log_perplexity()
     for setting in found.settings:
@@ -131,7 +129,7 @@ def test_the_translator_tells_a_wrong_number_and_another_problem(gold):
             Response(one.question_id, one.lang, "", text, i)
             for i, text in enumerate((one.response, wrong, elsewhere))
         ]
-    scored = reward(judge.model, judge.tokenizer, rows, RewardConfig()).scored
+    scored = reward(judge, rows).scored
     scores = np.array([one.score for one in scored], float).reshape(-1, 3)
     assert (scores[:, 0] > scores[:, 1]).mean() > 0.95
     assert (scores[:, 0] > scores[:, 2]).mean() > 0.95

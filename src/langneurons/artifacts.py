@@ -111,7 +111,9 @@ class Draft:
 
 
 class Result(Protocol):
-    """A value that is kept in a folder of its own: what kind it is, and how it is written and loaded."""
+    """A value that is kept in a folder of its own: what kind it is, and how it is written and
+    loaded.
+    """
 
     KIND: ClassVar[str]
     """What its folder holds, as the manifest says it: counts, neurons, ..."""
@@ -203,7 +205,9 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
 
 
 def source_beside(result: Artifact, kind: str) -> Artifact | None:
-    """What a result was made from, of this kind, where it stands beside it; None where it does not."""
+    """What a result was made from, of this kind, where it stands beside it; None where it does
+    not.
+    """
     digest = result.manifest["inputs"].get(kind)
     if digest is None:
         return None
@@ -212,7 +216,9 @@ def source_beside(result: Artifact, kind: str) -> Artifact | None:
 
 
 def finished(folder: Path) -> list[Path]:
-    """Every finished stage folder below `folder`, by name, also while others are being written there."""
+    """Every finished stage folder below `folder`, by name, also while others are being written
+    there.
+    """
     walked = os.walk(folder)  # passes over what vanishes meanwhile, as rglob does not
     found = [Path(place) for place, _, files in walked if MANIFEST in files]
     return sorted(
@@ -230,7 +236,8 @@ def current(
     *,
     force: bool = False,
 ) -> Artifact | None:
-    """The result at `folder` if it is the one these settings and inputs give; None if nothing is there.
+    """The result at `folder` if it is the one these settings and inputs give; None if nothing is
+    there.
 
     Raises:
         MismatchError: when a result of other settings or inputs is there, naming what differs,
@@ -260,7 +267,8 @@ def current(
 def writing(
     folder: Path, kind: str, command: str, config: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> Generator[Draft, None, None]:
-    """Write a stage folder: add files to the draft; it appears under its name when the block ends without an error.
+    """Write a stage folder: add files to the draft; it appears under its name when the block ends
+    without an error.
 
     Args:
         folder: its final name. A result that stands there is replaced; see `current` for who may.
@@ -345,7 +353,9 @@ def _draft_name(final: str, pid: int | str) -> str:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed runs of this machine left behind while writing beside this: drafts of folders and of files."""
+    """Remove what killed runs of this machine left behind while writing beside this: drafts of
+    folders and of files.
+    """
     for left in path.parent.glob(_draft_name("*", "*")):
         if not _alive(int(left.name.removesuffix("-old").rpartition("-")[2])):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(

@@ -18,8 +18,9 @@ from transformers.utils import import_utils
 from langneurons.errors import MissingExtraError
 from langneurons.model import tokens
 from langneurons.model.check import check
+from langneurons.model.hooks import probe, silence
 from langneurons.model.loading import ModelError, fingerprint, load
-from langneurons.model.sites import find_sites, probe, silence
+from langneurons.model.sites import find_sites
 from langneurons.neurons.record import record
 from langneurons.texts.responses import Response
 from support import families
@@ -122,7 +123,7 @@ def test_the_fingerprint_covers_scales(kind: str, folder: Path, plain: Path) -> 
 
 def test_every_claim_holds(folder: Path) -> None:
     loaded = load(folder, device="cpu")
-    checks = check(loaded.model, loaded.tokenizer)
+    checks = check(loaded)
     assert len(checks) == 9
     assert [one.seen for one in checks if not one.holds] == [
         "the weights are quantised and cannot be edited"
@@ -190,9 +191,7 @@ def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -
     for threshold in (6.0, 0.0):
         how = {"load_in_8bit": True, "llm_int8_threshold": threshold}
         loaded = load(quantise(tmp_path / "loud", tmp_path / f"{threshold}", **how), device="cpu")
-        failing[threshold] = {
-            one.claim for one in check(loaded.model, loaded.tokenizer) if one.holds is False
-        }
+        failing[threshold] = {one.claim for one in check(loaded) if one.holds is False}
     assert "a batch reads as its rows alone" in failing[6.0]
     assert failing[0.0] == set()
 
@@ -206,7 +205,7 @@ def test_a_mixture_of_experts(tmp_path: Path) -> None:
         (6, SHARED // 2),
         (6, SHARED // 2),
     ]
-    checks = check(loaded.model, loaded.tokenizer)
+    checks = check(loaded)
     assert [one.claim for one in checks if one.holds is False] == []
 
 
