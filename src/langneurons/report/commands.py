@@ -1,13 +1,10 @@
 """The command that makes the page: report. No model is run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from langneurons import artifacts, console, run_folder
 from langneurons.console import Json, Quiet
-
-if TYPE_CHECKING:
-    from langneurons.report.files import FigureFiles
 
 
 def report(
@@ -19,7 +16,7 @@ def report(
     title: str | None = None,
     json: Json = False,
     quiet: Quiet = False,
-) -> "console.Made[FigureFiles]":
+) -> console.Made[Any]:
     """Make the page: one self-contained HTML file, and every figure and table beside it.
 
     Parameters
