@@ -24,7 +24,7 @@ from langneurons.texts.responses import block_rule
 
 
 class Tally:
-    """Counts in the making, on the devices where the activations are; all integers, added to batch by batch."""
+    """Counts in the making, all integers, on the devices where the activations are."""
 
     def __init__(self, work: Batches, sites: Sequence[Site]) -> None:
         """Start from zero."""
@@ -90,14 +90,14 @@ class Tally:
 
 
 def _added(total: Tensor | None, part: Tensor, keys: Tensor, size: int) -> Tensor:
-    """`total` [size, ...] with the rows of `part` [U, ...] added at `keys` [U]; made where the part is."""
+    """`total` [size, ...] with rows of `part` [U, ...] added at `keys` [U], where the part is."""
     if total is None:
         total = torch.zeros((size, *part.shape[1:]), dtype=torch.int64, device=part.device)
     return total.to(part.device).index_add_(0, keys, part.to(torch.int64))
 
 
 class Pending:
-    """Sums of one batch: what `watch` reads is added up here, and only enters the tally when the batch is whole."""
+    """Sums of one batch: what `watch` reads; they enter the tally only when the batch is whole."""
 
     def __init__(self, work: Batches, batch: Batch, sites: Sequence[Site]) -> None:
         """Sums for the languages and blocks that the batch holds; nothing read yet."""
@@ -143,7 +143,10 @@ class Pending:
         self.routed[reading.site] = _sum(self.routed[reading.site], routed[:-1].view(shape))
 
     def _space(self, values: Tensor) -> Tensor:
-        """Room for ones and zeros of this shape, used again for every site; float32, on a GPU the type of the model."""
+        """Room for ones and zeros of this shape, used again for every site.
+
+        float32, on a GPU the type of the model.
+        """
         dtype = values.dtype if values.is_cuda else torch.float32
         key = values.shape, values.device, dtype
         if key not in self._spaces:
@@ -187,7 +190,10 @@ class Pending:
 
 
 def _product(weights: Tensor, ones: Tensor) -> Tensor:
-    """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32: exact, as no batch has 2**24 tokens."""
+    """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32.
+
+    Exact, as no batch has 2**24 tokens.
+    """
     if ones.dtype == torch.float32:
         return weights @ ones
     return torch.mm(weights, ones, out_dtype=torch.float32)
