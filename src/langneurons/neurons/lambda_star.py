@@ -1,6 +1,6 @@
-"""The largest lambda, exactly.
+"""Lambda star: where the first general neuron's score line crosses the selection boundary, exactly.
 
-It is where the first general neuron's score line crosses the selection boundary. The score of a
+It is the largest lambda at which no general neuron is selected. The score of a
 neuron (Eq. 5 of the paper) is a straight line in lambda, `height - lambda * slope`, and the
 selected are the `n` lowest. No general neuron (active in every language) may be among them. So we
 look along the lower envelope of the general neurons' lines, which has a handful of pieces: on each

@@ -121,26 +121,31 @@ class Pending:
 
     def read(self, reading: Reading) -> None:
         """Add up what was read at one site. The device is not waited for."""
-        ones = torch.gt(
-            reading.values, 0, out=self._space(reading.values)
-        )  # 1 where active, else 0, in one pass
+        # 1 where active, else 0, in one pass
+        ones = torch.gt(reading.values, 0, out=self._space(reading.values))
         if reading.site == len(self.sites) - 1:
             self._watch_numbers(reading)
         if reading.experts is None:
             self.active[reading.site] = _product(self._weight(ones), ones)
-            return
+        else:
+            self._read_experts(reading, ones)
+
+    def _read_experts(self, reading: Reading, ones: Tensor) -> None:
+        """Add rows of a mixture of experts [S, I], each to its key and expert."""
         assert reading.tokens is not None  # noqa: S101 - a reading of experts names the tokens
-        experts = self.sites[reading.site].shape[0]
+        assert reading.experts is not None  # noqa: S101
+        keys, experts = len(self.keys), self.sites[reading.site].shape[0]
         owner = self._owner(ones.device)[reading.tokens]
-        spot = torch.where(owner >= 0, owner * experts + reading.experts, len(self.keys) * experts)
-        size = (len(self.keys) * experts + 1, ones.shape[1])
-        active = torch.zeros(size, device=ones.device).index_add_(0, spot, ones.float())[:-1]
-        routed = torch.zeros(size[0], device=ones.device).index_add_(
-            0, spot, torch.ones_like(spot, dtype=torch.float)
-        )
-        shape = (len(self.keys), experts)
-        self.active[reading.site] = _sum(self.active[reading.site], active.view(*shape, -1))
-        self.routed[reading.site] = _sum(self.routed[reading.site], routed[:-1].view(shape))
+        nobody = keys * experts  # a last row, for tokens that do not count
+        row = torch.where(owner >= 0, owner * experts + reading.experts, nobody)
+        active = torch.zeros(nobody + 1, ones.shape[1], device=ones.device)
+        routed = torch.zeros(nobody + 1, device=ones.device)
+        active.index_add_(0, row, ones.float())
+        routed.index_add_(0, row, torch.ones_like(row, dtype=torch.float))
+        # shared experts come in a reading of their own
+        site = reading.site
+        self.active[site] = _sum(self.active[site], active[:-1].view(keys, experts, -1))
+        self.routed[site] = _sum(self.routed[site], routed[:-1].view(keys, experts))
 
     def _space(self, values: Tensor) -> Tensor:
         """Room for ones and zeros of this shape, used again for every site.
@@ -189,6 +194,10 @@ class Pending:
         return self._weights[place]
 
 
+def _sum(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total + part
+
+
 def _product(weights: Tensor, ones: Tensor) -> Tensor:
     """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32.
 
@@ -197,10 +206,6 @@ def _product(weights: Tensor, ones: Tensor) -> Tensor:
     if ones.dtype == torch.float32:
         return weights @ ones
     return torch.mm(weights, ones, out_dtype=torch.float32)
-
-
-def _sum(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total + part
 
 
 @torch.inference_mode()
