@@ -1,10 +1,12 @@
-"""What scoring costs: python bench/reward.py [--data FOLDER] [--questions 2] [--shape nano|60m|600m] [--device cuda].
+"""What scoring costs.
+
+    python bench/reward.py [--data FOLDER] [--questions 2] [--shape nano|60m|600m] [--device cuda]
 
 The same pairs of real texts (responses_mcot7b/mgsm; ten responses to a question and ten English
 references, made by cutting the real ones at ten lengths) through a translation model with random
 weights:
 
-- ours: `langneurons.align.translator`, as `langneurons reward` runs it: equal pairs once, every text
+- ours: `align.translator`, as `langneurons reward` runs it: equal pairs once, every text
   encoded once, batches by length;
 - one at a time: one pair, one forward pass, over a sample of the pairs and scaled by the number of
   all.
@@ -45,7 +47,7 @@ CUTS = 10
 
 
 def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
-    """Ten responses to each of the first questions in every language, each with ten English references."""
+    """Ten responses to each of the first questions in every language, ten references to each."""
     rows: dict[str, dict[str, str]] = {}
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text("utf-8").splitlines()[:questions]:
@@ -109,9 +111,13 @@ def model_of(shape: str, device: str, dtype: str) -> Any:
     """An M2M100 with random weights."""
     torch.manual_seed(0)
     size = SHAPES[shape]
-    sides = {f"{side}_{name}": size[key] for side in ("encoder", "decoder")
-             for name, key in (("layers", "layers"), ("attention_heads", "heads"), ("ffn_dim", "ffn"))}  # fmt: skip
-    config = M2M100Config(vocab_size=size["vocabulary"], d_model=size["d_model"], **sides)
+    side = {"layers": size["layers"], "attention_heads": size["heads"], "ffn_dim": size["ffn"]}
+    config = M2M100Config(
+        vocab_size=size["vocabulary"],
+        d_model=size["d_model"],
+        **{f"encoder_{name}": value for name, value in side.items()},
+        **{f"decoder_{name}": value for name, value in side.items()},
+    )
     return (
         M2M100ForConditionalGeneration(config)
         .eval()
@@ -158,7 +164,10 @@ def one_at_a_time(
 def arithmetic(
     config: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]
 ) -> tuple[float, float]:
-    """Multiplications with the weights, without padding: every source encoded once, and once for each of its pairs."""
+    """Multiplications with the weights, without padding.
+
+    With every source encoded once, and once for each of its pairs.
+    """
     d, layers = config.d_model, config.decoder_layers
     encode = config.encoder_layers * (4 * d * d + 2 * d * config.encoder_ffn_dim)
     look = layers * 2 * d * d  # keys and values that the decoder makes of a source's token

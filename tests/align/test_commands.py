@@ -91,7 +91,7 @@ def rewarded(
     """What the command leaves, in a process of its own."""
     out = tmp_path_factory.mktemp("runs") / "scored"
     words = ("reward", responses, "--translator", translator, "--out", out, "--budget", 200)
-    done = process(*words)
+    done = process(*words, "--quiet")
     assert (done.status, done.err) == (0, "")
     assert "right above wrong" in done.out
     assert "next: langneurons pair" in done.out
@@ -430,14 +430,15 @@ def test_two_processes_have_the_losses_of_one(
 ) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command = [*torchrun, "--standalone", "-m", "langneurons", "align", llama, paired]
-    words = [*command, "--out", tmp_path / "d", *WORDS]
+    words = [*command, "--out", tmp_path / "d", *WORDS, "--quiet"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     done = subprocess.run(
         list(map(str, words)), capture_output=True, text=True, env=env, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
-    assert done.stderr == ""
+    noise = [line for line in done.stderr.splitlines() if not line.startswith("[rank")]
+    assert noise == []  # beside what the C++ of torch has to say of each process
     one, two = (Adapter.load(path).history for path in (aligned, tmp_path / "d"))
     assert [line["step"] for line in one] == [line["step"] for line in two]
     for a, b in zip(one, two, strict=True):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from langneurons import artifacts, console, run_folder
-from langneurons.console import Json, Quiet
+from langneurons.console import Json, Made, Quiet
 from langneurons.report.files import FigureFiles, figure_files
 
 
@@ -16,7 +16,7 @@ def report(
     title: str | None = None,
     json: Json = False,
     quiet: Quiet = False,
-) -> console.Made[FigureFiles]:
+) -> Made[FigureFiles]:
     """Make the page: one self-contained HTML file, and every figure and table beside it.
 
     Parameters
@@ -55,4 +55,4 @@ def report(
     else:
         size = f"{len(html) / 1e6:.1f} MB, opens offline"
         print(f"wrote {out} ({size}) and {len(drawn.files)} files in {folder}")
-    return console.Made(folder, drawn, {})
+    return Made(folder, drawn, {})
