@@ -6,15 +6,7 @@ import sys
 from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
 from langneurons import __version__, config, nano
-from langneurons.align import commands as mapo
-from langneurons.ask import commands as ask
-from langneurons.compare import commands as contrast
 from langneurons.errors import LangneuronsError
-from langneurons.model import commands as measure
-from langneurons.neurons import commands as analyse
-from langneurons.report import commands as publish
-from langneurons.silencing import commands as silencing
-from langneurons.study import commands as conduct
 
 
 def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -41,17 +33,27 @@ app = App(
     help_epilogue="Add --json for output to machines, --traceback for the whole story of an error.",
     result_action="return_value",
 )
-app.command(conduct.run)
-app.command(measure.check)
-app.command(analyse.record)
-app.command(silencing.perplexity)
-for command in (ask.sample, ask.evaluate):
-    app.command(command)
-for command in (mapo.reward, mapo.pair, mapo.align):
-    app.command(command)
-app.command(analyse.import_, name="import")
-for command in (analyse.merge, analyse.identify, contrast.compare, publish.report, analyse.export):
-    app.command(command)
+COMMANDS = {
+    "run": "study.commands:run",
+    "check": "model.commands:check",
+    "sample": "ask.commands:sample",
+    "evaluate": "ask.commands:evaluate",
+    "record": "neurons.commands:record",
+    "import": "neurons.commands:import_",
+    "merge": "neurons.commands:merge",
+    "identify": "neurons.commands:identify",
+    "export": "neurons.commands:export",
+    "perplexity": "silencing.commands:perplexity",
+    "reward": "align.commands:reward",
+    "pair": "align.commands:pair",
+    "align": "align.commands:align",
+    "compare": "compare.commands:compare",
+    "report": "report.commands:report",
+}
+"""Where each command is; its module is imported when it is called, or its help is shown."""
+
+for name, place in COMMANDS.items():
+    app.command(f"langneurons.{place}", name=name)
 
 
 def main() -> None:
@@ -78,6 +80,9 @@ def main() -> None:
 
 def _run(argv: list[str]) -> None:
     """Run a command, and exit by what it gives: 2 where it does not hold, or by its status."""
+    if argv in ([], ["--help"], ["-h"]):
+        for name in COMMANDS:
+            app[name]  # imported now, so that the list says what each does
     outcome = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
     if getattr(outcome, "holds", True) is False:
         sys.exit(2)

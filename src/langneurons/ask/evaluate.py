@@ -9,6 +9,7 @@ from langneurons.errors import InputError
 from langneurons.resume import Progress, Saved
 from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.answers import is_correct
+from langneurons.texts.questions import chosen
 from langneurons.texts.responses import Question
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ class Evaluated(NamedTuple):
 
 def evaluate(
     model: "Loaded | Engine",
-    questions: Sequence[Question],
+    questions: str | Sequence[Question],
     config: EvaluateConfig | None = None,
     *,
+    languages: Sequence[str] | None = None,
+    take: int = 0,
     template: str | None = None,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     state: Saved | None = None,
@@ -50,7 +53,7 @@ def evaluate(
     """
     return evaluated(
         model,
-        questions,
+        chosen(questions, languages, take),
         of(EvaluateConfig, config, settings),
         template=template,
         tokenizer=tokenizer,

@@ -26,7 +26,7 @@ from langneurons.study.ledger import Ledger, identity
 from langneurons.study.plan import Step
 from langneurons.study.spec import Study
 from langneurons.study.stages import MakeReport
-from langneurons.texts.questions import Questions, load_questions
+from langneurons.texts.questions import Questions, chosen
 from langneurons.texts.rows import to_lines
 
 LOG = "log.txt"
@@ -45,12 +45,9 @@ def questions(
         take: how many to take, the first ones, the same in every language; 0: all.
         force: whether a result of other settings is replaced.
     """
-    fetched = load_questions(source, languages)
-    ids = list(dict.fromkeys(question.id for question in fetched))[: take or None]
-    wanted = frozenset(ids)
-    taken = Questions([question for question in fetched if question.id in wanted])
+    taken = Questions(chosen(source, languages, take))
     lines = to_lines(question.to_row() for question in taken.questions)
-    facts = {"source": source, "questions": len(ids)}
+    facts = {"source": source, "questions": len({question.id for question in taken.questions})}
     console.made(
         Questions,
         out,

@@ -72,7 +72,7 @@ class Stage:
     name: ClassVar[str]
     yields: ClassVar[str]
 
-    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
+    def call(self, study: Study) -> Call:
         """How its command is called."""
         raise NotImplementedError
 
@@ -321,7 +321,7 @@ class MakeReport(Stage):
     name = "report"
     yields = "report"
 
-    def call(self, study: Study) -> Call:
+    def call(self, study: Study) -> Call:  # noqa: ARG002 - a study has no settings for it
         """`report .`."""
         return Call(
             given=(Path(),),

@@ -98,6 +98,29 @@ _OTHERS = ("id", "lang", "type")
 """Columns that are read besides, where they are there."""
 
 
+def chosen(
+    questions: str | Sequence[Question], languages: Sequence[str] | None = None, take: int = 0
+) -> list[Question]:
+    """Questions by name or as they are, in some languages, and of these the first so many.
+
+    Args:
+        questions: a name, see `load_questions`, or questions.
+        languages: the codes wanted; default: whatever is there.
+        take: how many, the first ones, the same in every language; 0: all.
+
+    Raises:
+        InputError: see `load_questions`; for a language of which there is none.
+    """
+    if isinstance(questions, str):
+        questions = load_questions(questions, languages)
+    present = {question.lang for question in questions}
+    if missing := [code for code in languages or () if code not in present]:
+        raise InputError(f"there is no question in {', '.join(missing)}; leave the language out")
+    wanted = [question for question in questions if not languages or question.lang in languages]
+    ids = set(list(dict.fromkeys(question.id for question in wanted))[: take or None])
+    return [question for question in wanted if question.id in ids]
+
+
 def load_questions(name: str, languages: Sequence[str] | None = None) -> list[Question]:
     """Questions from wherever `name` says.
 
