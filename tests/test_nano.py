@@ -4,12 +4,13 @@ it all."""
 import hashlib
 import json
 import re
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 import pytest
 
-from langneurons import nano
+from langneurons import cli, nano
 from langneurons.align.reward import reward
 from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
@@ -64,6 +65,23 @@ def test_the_card_is_of_these_weights():
     for part in ("model", "translator"):
         digest = hashlib.sha256((FOLDER / part / "model.safetensors").read_bytes()).hexdigest()
         assert digest in card
+
+
+def test_its_commands_take_what_suits_it():
+    """Where nothing else is given, and no other model."""
+
+    def taken(*words):
+        parsed = cli.app.parse_args([*words, "--out", "o"], exit_on_error=False, print_error=False)
+        return parsed[1].arguments
+
+    assert taken("sample", "nano", "q")["config"] == nano.SAMPLE
+    assert taken("evaluate", "nano", "q")["config"] == nano.EVALUATE
+    assert taken("align", "nano", "p")["config"] == nano.ALIGN
+    assert taken("align", "nano", "p")["sampling"] == nano.GRPO
+    given = taken("sample", "nano", "q", "--top-k", "0", "--temperature", "0.5")["config"]
+    assert given == replace(nano.SAMPLE, top_k=0, temperature=0.5)
+    for command in ("sample", "evaluate", "align"):
+        assert not {"config", "sampling"} & set(taken(command, "another", "q"))
 
 
 def test_every_measurement_holds_on_it(loaded):

@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
+from unittest import mock
 
 import pytest
+import torch
 
 from langneurons.align.reward import reward
 from langneurons.model import loading as models
@@ -17,7 +21,9 @@ from langneurons.texts.responses import Response
 
 TRAINING = Path(__file__).parent.parent / "training"
 sys.path.append(str(TRAINING))
-import corpus  # noqa: E402 - the training scripts are no package
+import base  # noqa: E402 - the training scripts are no package
+import corpus  # noqa: E402
+import translator  # noqa: E402
 
 BASE = {
     "vocabulary": 700,
@@ -32,16 +38,28 @@ BASE = {
 TRANSLATOR = {"width": 32, "layers": 1, "neurons": 48, "heads": 2, "pairs": 128, "batch": 16}
 
 
-def run(script: str, settings: dict[str, int], *words: str) -> None:
-    command = [sys.executable, str(TRAINING / script), json.dumps(settings), *words]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+def run(script: str, settings: dict[str, Any], *words: object) -> None:
+    """A training script in a process of its own."""
+    command = [sys.executable, TRAINING / script, json.dumps(settings), *words]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=300)
+
+
+def run_here(main: Callable[[], None], settings: dict[str, Any], *words: object) -> None:
+    """The same in this process."""
+    precision = torch.get_float32_matmul_precision()
+    argv = ["script", json.dumps(settings), *map(str, words)]
+    try:
+        with mock.patch.object(sys, "argv", argv):
+            main()
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A base model of a few steps, and the folder it is in."""
     folder = tmp_path_factory.mktemp("trained")
-    run("base.py", BASE | {"questions": 1}, "--out", str(folder / "model"))
+    run("base.py", BASE | {"questions": 1}, "--out", folder / "model")
     return folder
 
 
@@ -112,14 +130,8 @@ def test_base_model_is_one_that_can_be_measured(trained):
 
 
 def test_a_model_goes_on_from_another(trained, tmp_path):
-    run(
-        "base.py",
-        BASE | {"questions": 0, "rate": 0.0, "muon": 0.0, "tokens": 600},
-        "--out",
-        str(tmp_path),
-        "--start",
-        str(trained / "model"),
-    )
+    settings = BASE | {"questions": 0, "rate": 0.0, "muon": 0.0, "tokens": 600}
+    run_here(base.main, settings, "--out", tmp_path, "--start", trained / "model")
     for name in ("model.safetensors", "tokenizer.json"):  # at a rate of nothing, it stays
         assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
 
@@ -139,7 +151,7 @@ def test_killed_and_gone_on_it_is_the_same_whoever_makes_the_texts(trained, tmp_
     process.kill()
     process.wait()
     assert not (tmp_path / "model.safetensors").exists()
-    run("base.py", BASE | {"questions": 0}, "--out", str(tmp_path), "--workers", "2")
+    run("base.py", BASE | {"questions": 0}, "--out", tmp_path, "--workers", 2)
     for name in ("model.safetensors", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
     assert not (tmp_path / "state.pt").exists()
@@ -169,7 +181,7 @@ def test_a_source_that_contradicts_itself():
 
 
 def test_translator_scores_what_it_never_saw(trained, tmp_path):
-    run("translator.py", TRANSLATOR, "--tokenizer", str(trained / "model"), "--out", str(tmp_path))
+    run_here(translator.main, TRANSLATOR, "--tokenizer", trained / "model", "--out", tmp_path)
     loaded = models.load(tmp_path, seq2seq=True)
     said = [
         Response("1", "en", "", "Anna has 3+4=7 apples."),

@@ -31,7 +31,6 @@ app = App(
     help="Find the language neurons of a causal language model and show what they do.",
     help_format="plaintext",
     help_epilogue="Add --json for output to machines, --traceback for the whole story of an error.",
-    result_action="return_value",
 )
 COMMANDS = {
     "run": "study.commands:run",

@@ -36,7 +36,8 @@ CODES = ("en", "zh", "sw")
 
 
 def numbers(specific: object, related: object, general: object, layers: int = 3) -> Numbers:
-    """Numbers with so many neurons of each kind in every layer, and a tenth of it in each language; [R] or single."""
+    """Numbers with so many neurons of each kind in every layer, and a tenth of it in each language;
+    [R] or single."""
     kinds = np.stack(
         np.broadcast_arrays(
             *np.asarray([specific, related, general, 0 * np.asarray(general)], float)
@@ -58,7 +59,8 @@ def changes(
     resampled: bool = True,
     layers: int = 3,
 ) -> Changes:
-    """Changes whose value is the mean of (low, high), and whose resamplings lie evenly between; of 100 neurons each."""
+    """Changes whose value is the mean of (low, high), and whose resamplings lie evenly between; of
+    100 neurons each."""
     spread = np.linspace(0, 1, 41)
     ends = [np.array(pair) for pair in (specific, related, general)]
     before = numbers(100, 100, 100, layers)
@@ -229,7 +231,8 @@ def test_the_diagonal() -> None:
 
 
 def test_related_add() -> None:
-    """By hand: 0.92 - 0.51 = 0.41 more; random sets change as much in both settings, so 0.41 beyond them too."""
+    """By hand: 0.92 - 0.51 = 0.41 more; random sets change as much in both settings, so 0.41 beyond
+    them too."""
     settings = {"specific": OWN, "specific+related": MORE}
     found = related_add(losses(settings, [1.0] * 4, blocks=6, controls=3))
     assert found.verdict == "holds"
@@ -326,7 +329,8 @@ def test_all_claims_on_all_evidence() -> None:
 
 
 def test_released_counts(released) -> None:
-    """One block: what tests over layers and over languages can tell of the base model, and nothing of alignment."""
+    """One block: what tests over layers and over languages can tell of the base model, and nothing
+    of alignment."""
     neurons = identify(import_njunlp(released)[0], IdentifyConfig(lam=0.109375))
     found = {claim.name: claim for claim in claims(Evidence(neurons))}
     assert found["four-stages"].verdict == "holds"

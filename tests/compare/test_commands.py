@@ -44,7 +44,8 @@ def mark(folder: Path, share: float) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model before, two checkpoints after in which more and more specific neurons are shared, and another domain."""
+    """A model before, two checkpoints after in which more and more specific neurons are shared, and
+    another domain."""
     where = tmp_path_factory.mktemp("runs")
     before = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
     neurons = save(where / "base", before)

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langneurons.errors import FormatError, InputError, MismatchError
-from langneurons.layout import describe as describe_widths
 from langneurons.neurons.counts import Counts, merge
 from support.values import random_counts, tiny
 
@@ -160,5 +159,13 @@ def test_other_tensors_are_refused() -> None:
         Counts.from_tensors({"tokens": np.ones((1, 1), int)}, {"format": 99})
 
 
-def test_widths_in_words() -> None:
-    assert describe_widths(((3,), (3,), (8, 16), (3,))) == "2 x 3 + 1 x 8*16 + 1 x 3"
+def test_in_a_line_and_in_a_notebook() -> None:
+    counts = random_counts(0, 3, blocks=2, widths=((30,), (3, 10)))
+    assert repr(counts) == (
+        f"Counts(en, ru, es; {counts.tokens.sum():,} tokens, 1 x 30 + 1 x 3*10 neurons, drawn)"
+    )
+    shown = counts._repr_html_()
+    assert (
+        "<caption>Counts of 1 x 30 + 1 x 3*10 neurons, in 2 blocks of questions.</caption>" in shown
+    )
+    assert f"<tr><td>ru</td><td>{counts.tokens[1].sum():,}</td></tr>" in shown

@@ -2,7 +2,6 @@ import csv
 import io
 
 import numpy as np
-import pytest
 
 from langneurons.config import IdentifyConfig
 from langneurons.neurons.identify import identify
@@ -15,7 +14,6 @@ from langneurons.neurons.tables import (
     stage_table,
 )
 from langneurons.tables import Table
-from langneurons.texts.languages import LANGUAGES, language
 from support.values import random_counts, tiny
 
 CONFIG = IdentifyConfig(rate=0.5, tau_quantile=0.5, lam=0.1, bootstrap=10)
@@ -110,16 +108,3 @@ def test_csv_and_latex() -> None:
         r"  \end{tabular}",
         r"\end{table}",
     ]
-
-
-@pytest.mark.parametrize("code", LANGUAGES)
-def test_languages_are_whole(code: str) -> None:
-    known = language(code)
-    assert known.code == code
-    assert known.name
-    assert known.endonym
-    assert known.nllb == f"{known.nllb[:3]}_{known.script}"  # ty: ignore
-
-
-def test_unknown_language_goes_by_its_code() -> None:
-    assert language("tlh") == ("tlh", "tlh", "tlh", None, None)

@@ -1,4 +1,5 @@
-"""The stage on real tiny models: its costs are those of the plainest loop, however the work is cut."""
+"""The stage on real tiny models: its costs are those of the plainest loop, however the work is
+cut."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -43,7 +44,8 @@ def texts(questions: int = 2, samples: int = 2) -> list[Response]:
 
 
 def drawn(shapes: Sequence[tuple[int, ...]], seed: int = 0, each: int = 6) -> Neurons:
-    """Neurons drawn at random: in each layer some of every language; sw has none that is specific."""
+    """Neurons drawn at random: in each layer some of every language; sw has none that is
+    specific."""
     rng = np.random.default_rng(seed)
     at, member = [], []
     for layer, shape in enumerate(shapes):
@@ -97,7 +99,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject]:
 
 
 def plain(subject: Subject, config: PerplexityConfig, responses: Sequence[Response]) -> np.ndarray:
-    """Summed costs [C, K, G] in the plainest way: one condition, one text, one forward with all logits."""
+    """Summed costs [C, K, G] in the plainest way: one condition, one text, one forward with all
+    logits."""
     shapes = subject.loaded.widths
     sets = conditions(subject.neurons, shapes, LANGS, config)
     out = np.zeros((len(sets), len(LANGS), config.blocks))
@@ -144,7 +147,8 @@ def test_conditions_in_one_batch_equal_conditions_alone(
 
 
 def test_an_empty_set_is_said_and_not_run(load: Callable[[str], Subject]) -> None:
-    """No neuron is specific to sw: its row says 0 neurons, its costs are unknown and not those of the whole model."""
+    """No neuron is specific to sw: its row says 0 neurons, its costs are unknown and not those of
+    the whole model."""
     subject = load("llama")
     config = PerplexityConfig(controls=1, blocks=3)
     losses, facts = measured(subject.loaded, subject.neurons, texts(), config)
@@ -183,7 +187,8 @@ def test_means_of_texts(load: Callable[[str], Subject]) -> None:
 
 
 def test_prompt_text(load: Callable[[str], Subject]) -> None:
-    """Every prompt once, however many responses it has; all its tokens, which the first one predicts."""
+    """Every prompt once, however many responses it has; all its tokens, which the first one
+    predicts."""
     subject = load("llama")
     losses = subject.measure(text="prompt")
     for k, code in enumerate(LANGS):
@@ -203,7 +208,8 @@ def test_prompt_text(load: Callable[[str], Subject]) -> None:
 
 
 def test_arg_max_mixed_in(load: Callable[[str], Subject]) -> None:
-    """As the released code averages: each token's cost, and the likeliest token's where that is another."""
+    """As the released code averages: each token's cost, and the likeliest token's where that is
+    another."""
     subject = load("llama")
     mixed = subject.measure(mix_argmax=True)
     total, entries = 0.0, 0
@@ -226,7 +232,8 @@ def test_arg_max_mixed_in(load: Callable[[str], Subject]) -> None:
 
 
 def test_silencing_to_a_value(load: Callable[[str], Subject]) -> None:
-    """Zero as a number is zero; the mean is that of the languages' means on the scored positions."""
+    """Zero as a number is zero; the mean is that of the languages' means on the scored
+    positions."""
     subject = load("llama")
     zero = subject.measure()
     held = subject.measure(to="1e-30")
@@ -313,7 +320,8 @@ def test_controls_do_not_depend_on_what_else_is_measured(load: Callable[[str], S
 def test_resuming_runs_only_what_is_not_done(
     load: Callable[[str], Subject], tmp_path: Path
 ) -> None:
-    """Killed after a few units: what was saved is not computed again, and the sums are the same to the last bit."""
+    """Killed after a few units: what was saved is not computed again, and the sums are the same to
+    the last bit."""
     subject = load("llama")
     whole = subject.measure(budget=60)
 

@@ -174,14 +174,14 @@ def test_a_failure_leaves_the_rest_standing(
 def test_what_should_not_happen_is_told_and_the_rest_goes_on(
     home: Path, tmp_path: Path, langneurons: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = execution.COMMANDS["questions"]
+    fetch = execution.questions
 
     def broken(source: str, *, out: Path, **options: Any) -> None:
         if out.name == "two":
             raise ZeroDivisionError("by hand")
         fetch(source, out=out, **options)
 
-    monkeypatch.setitem(execution.COMMANDS, "questions", broken)
+    monkeypatch.setattr(execution, "questions", broken)
     words = ("run", home / "tiny.toml", "--out", tmp_path / "run", "--only", "questions", "--json")
     done = langneurons(*words)
     assert done.status == 1

@@ -57,9 +57,9 @@ def sample(
             such as `server.Server`.
         questions: what to ask: questions, or where they come from (see `load_questions`): `mgsm`,
             a file, a folder, a data set of the Hub.
+        config: settings.
         languages: languages to ask in; default: all there are.
         take: the first so many questions, the same in every language; 0: all.
-        config: settings.
         template: makes a prompt of a question, see `load_template`; default `chat` where the
             tokenizer has a chat template, else `mathoctopus`.
         tokenizer: the model's, for an engine of which it is at hand; a loaded model brings its own.
@@ -172,7 +172,7 @@ def _engine_and_tokenizer(
         return model, tokenizer
     from langneurons.ask.local import InProcess
 
-    return InProcess(model.model, model.tokenizer), tokenizer or model.tokenizer
+    return InProcess(model), tokenizer or model.tokenizer
 
 
 def _response(

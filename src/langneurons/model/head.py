@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from langneurons.errors import ModelError
+from langneurons.model.forward import device_of
 
 CHUNK = 1 << 24
 """Logits held at once on a CPU; eight times as many on a GPU, where small products leave it
@@ -143,7 +144,7 @@ class Head:
     @torch.inference_mode()
     def _gives_the_same(self) -> bool:
         """Whether the head with what is known of it gives the model's own logits, to rounding."""
-        ids = torch.arange(8, device=self.model.get_input_embeddings().weight.device)[None]
+        ids = torch.arange(8, device=device_of(self.model))[None]
         hidden = self.hidden(input_ids=ids, use_cache=False)
         if hidden.shape[:2] != ids.shape:
             raise ModelError(

@@ -6,6 +6,7 @@
 - `plan`: the steps of a study, in order: each a stage on one thing, and the folder it writes.
 - `ledger`: what a run has done already, and why a step is to be done.
 - `execution`: carries out the steps that are to be done; one that fails leaves the others standing.
+- `hub`: whether the Hugging Face Hub has something, and how large it is.
 - `sizes`: what is known of a model, and of this machine, without loading anything.
 - `estimates`: what a step would take, by formulae that docs/study.md states.
 - `access`: whether models, questions and libraries can be had.

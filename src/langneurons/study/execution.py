@@ -13,14 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from langneurons import console
-from langneurons.align import commands as align
-from langneurons.ask import commands as ask
-from langneurons.compare import commands as compare
 from langneurons.errors import InputError, LangneuronsError
-from langneurons.neurons import commands as neurons
-from langneurons.report import commands as report
 from langneurons.run_folder import PAGE
-from langneurons.silencing import commands as silencing
 from langneurons.study.estimates import Estimates, Remaining
 from langneurons.study.ledger import Ledger, identity
 from langneurons.study.plan import Step
@@ -61,20 +55,31 @@ def questions(
     )
 
 
-COMMANDS: dict[str, Callable[..., object]] = {
-    "questions": questions,
-    "sample": ask.sample,
-    "evaluate": ask.evaluate,
-    "record": neurons.record,
-    "identify": neurons.identify,
-    "perplexity": silencing.perplexity,
-    "reward": align.reward,
-    "pair": align.pair,
-    "align": align.align,
-    "compare": compare.compare,
-    "report": report.report,
-}
-"""What carries out each stage: the function that is its command."""
+def commands() -> dict[str, Callable[..., object]]:
+    """What carries out each stage: the function that is its command.
+
+    They are imported when something is to be done: all the stages bring numpy with them.
+    """
+    from langneurons.align import commands as align
+    from langneurons.ask import commands as ask
+    from langneurons.compare import commands as compare
+    from langneurons.neurons import commands as neurons
+    from langneurons.report import commands as report
+    from langneurons.silencing import commands as silencing
+
+    return {
+        "questions": questions,
+        "sample": ask.sample,
+        "evaluate": ask.evaluate,
+        "record": neurons.record,
+        "identify": neurons.identify,
+        "perplexity": silencing.perplexity,
+        "reward": align.reward,
+        "pair": align.pair,
+        "align": align.align,
+        "compare": compare.compare,
+        "report": report.report,
+    }
 
 
 @dataclass
@@ -213,7 +218,7 @@ class _Run:
         if not isinstance(step.stage, MakeReport):
             options["force"] = True
         options |= step.call.options
-        command = COMMANDS[step.stage.name]
+        command = commands()[step.stage.name]
         if self._quiet and "quiet" in signature(command).parameters:
             options["quiet"] = True
         began = time.monotonic()

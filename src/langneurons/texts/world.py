@@ -274,8 +274,14 @@ class Tongue:
 
     Attributes:
         lang: its code.
-        space: what stands between two sentences. names, objects, containers, units: lexicon, by
-            English name; each word is its forms by name, and its `class`.
+        data: the file as it is.
+        space: what stands between two sentences.
+        classes: the classes of words that the options of a slot are for, in their order.
+        count: patterns of a number and what it counts, by the name of the form.
+        names: people, by English name; each is its forms by name, and its `class`.
+        objects: what they have, likewise.
+        containers: what that is in, likewise.
+        units: other words, likewise.
         phrases: times, shops and spots, in the same order in every language.
         stories: per story, per line, the line's expansions.
     """
@@ -341,7 +347,7 @@ class Tongue:
         word = self._word(slot.word, words, place)
         if slot.options:
             return slot.options[self.classes.index(word["class"])]
-        return word[slot.form or self._first_form(word)]
+        return word[slot.form] if slot.form else _first_form(word)
 
     def _word(self, slot: str, words: Mapping[str, str], place: int) -> dict[str, str]:
         """The word in a slot, by its forms."""
@@ -349,10 +355,6 @@ class Tongue:
         if slot not in lexicons:
             return self.units[slot]
         return lexicons[slot][words[f"B{place}" if slot == "B" else slot]]
-
-    @staticmethod
-    def _first_form(word: Mapping[str, str]) -> str:
-        return next(form for form in word if form != "class")
 
     def _counted(self, number: int, word: Mapping[str, str], form: str) -> str:
         """A number and what it counts, in one of the forms in which the two stand together."""
@@ -368,6 +370,10 @@ def _lexicon(rows: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {
         name: dict(zip(forms, row, strict=True)) for name, row in rows.items() if name != "forms"
     }
+
+
+def _first_form(word: Mapping[str, str]) -> str:
+    return next(text for form, text in word.items() if form != "class")
 
 
 def expand(pattern: str) -> list[str]:
