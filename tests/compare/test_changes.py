@@ -1,4 +1,4 @@
-"""What changed: planted changes by hand, invariants, pairing, and the tables and figures made of it."""
+"""What changed: planted changes by hand, invariants, pairing, and the tables made of it."""
 
 from dataclasses import replace
 
@@ -15,9 +15,6 @@ from langneurons.neurons.numbers import CLASSES, Thresholds, classify, listed
 from langneurons.neurons.other_tools import import_njunlp
 from langneurons.neurons.table import KINDS
 from langneurons.neurons.tables import by_layer
-from langneurons.report.change_charts import change_figures
-from langneurons.report.neuron_charts import LIGHT
-from langneurons.report.parts import vl_convert
 from langneurons.tables import Table
 from langneurons.texts.accuracy import compare_accuracy
 from langneurons.texts.responses import Response
@@ -339,29 +336,6 @@ def test_holm() -> None:
     assert changetables.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert changetables.holm([0.9, 0.6]) == [1.0, 1.0]
     assert changetables.holm([]) == []
-
-
-def test_figures_are_drawn(made: dict[str, Table]) -> None:
-    figures = {figure.name: figure for figure in change_figures(made)}
-    expected = [
-        "shared-changes",
-        "layer-changes",
-        "checkpoints",
-        "group-changes",
-        "transitions",
-        "accuracy-changes",
-    ]
-    assert list(figures) == expected
-    for figure in figures.values():
-        svg = vl_convert().vegalite_to_svg(figure.spec, config=LIGHT)
-        assert svg.count("<path") > 10, figure.name
-    assert {row["after"] for row in figures["layer-changes"].table.records()} == {"200"}
-    assert {row["thresholds"] for row in figures["checkpoints"].table.records()} == {"own"}
-    one = made["layer-changes"]._replace(
-        rows=tuple(r for r in made["layer-changes"].rows if r[0] == "100")
-    )
-    assert [figure.name for figure in change_figures({"layer-changes": one})] == ["layer-changes"]
-    assert change_figures({}) == ()
 
 
 def test_released_counts_against_lape(released) -> None:

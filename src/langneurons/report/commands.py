@@ -1,13 +1,10 @@
 """The command that makes the page: report. No model is run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from langneurons import artifacts, console, run_folder
-from langneurons.console import Json, Quiet
-
-if TYPE_CHECKING:
-    from langneurons.report.files import FigureFiles
+from langneurons.console import Json, Made, Quiet
 
 
 def report(
@@ -19,7 +16,7 @@ def report(
     title: str | None = None,
     json: Json = False,
     quiet: Quiet = False,
-) -> "console.Made[FigureFiles]":
+) -> Made[Any]:
     """Make the page: one self-contained HTML file, and every figure and table beside it.
 
     Parameters
@@ -59,4 +56,4 @@ def report(
     else:
         size = f"{len(html) / 1e6:.1f} MB, opens offline"
         print(f"wrote {out} ({size}) and {len(drawn.files)} files in {folder}")
-    return console.Made(folder, drawn, {})
+    return Made(folder, drawn, {})
