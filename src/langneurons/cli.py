@@ -36,23 +36,6 @@ app = App(
 COMMANDS = {
     "run": "study.commands:run",
     "check": "model.commands:check",
-<<<<<<< HEAD
-    "record": "neurons.commands:record",
-    "perplexity": "silencing.commands:perplexity",
-    "sample": "ask.commands:sample",
-    "evaluate": "ask.commands:evaluate",
-    "reward": "align.commands:reward",
-    "pair": "align.commands:pair",
-    "align": "align.commands:align",
-    "import": "neurons.commands:import_",
-    "merge": "neurons.commands:merge",
-    "identify": "neurons.commands:identify",
-    "compare": "compare.commands:compare",
-    "report": "report.commands:report",
-    "export": "neurons.commands:export",
-}
-"""Command -> where its function is in langneurons: only that of the command in hand is imported."""
-=======
     "sample": "ask.commands:sample",
     "evaluate": "ask.commands:evaluate",
     "record": "neurons.commands:record",
@@ -68,7 +51,6 @@ COMMANDS = {
     "report": "report.commands:report",
 }
 """Where each command is; its module is imported when it is called, or its help is shown."""
->>>>>>> main
 
 for name, place in COMMANDS.items():
     app.command(f"langneurons.{place}", name=name)
@@ -98,15 +80,9 @@ def main() -> None:
 
 def _run(argv: list[str]) -> None:
     """Run a command, and exit by what it gives: 2 where it does not hold, or by its status."""
-<<<<<<< HEAD
-    if not argv or argv[0] not in COMMANDS:  # help, or a word that may be near one of them
-        for name in COMMANDS:
-            app[name]
-=======
     if argv in ([], ["--help"], ["-h"]):
         for name in COMMANDS:
             app[name]  # imported now, so that the list says what each does
->>>>>>> main
     outcome = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
     if getattr(outcome, "holds", True) is False:
         sys.exit(2)
