@@ -20,7 +20,7 @@ from langneurons.align.translator import Ids, Text, Translation
 from langneurons.config import RewardConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress, Saved, Tensors, units_left
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts.languages import ENGLISH, is_english
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def rewarded(
         InputError: when there is no English response, or nothing else; when a language has no
             token.
     """
-    english = [response for response in responses if response.lang == ENGLISH]
-    foreign = [response for response in responses if response.lang != ENGLISH]
+    english = [response for response in responses if is_english(response.lang)]
+    foreign = [response for response in responses if not is_english(response.lang)]
     known = references(english, config.references)
     if not known.texts:
         raise InputError(

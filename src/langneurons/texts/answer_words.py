@@ -104,6 +104,10 @@ Question Problem Instruction Q Frage Aufgabe Pregunta Problema Pergunta Questão
 """
 
 
+_WITHOUT_CASE = "\u0590"
+"""From here on Unicode has the scripts of the Near and Far East."""
+
+
 class Said(NamedTuple):
     """A place where a text says that its answer comes.
 
@@ -117,13 +121,15 @@ class Said(NamedTuple):
 
 
 def _one_of(words: Iterable[str]) -> str:
-    """Any of these words. What is not written with blanks between words need not stand alone."""
-    spelled = []
-    for word in sorted(words, key=len, reverse=True):
-        before = r"(?<!\w)" if word[0] < "\u0590" else ""
-        after = r"(?!\w)" if word[-1] < "\u0590" else ""
-        spelled.append(before + re.escape(word.replace("_", " ")) + after)
-    return "|".join(spelled)
+    """Any of these words. In scripts that end words with blanks they must stand alone."""
+    ordered = sorted((word.replace("_", " ") for word in words), key=len, reverse=True)
+    alone = [re.escape(word) for word in ordered if word[0] < _WITHOUT_CASE]
+    anywhere = [re.escape(word) for word in ordered if word[0] >= _WITHOUT_CASE]
+    ways = [rf"(?<!\w)(?:{'|'.join(alone)})(?!\w)"] if alone else []
+    if anywhere:
+        firsts = "".join(sorted({word[0] for word in anywhere}))
+        ways.append(f"(?=[{firsts}])(?:{'|'.join(anywhere)})")
+    return "|".join(ways)
 
 
 def _after(copulas: Collection[str], *, directly: bool) -> re.Pattern[str]:
@@ -152,6 +158,9 @@ def _after_each() -> dict[str, re.Pattern[str]]:
     }
 
 
+LANGUAGES = tuple(row.split()[0] for row in _TABLE.strip().split("\n"))
+"""Codes of the languages whose words are known."""
+
 _AFTER = _after_each()
 _ANSWER = re.compile(_one_of(_AFTER), re.IGNORECASE)
 
@@ -175,4 +184,4 @@ def said(text: str) -> Iterator[Said]:
     """Where a text says that its answer comes, in order."""
     for word in _ANSWER.finditer(text):
         if then := _AFTER[word[0].lower()].match(text, word.end()):
-            yield Said(then.end(), plainly=then["plainly"] is not None)
+            yield Said(then.end(), plainly=bool(then.groupdict().get("plainly")))

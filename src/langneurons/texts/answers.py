@@ -305,7 +305,8 @@ def _result(text: str, numbers: re.Pattern[str], *, first: bool = False) -> Matc
         return after[0]
     if not found:
         return None
-    return found[0] if first else found[-1]
+    goes_on = re.match(r"\s*[-+*/÷x~]\s*\d", bare[found[0].end() :])  # 73-109, 5 + 3
+    return found[0] if first and not goes_on else found[-1]
 
 
 def _numbers_a_line(plain: str, number: Match) -> bool:
