@@ -284,9 +284,9 @@ def digest(folder: Path) -> str:
 
 def test_killed_and_resumed_is_the_same(run: Run, tmp_path: Path, process: Callable) -> None:
     """SIGKILL after the first units were saved; then again, to the end, in processes of their own."""
-    words = [str(w) for w in run.words(tmp_path / "p", "--save-every", 0)]
+    words = run.words(tmp_path / "p")
     state = tmp_path / ".p.state-0-of-1"
-    assert killed(*words, when=state.exists)
+    assert killed(*words, "--save-every", 0, when=state.exists)
     assert not (tmp_path / "p").exists()
     assert state.exists()
     done = process(*words)

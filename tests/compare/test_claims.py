@@ -30,7 +30,7 @@ from langneurons.neurons.other_tools import import_njunlp
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.matrix import matrices
 from langneurons.texts.responses import Response
-from support.values import losses, neurons_at
+from support.values import losses, neurons_at, random_counts
 
 CODES = ("en", "zh", "sw")
 
@@ -213,6 +213,24 @@ def test_english_in_resamplings(low: int, high: int, verdict: str) -> None:
     found = english_differs(neurons, Numbers(empty, empty, empty, drawn, empty, empty))
     assert found.verdict == verdict
     assert found.numbers["specific"]["interval"] is not None
+
+
+def test_english_by_the_intervals_that_neurons_have_themselves() -> None:
+    """Without resamplings at hand: the others at their lowest less English at its highest, and
+    turned; without intervals either, there is none."""
+    counts = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
+    neurons = identify(counts, rate=0.2, tau_quantile=0.7, lam=0.1, bootstrap=12)
+    found = english_differs(neurons)
+    english = neurons.languages.index("en")
+    for kind in ("specific", "related"):
+        own = neurons.numbers.by_language(kind)
+        low = np.delete(own.low, english).mean() - own.high[english]
+        high = np.delete(own.high, english).mean() - own.low[english]
+        assert found.numbers[kind]["interval"] == pytest.approx([low, high])
+        assert low < found.numbers[kind]["value"] < high
+    alone = english_differs(identify(counts, rate=0.2, tau_quantile=0.7, lam=0.1, bootstrap=0))
+    assert alone.numbers["specific"]["interval"] is None
+    assert alone.numbers["specific"]["value"] == found.numbers["specific"]["value"]
 
 
 OWN = (np.eye(4) * 0.5 + 0.01).tolist()

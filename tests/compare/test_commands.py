@@ -124,10 +124,13 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
         assert "tabular" in (tmp_path / "c" / f"{name}.tex").read_text("utf-8")
 
 
-def test_same_settings_same_bytes(runs: Path, tmp_path: Path, langneurons: Callable) -> None:
+def test_same_settings_same_bytes(
+    runs: Path, tmp_path: Path, langneurons: Callable, process: Callable
+) -> None:
+    """In this process, and in one of its own."""
     files = []
-    for name in ("a", "b"):
-        done = langneurons(
+    for name, command in (("a", langneurons), ("b", process)):
+        done = command(
             "compare", runs / "base", runs / "step-2", "--out", tmp_path / name, "--bootstrap", 6
         )
         assert done.status == 0, done.err
