@@ -1,4 +1,5 @@
-"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape 7b].
+"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape
+7b].
 
 The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing
 silenced: 121 conditions, under each of which the texts of ten languages are scored. On one model
@@ -65,7 +66,9 @@ def work_on(
 
 
 def problems(questions: int) -> list[Response]:
-    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every language."""
+    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every
+    language.
+    """
     return [
         Response(
             one.id,
@@ -89,7 +92,9 @@ def random_sets(work: Work, count: int) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def bare(work: Work, batch: Batch) -> None:
-    """The batch through the decoder, and its scored positions through the LM head, as many at once as ours."""
+    """The batch through the decoder, and its scored positions through the LM head, as many at once
+    as ours.
+    """
     prompts, inputs = model_inputs(work.model, work.batches, batch)
     if prompts:
         work.model.model(**prompts)
@@ -115,7 +120,9 @@ def one_at_a_time(work: Work, rows: list[Tokens], chosen: np.ndarray) -> None:
 
 
 def memory(length: int, vocabulary: int) -> None:
-    """What scoring one text of so many tokens adds to the memory of a process of its own; printed in MiB."""
+    """What scoring one text of so many tokens adds to the memory of a process of its own; printed
+    in MiB.
+    """
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, **SHAPES["tiny"])
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     rng = np.random.default_rng(0)

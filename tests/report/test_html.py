@@ -358,7 +358,8 @@ def test_hostile_names_and_texts_stay_text(hostile: Element) -> None:
 
 
 def test_hostile_data_is_what_it_was(hostile: Element) -> None:
-    """The scripts get every text as it is, but names, which are shown as the rest of the page shows them."""
+    """The scripts get every text as it is, but names, which are shown as the rest of the page shows
+    them."""
     kept = hostile.one("script", id="data").text
     assert "<" not in kept
     held = json.loads(kept)
@@ -370,7 +371,8 @@ def test_hostile_data_is_what_it_was(hostile: Element) -> None:
 
 
 def test_choices_choose_what_is_about_them(hostile: Element) -> None:
-    """Also where a name has characters that cannot be seen: a choice and a part call it the same."""
+    """Also where a name has characters that cannot be seen: a choice and a part call it the
+    same."""
     options = {option["value"] for option in hostile.one("select", name="model").all("option")}
     assert options == {NASTY, visible(TEXT)}
     parts = [element for element in hostile if element["data-where"] not in (None, "{}")]
