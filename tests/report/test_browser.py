@@ -397,7 +397,8 @@ def test_on_paper_it_is_light(shown: Page) -> None:
 def test_no_script_runs_but_its_own(watch: Callable[[str], Watched], one_set_html: str) -> None:
     watched = watch(one_set_html)
     watched.page.evaluate(
-        "const s = document.createElement('script'); s.textContent = 'window.owned = 1'; document.head.append(s)"
+        "const s = document.createElement('script'); s.textContent = 'window.owned = 1'; "
+        "document.head.append(s)"
     )
     assert watched.page.evaluate("window.owned") is None
     assert any("Content Security Policy" in text for text in watched.said)
