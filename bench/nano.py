@@ -231,7 +231,9 @@ def main() -> None:
     start = time.perf_counter()
     loaded = load(asked.model)
     seconds = time.perf_counter() - start
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; loaded in {seconds:.2f} s")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; loaded in {seconds:.2f} s"
+    )
     folder = nano.folder(asked.model) or Path(asked.model)
     size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file())
     weights = sum(parameter.numel() for parameter in loaded.model.parameters())
