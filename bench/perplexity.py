@@ -1,4 +1,4 @@
-"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape 7b].
+"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --shape 7b ...].
 
 The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing
 silenced: 121 conditions, under each of which the texts of ten languages are scored. On one model
@@ -65,7 +65,10 @@ def work_on(
 
 
 def problems(questions: int) -> list[Response]:
-    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every language."""
+    """Ten ways to put the reasoning of each of the first problems of the embedded world.
+
+    In every language.
+    """
     return [
         Response(
             one.id,
@@ -89,7 +92,7 @@ def random_sets(work: Work, count: int) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def bare(work: Work, batch: Batch) -> None:
-    """The batch through the decoder, and its scored positions through the LM head, as many at once as ours."""
+    """The batch through the decoder, its scored positions through the LM head, as many as ours."""
     prompts, inputs = model_inputs(work.model, work.batches, batch)
     if prompts:
         work.model.model(**prompts)
@@ -115,7 +118,7 @@ def one_at_a_time(work: Work, rows: list[Tokens], chosen: np.ndarray) -> None:
 
 
 def memory(length: int, vocabulary: int) -> None:
-    """What scoring one text of so many tokens adds to the memory of a process of its own; printed in MiB."""
+    """Print what scoring one text of so many tokens adds to the memory of a process, in MiB."""
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, **SHAPES["tiny"])
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     rng = np.random.default_rng(0)
@@ -159,10 +162,10 @@ def main() -> None:
     scored = sum(int(row.tokens.counted.sum()) for row in work.batches.rows)
     name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
     print(
-        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; {name} of {size:.1f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts of "
-        f"{tokens:,} tokens, {scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
-        "timed"
+        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, vocabulary "
+        f"{model.config.vocab_size:,}; {len(rows)} texts of {tokens:,} tokens, {scored:,} scored, "
+        f"{computed:,} computed; {asked.conditions} of {CONDITIONS} conditions timed"
     )
     spent = {"ours": 0.0, "bare": 0.0, "alone": 0.0}
     run_unit(work, work.batches.batches[-1], sets[:1])
@@ -192,7 +195,8 @@ def main() -> None:
     )
     products = tokens * (layers + head) / (computed * layers + scored * head)
     print(
-        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {spent['alone'] / spent['ours']:.1f} times ours, "
+        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   "
+        f"{spent['alone'] / spent['ours']:.1f} times ours, "
         f"with {products:.1f} times the multiplications ({len(some)} texts, scaled up)"
     )
     peaks = {}
