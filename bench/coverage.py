@@ -1,4 +1,6 @@
-"""Do the 95% intervals hold the truth 95 times in 100? python bench/coverage.py [--block-spread 0.15]
+"""Do the 95% intervals hold the truth 95 times in 100?
+
+python bench/coverage.py [--block-spread 0.15]
 
 Draws counts again and again from known probabilities, so that the numbers an unlimited recording
 would give are known, and asks of each interval whether it holds them: the percentile interval that
@@ -22,7 +24,7 @@ NAMES = ("tau", "specific", "related", "general", "specific/a", "related/a")
 
 
 def truth(rng: np.random.Generator) -> np.ndarray:
-    """Probabilities [K, M]: most neurons low and alike, some planted in one, several or all languages."""
+    """Probabilities [K, M]: most low and alike, some planted in one, several or all languages."""
     p = (
         rng.beta(1.5, 6, NEURONS)
         * 0.55

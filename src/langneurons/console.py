@@ -222,19 +222,3 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
     )
-
-
-def there(
-    out: Path,
-    kind: str,
-    config: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    *,
-    force: bool,
-    quiet: bool = False,
-) -> bool:
-    """Whether the result is there already; says so, unless quiet."""
-    found = artifacts.current(out, kind, config, inputs, force=force)
-    if found and not quiet:
-        print(f"{out} is up to date; nothing to do", file=sys.stderr)
-    return found is not None

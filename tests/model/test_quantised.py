@@ -34,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
 }
-# A CPU that multiplies in bfloat16 has 4-bit weights packed by 32 rows, each in whole blocks of 64 weights.
+# A CPU that multiplies in bfloat16 has 4-bit weights packed by 32 rows, each in whole blocks of 64.
 ROWS, BLOCK = 32, 64
 WIDTH, NEURONS, SHARED = 64, 128, 64
 WIDE = {"hidden_size": WIDTH, "intermediate_size": NEURONS, "head_dim": 16}
@@ -54,7 +54,7 @@ RESPONSES = [
 
 
 def quantise(source: Path, folder: Path, dtype: torch.dtype = torch.float32, **how: Any) -> Path:
-    """The model of a folder with its linear layers quantised, saved so; a skip where that cannot be done."""
+    """The model of a folder, its linear layers quantised; a skip where that cannot be done."""
     options: dict[str, Any] = {"device_map": {"": "cpu"}, "dtype": dtype}
     model = AutoModelForCausalLM.from_pretrained(
         source, quantization_config=BitsAndBytesConfig(**how), **options
@@ -180,7 +180,10 @@ def test_silencing_is_what_zeroed_weights_do(kind: str, folder: Path) -> None:
 
 
 def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -> None:
-    """LLM.int8() computes a column apart where any token of the batch goes beyond its threshold; check finds that."""
+    """LLM.int8() computes a column apart where any token of the batch is beyond its threshold.
+
+    check finds that.
+    """
     model = AutoModelForCausalLM.from_pretrained(plain)
     for name, weight in model.named_parameters():
         if "norm" in name:
@@ -197,7 +200,10 @@ def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -
 
 
 def test_a_mixture_of_experts(tmp_path: Path) -> None:
-    """The bank of routed experts stays as it was; attention, dense layers and shared experts are quantised."""
+    """The routed experts stay as they were.
+
+    Attention, dense layers and shared experts are quantised.
+    """
     source = families.save("deepseek_v3", tmp_path / "moe", **WIDE_MOE)
     loaded = load(quantise(source, tmp_path / "nf4", **KINDS["nf4"]), device="cpu")
     assert [site.shape for site in find_sites(loaded.model)] == [

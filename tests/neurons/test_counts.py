@@ -16,7 +16,8 @@ def test_probability_by_hand() -> None:
 
 
 def test_experts_count_over_all_tokens() -> None:
-    # One layer, two experts of width 1; of 10 tokens 4 reached expert 0; its neuron was active on 2: p = 2 / 10.
+    # One layer, two experts of width 1; of 10 tokens 4 reached expert 0; its neuron was active on
+    # 2: p = 2 / 10.
     active = np.array([[[[2], [3]]]])
     counts = Counts(("en",), (active,), np.array([[10]]), (np.array([[[4, 6]]]),))
     assert counts.widths == ((2, 1),)

@@ -104,7 +104,9 @@ def test_any_number_of_languages(languages: int) -> None:
 
 
 def test_a_resampling_is_identification_of_resampled_blocks() -> None:
-    """Intervals from replicates that are put together block by block and identified from the start."""
+    """Intervals from replicates that are put together block by block and identified from the
+    start.
+    """
     counts = random_counts(4, 3, blocks=4, widths=((30,), (3, 10)))
     neurons = identify(counts, CONFIG)
     draws = np.random.default_rng(CONFIG.seed).multinomial(4, np.full(4, 0.25), CONFIG.bootstrap)
@@ -163,7 +165,9 @@ def test_equal_blocks_leave_nothing_uncertain() -> None:
 
 
 def test_an_interval_holds_what_was_observed() -> None:
-    """Ten languages, very different blocks: a neuron just above tau everywhere is below it somewhere in most draws."""
+    """Ten languages, very different blocks: a neuron just above tau everywhere is below it
+    somewhere in most draws.
+    """
     counts = random_counts(9, 10, blocks=3, widths=((200,),), tokens=40)
     config = dataclasses.replace(CONFIG, tau_quantile=0.5)
     neurons = identify(counts, config)
@@ -192,7 +196,9 @@ def test_one_block_has_no_intervals() -> None:
 
 
 def test_replicates_without_tokens_are_left_out_and_counted() -> None:
-    """Every token of one language is in one block: resamplings without that block have no probability for it."""
+    """Every token of one language is in one block: resamplings without that block have no
+    probability for it.
+    """
     counts = random_counts(3, 3, blocks=3)
     tokens = counts.tokens.copy()
     tokens[0, 1:] = 0

@@ -19,7 +19,9 @@ from langneurons.neurons.numbers import (
 
 
 def small(tau: float = 0.5, lam: float | None = 0.1) -> Numbers:
-    """Five listed neurons of two layers and three languages: all kinds, the general one not selected."""
+    """Five listed neurons of two layers and three languages: all kinds, the general one not
+    selected.
+    """
     member = [[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1], [1, 1, 1]]
     return count(
         np.array([0, 0, 0, 1, 1]),

@@ -21,11 +21,11 @@ from langneurons.errors import InputError, RecordError
 from langneurons.model import batches
 from langneurons.model.forward import context
 from langneurons.model.hooks import Reading, watch
-from langneurons.model.loading import load
+from langneurons.model.loading import Loaded, load
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens
 from langneurons.neurons.counts import Counts, merge
-from langneurons.neurons.record import record, recorded
+from langneurons.neurons.record import Recorded, record, recorded
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
 from langneurons.texts.rows import read_responses
@@ -38,7 +38,9 @@ LANGS = ("en", "zh", "sw")
 def made_up(
     seed: int = 0, questions: int = 4, samples: int = 3
 ) -> tuple[list[Response], list[Tokens]]:
-    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths that differ."""
+    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths
+    that differ.
+    """
     rng = np.random.default_rng(seed)
     responses, tokens = [], []
     for code in LANGS:
@@ -68,7 +70,9 @@ def count(
 def reference(
     name: str, responses: Sequence[Response], tokens: Sequence[Tokens]
 ) -> list[np.ndarray]:
-    """The same counts in the plainest way: one sequence, one plain forward, whatever `watch` reads, added up."""
+    """The same counts in the plainest way: one sequence, one plain forward, whatever `watch`
+    reads, added up.
+    """
     model = families.tiny(name)
     sites = find_sites(model)
     active = [np.zeros((len(LANGS), BLOCKS, *site.shape), np.int64) for site in sites]
@@ -87,7 +91,9 @@ def reference(
 
 
 def hooked(name: str, responses: Sequence[Response], tokens: Sequence[Tokens]) -> list[np.ndarray]:
-    """The same of a dense family with no code of ours: a hook on the activation module, named by hand."""
+    """The same of a dense family with no code of ours: a hook on the activation module, named by
+    hand.
+    """
     model, family = families.tiny(name), families.DENSE[name]
     seen: dict[int, torch.Tensor] = {}
 
@@ -125,7 +131,9 @@ def test_every_family_agrees_with_the_plain_loop(name: str) -> None:
 
 @pytest.mark.parametrize("name", families.MOE)
 def test_routed_tokens_of_a_mixture(name: str) -> None:
-    """Each token goes to two experts, and to every shared one; an expert's neurons are active on its tokens only."""
+    """Each token goes to two experts, and to every shared one; an expert's neurons are active on
+    its tokens only.
+    """
     responses, tokens = made_up()
     counts = count(name, responses, tokens)
     for site, active, routed in zip(
@@ -188,7 +196,9 @@ def test_a_shared_prompt_is_computed_once() -> None:
 
 
 def test_responses_that_begin_alike_are_counted_each() -> None:
-    """Two equal responses to one prompt: what they have in common beyond the prompt is not computed once."""
+    """Two equal responses to one prompt: what they have in common beyond the prompt is not
+    computed once.
+    """
     responses = [Response("q", "en", "p", "a", sample) for sample in range(2)]
     tokens = [Tokens(np.array([5, 6, 7, 8], np.int32), np.array([False, False, True, True]))] * 2
     twice = count("llama", responses, tokens)
@@ -298,7 +308,9 @@ def test_a_site_that_is_not_passed_is_named() -> None:
 
 
 def test_bfloat16_counts_are_close() -> None:
-    """Another batching flips the sign of a few activations near zero in bfloat16; tokens stay exact."""
+    """Another batching flips the sign of a few activations near zero in bfloat16; tokens stay
+    exact.
+    """
     model = families.build("llama").to(torch.bfloat16)
     sites = find_sites(model)
     responses, tokens = made_up(questions=10)
@@ -327,7 +339,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of <language>.jsonl: several responses to each of 12 questions, in three languages."""
+    """A folder of <language>.jsonl: four responses to each of 12 questions, in three languages."""
     import json
 
     folder = tmp_path_factory.mktemp("texts")
@@ -450,7 +462,7 @@ def test_shards_merge_into_the_same_bytes(
     assert digest(tmp_path / "all") == digest(counts_folder)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What ends a recording in the middle."""
 
 
@@ -465,23 +477,34 @@ class Mortal(resume.State):
         super().save(tensors, done)
         self.left -= 1
         if not self.left:
-            raise Killed
+            raise KilledError
 
 
-@pytest.mark.parametrize("savings", [1, 3, 5])
+SAVING = RecordConfig(blocks=4, budget=200, save_every=0)
+
+
+@pytest.fixture(scope="module")
+def loaded(model_folder: Path) -> Loaded:
+    return load(model_folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(loaded: Loaded, texts: Path) -> Recorded:
+    return recorded(loaded, read_responses(texts), SAVING)
+
+
+@pytest.mark.parametrize("savings", [1, 5])
 def test_killed_and_resumed_is_the_same(
-    model_folder: Path, texts: Path, tmp_path: Path, savings: int
+    loaded: Loaded, undisturbed: Recorded, texts: Path, tmp_path: Path, savings: int
 ) -> None:
     """What was saved is not computed again, and the counts are the same to the byte."""
-    loaded, responses = load(model_folder), read_responses(texts)
-    config = RecordConfig(blocks=4, budget=200, save_every=0)
-    whole, facts = recorded(loaded, responses, config)
-    with pytest.raises(Killed):
-        recorded(loaded, responses, config, state=Mortal(tmp_path / "c", savings))
+    responses, (whole, facts) = read_responses(texts), undisturbed
+    with pytest.raises(KilledError):
+        recorded(loaded, responses, SAVING, state=Mortal(tmp_path / "c", savings))
     told: list[tuple[int, int]] = []
     state = Mortal(tmp_path / "c", -1)
     again, facts_again = recorded(
-        loaded, responses, config, state=state, on_step=lambda *step: told.append(step)
+        loaded, responses, SAVING, state=state, on_step=lambda *step: told.append(step)
     )
     saved = resume.State(tmp_path / "c", {"a": 1}, {}).load()
     assert saved is not None
@@ -549,8 +572,8 @@ def test_positions_that_predict() -> None:
         RecordConfig(positions="both")  # ty: ignore[invalid-argument-type]
 
 
-def test_settings_by_name_or_as_a_config(model_folder: Path, texts: Path) -> None:
-    loaded, responses = load(model_folder), read_responses(texts)
+def test_settings_by_name_or_as_a_config(loaded: Loaded, texts: Path) -> None:
+    responses = read_responses(texts)[::4]
     by_name = record(loaded, responses, blocks=2, languages=("sw", "en", "zh"))
     as_config = record(loaded, responses, RecordConfig(blocks=2), languages=("sw", "en", "zh"))
     assert by_name.languages == ("sw", "en", "zh")

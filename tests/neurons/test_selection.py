@@ -36,8 +36,8 @@ def loop_score(p: list[float], lam: float) -> float:
 
 
 def test_every_kind_by_hand() -> None:
-    # Ten tokens in each of three languages; five neurons, all selected. tau is the 7th smallest of 15 probabilities.
-    #            none      specific  related   general   never active
+    # Ten tokens in each of three languages; five neurons, all selected. tau is the 7th smallest of
+    # 15 probabilities.            none      specific  related   general   never active
     active = [[[1, 9, 9, 9, 0], [1, 0, 8, 9, 0], [1, 1, 1, 9, 0]]]
     neurons = identify(
         tiny(active, 10, "en zh sw"),
@@ -123,7 +123,8 @@ def test_no_general_neuron_uses_the_limit() -> None:
 
 
 def test_general_at_lambda_0_is_named_with_a_rate_that_works() -> None:
-    # Neuron 2 is highly active everywhere and yet the second most specific; with one selected it is not.
+    # Neuron 2 is highly active everywhere and yet the second most specific; with one selected it is
+    # not.
     counts = tiny([[[8, 2, 9, 2], [0, 3, 5, 2]]], 10)
     config = IdentifyConfig(rate=0.5, tau_quantile=0.5)
     with pytest.raises(
@@ -134,7 +135,8 @@ def test_general_at_lambda_0_is_named_with_a_rate_that_works() -> None:
 
 
 def test_lape_by_hand() -> None:
-    # tau is the 6th smallest of 8, 0.3. Neuron 0 is never above it and is dropped although its entropy is 0.
+    # tau is the 6th smallest of 8, 0.3. Neuron 0 is never above it and is dropped although its
+    # entropy is 0.
     active = [[[3, 9, 1, 2], [0, 0, 5, 2]]]
     neurons = identify(tiny(active, 10), IdentifyConfig("lape", rate=0.5, tau_quantile=0.75))
     assert neurons.rule.tau == 0.3

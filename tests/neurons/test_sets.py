@@ -78,7 +78,9 @@ def test_by_position_as_by_table(model: Loaded) -> None:
 
 
 def test_every_step_of_generation(model: Loaded) -> None:
-    """All neurons of the last layer at zero change what is written, at each step as in one forward."""
+    """All neurons of the last layer at zero change what is written, at each step as in one
+    forward.
+    """
     last = np.arange(model.widths[0][0], sum(width[0] for width in model.widths))
     settings = {"do_sample": False, "max_new_tokens": 6, "pad_token_id": 0}
     before = model.model.generate(IDS, **settings)

@@ -1,4 +1,4 @@
-"""Classes: what every neuron of a model is, and how many there are of each sort, by own thresholds or given ones.
+"""Classes: what every neuron of a model is, by the model's own thresholds or by given ones.
 
 Letters: K language, M neuron of the whole model.
 """

@@ -61,7 +61,8 @@ class Counts:
         twice = {code for code in self.languages if self.languages.count(code) > 1}
         if twice:
             raise InputError(
-                f"counts name {', '.join(sorted(twice))} more than once; each language may stand once"
+                f"counts name {', '.join(sorted(twice))} more than once; "
+                "each language may stand once"
             )
         self._check_shapes()
         self._check_numbers()
@@ -175,8 +176,8 @@ class Counts:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sums over blocks: active [K, M] and tokens [K].
 
-        Each block is taken `weights` [G] times, once by default. M runs over all neurons of the model, layer by layer, experts in order. Sums below 2**53 are
-        exact.
+        Each block is taken `weights` [G] times, once by default. M runs over all neurons of the
+        model, layer by layer, experts in order. Sums below 2**53 are exact.
         """
         times = self._times(weights)
         starts = layout.starts(self.widths)

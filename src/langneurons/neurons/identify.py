@@ -96,7 +96,10 @@ def _tabulated(
 
 
 def _margins(found: Found, chosen: NDArray[np.bool_]) -> Floats:
-    """Distance to the selection boundary, [M]: best rejected score minus own inside, worst selected outside."""
+    """Distance to the selection boundary, [M].
+
+    Inside the best rejected score minus its own, outside the worst selected one minus its own.
+    """
     eligible = found.scores.eligible
     rejected = ~chosen if eligible is None else eligible & ~chosen
     worst_in = found.score[chosen].max()
@@ -158,7 +161,10 @@ def _resampled(
 def _kept(
     probability: Floats, found: Found, neurons: Neurons, listed: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether each listed neuron is selected and of its kind again; a specific one also of its language."""
+    """Whether each listed neuron is selected and of its kind again, [n].
+
+    A specific one must also be of its language again.
+    """
     n = found.scores.n_languages[listed]
     kinds = kind_of(n, len(neurons.languages))
     selected = np.zeros(len(found.score), dtype=bool)

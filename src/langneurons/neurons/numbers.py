@@ -1,4 +1,4 @@
-"""Numbers: how many neurons there are of each sort, the bar and the lambda they hang on, and their intervals.
+"""Numbers: how many neurons there are of each sort, tau and lambda, and the intervals of all these.
 
 Letters: K language, L layer, n listed neuron, R resampling.
 """
@@ -187,13 +187,13 @@ def stacked(numbers: Sequence[Numbers]) -> Numbers:
 
 
 def kind_codes(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.int8]:
-    """Position in `KINDS` of neurons that are highly active in `n_languages` of `languages`, for the selected."""
+    """Position in `KINDS` of listed neurons, by the number of languages each is active in."""
     names = ("none", "specific", *["related"] * (languages - 2), "general")
     return np.array([KINDS.index(name) for name in names], dtype=np.int8)[n_languages]
 
 
 def kind_of(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.str_]:
-    """Kind of neurons that are highly active in `n_languages` of `languages`, for the selected."""
+    """Kind of listed neurons, by the number of languages each is highly active in."""
     return np.array(KINDS)[kind_codes(n_languages, languages)]
 
 

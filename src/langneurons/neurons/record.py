@@ -1,4 +1,4 @@
-"""Record: how often each feed-forward neuron is active on response tokens, per language and block. One pass.
+"""Record: how often each feed-forward neuron is active on response tokens, in one pass.
 
 Counts are sums of integers, so they do not depend on how the work is cut: into batches, shards,
 processes or sessions. Under `torchrun` or `accelerate launch` each process takes a share of the

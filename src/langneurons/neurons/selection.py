@@ -1,9 +1,9 @@
-"""Selection: tau, the score of every neuron, lambda, and which are selected (Eq. 4 to 6 of the paper, and LAPE).
+"""Selection: tau, the score of every neuron, lambda, and which neurons are selected.
 
-A neuron is scored by how specific it is (entropy of its activation probabilities over languages)
-and how much it takes part (its highest probability). The lowest `rate` of all neurons are selected.
-In how many languages a neuron is highly active (probability above tau) tells its kind. Letters: K
-language, M neuron of the whole model.
+Eq. 5 and 6 of the paper, and LAPE. A neuron is scored by how specific it is (entropy of its
+activation probabilities over languages) and how much it takes part (its highest probability). The
+lowest `rate` of all neurons are selected. In how many languages a neuron is highly active
+(probability above tau) tells its kind. Letters: K language, M neuron of the whole model.
 """
 
 import math
@@ -45,7 +45,7 @@ class Scores(NamedTuple):
     size: int
 
     def at(self, lam: float) -> NDArray[np.float64]:
-        """The score at this lambda, [M]: entropy - lambda * peak. Lower is more of a language neuron."""
+        """The score at this lambda, [M]: entropy - lambda * peak; a language neuron's is low."""
         return self.entropy - lam * self.peak
 
 
@@ -66,7 +66,10 @@ class Found(NamedTuple):
 
 
 def harmonic(languages: int) -> float:
-    """H of the released score: mean of 1, 1/2, ..., 1/K; what max p averages to if languages share p like 1/rank."""
+    """The h of the released score: mean of 1, 1/2, ..., 1/K.
+
+    It is what max p averages to if languages share p like 1/rank.
+    """
     return sum(1 / k for k in range(1, languages + 1)) / languages
 
 
@@ -84,7 +87,7 @@ def entropy_and_peak(
     """
     languages, size = probability.shape
     entropy, peak = np.empty(size), np.empty(size)
-    scale, h = math.log(languages), harmonic(languages)
+    highest_entropy, h = math.log(languages), harmonic(languages)
 
     def work(start: int) -> None:
         stop = min(start + _CHUNK, size)
@@ -92,8 +95,8 @@ def entropy_and_peak(
         total = p.sum(axis=0)
         share = p / np.where(total > 0, total, 1)
         logs = np.log(np.where(share > 0, share, 1))
-        found = -np.multiply(share, logs, out=logs).sum(axis=0) / scale
-        entropy[start:stop] = np.where(total > 0, found, 1)
+        of_active = -np.multiply(share, logs, out=logs).sum(axis=0) / highest_entropy
+        entropy[start:stop] = np.where(total > 0, of_active, 1)
         np.divide(p.max(axis=0), h, out=peak[start:stop])
 
     with ThreadPoolExecutor() as pool:
@@ -110,7 +113,7 @@ def threshold(probability: NDArray[np.float64], quantile: float) -> float:
 def lowest(
     score: NDArray[np.float64], size: int, eligible: NDArray[np.bool_] | None = None
 ) -> NDArray[np.intp]:
-    """Positions of the `size` lowest scores, ascending by position; among equal scores the first come first."""
+    """Positions of the `size` lowest scores, ascending; among equal scores the first come first."""
     score = score if eligible is None else np.where(eligible, score, np.inf)
     bar = np.partition(score, size - 1)[size - 1]
     below = np.flatnonzero(score < bar)
@@ -127,7 +130,8 @@ def score(probability: NDArray[np.float64], config: IdentifyConfig) -> Scores:
     languages, neurons = probability.shape
     if languages < 2:
         raise InputError(
-            "these counts hold one language; what is specific to a language shows against at least 2"
+            "these counts hold one language; "
+            "what is specific to a language shows against at least 2"
         )
     size = round(config.rate * neurons)
     if size < 1:
@@ -145,25 +149,39 @@ def score(probability: NDArray[np.float64], config: IdentifyConfig) -> Scores:
         raise InputError(
             f"no neuron has a probability above tau {tau:.6g}, so none passes the filter"
         )
-    return Scores(*entropy_and_peak(probability), tau, n_languages, eligible, size)
+    entropy, peak = entropy_and_peak(probability)
+    return Scores(
+        entropy=entropy,
+        peak=peak,
+        tau=tau,
+        n_languages=n_languages,
+        eligible=eligible,
+        size=size,
+    )
 
 
 def find(
     probability: NDArray[np.float64], widths: Widths, config: IdentifyConfig, *, curve: bool = False
 ) -> Found:
-    """Score, choose lambda and select, from activation probabilities [K, M]; `curve` adds the sensitivity curve.
+    """Score, choose lambda and select, from activation probabilities [K, M].
+
+    Args:
+        probability: of every neuron in every language.
+        widths: shapes of the layers.
+        config: settings.
+        curve: whether lambda gets its sensitivity curve.
 
     Raises:
         InputError: see `score` and `choose_lambda`.
     """
     scores = score(probability, config)
     if config.method == "lape":
-        return Found(
-            scores, None, scores.entropy, lowest(scores.entropy, scores.size, scores.eligible)
-        )
-    lam = choose_lambda(scores, probability.shape[0], widths, config, curve=curve)
-    final = scores.at(lam.value)
-    return Found(scores, lam, final, lowest(final, scores.size, scores.eligible))
+        lam, final = None, scores.entropy
+    else:
+        lam = choose_lambda(scores, len(probability), widths, config, curve=curve)
+        final = scores.at(lam.value)
+    selected = lowest(final, scores.size, scores.eligible)
+    return Found(scores=scores, lam=lam, score=final, selected=selected)
 
 
 def general_selected(scores: Scores, languages: int, lam: float) -> int:
@@ -178,7 +196,7 @@ def choose_lambda(
     """The lambda to use: the given one, or the largest at which no general neuron is selected.
 
     The paper says "automatically"; the released code bisects [0, 0.2] to 1e-3 and so stops short.
-    Here it is the exact supremum of the first feasible interval (see `crossing`), and the value
+    Here it is the exact supremum of the first feasible interval (see `lambda_star`), and the value
     used is the largest double below it.
 
     Raises:
@@ -224,7 +242,10 @@ def _cliff(scores: Scores, languages: int, limit: float) -> tuple[tuple[float, i
 
 
 def _just_below(supremum: float, scores: Scores, languages: int) -> float:
-    """The largest double below the supremum, or a little less where rounded scores still select a general neuron."""
+    """The largest double below the supremum, or a little less.
+
+    Less where rounded scores still select a general neuron.
+    """
     value = float(np.nextafter(supremum, 0))
     step = supremum - value
     while value > 0 and general_selected(scores, languages, value):
@@ -234,11 +255,11 @@ def _just_below(supremum: float, scores: Scores, languages: int) -> float:
 
 
 def _within_reach(scores: Scores, limit: float) -> tuple[NDArray[np.intp], Scores]:
-    """The neurons that are selected at some lambda in [0, limit], and a few more: positions, and their scores alone.
+    """The neurons that are selected at some lambda in [0, limit], and a few more.
 
-    Whatever lambda, the boundary lies no higher than the highest of the neurons selected at 0,
-    hence nowhere above the line from the boundary at 0 to the highest of them at the limit. Whose
-    score is above that line at both ends is above it throughout.
+    Positions, and their scores alone. Whatever lambda, the boundary lies no higher than the highest
+    of the neurons selected at 0, hence nowhere above the line from the boundary at 0 to the highest
+    of them at the limit. Whose score is above that line at both ends is above it throughout.
     """
     first, last = scores.at(0), scores.at(limit)
     chosen = lowest(first, scores.size, scores.eligible)
@@ -257,13 +278,14 @@ def _within_reach(scores: Scores, limit: float) -> tuple[NDArray[np.intp], Score
 def _already_selected(
     scores: Scores, general: NDArray[np.bool_], reach: NDArray[np.intp], widths: Widths, rate: float
 ) -> str:
+    """What to say of a general neuron that is selected at lambda 0, and a rate that avoids it."""
     best = int(np.flatnonzero(general)[np.argmin(scores.entropy[general])])
     before = int((scores.entropy < scores.entropy[best]).sum())
-    fits = math.floor(before / sum(math.prod(width) for width in widths) * 1e6) / 1e6
-    advice = (
-        f"use a rate of at most {fits:g}" if fits > 0 else "no rate avoids it; look at the counts"
-    )
+    highest_rate = math.floor(before / int(layout.sizes(widths).sum()) * 1e6) / 1e6
+    advice = "no rate avoids it; look at the counts"
+    if highest_rate > 0:
+        advice = f"use a rate of at most {highest_rate:g}"
     return (
-        f"neuron {layout.address(widths, reach[best])} is highly active in every language and yet among the selected at "
-        f"lambda 0 with rate {rate}; {advice}"
+        f"neuron {layout.address(widths, reach[best])} is highly active in every language "
+        f"and yet among the selected at lambda 0 with rate {rate}; {advice}"
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def silence(model: "Loaded", chosen: Neurons | NDArray[np.integer]) -> Generator[None]:
-    """Inside this block these neurons are at zero in every forward of the model, generation included.
+    """Inside this block these neurons are at zero in every forward, generation included.
 
     Args:
         model: a loaded model.
@@ -89,15 +89,15 @@ def select(
     languages: Sequence[str] | None = None,
     layers: range | None = None,
 ) -> NDArray[np.int64]:
-    """Positions of the neurons of these kinds that are highly active in one of these languages, ascending.
+    """Positions of the neurons of these kinds and languages, ascending.
 
     Args:
         neurons: the classified neurons.
         shapes: layers of the model.
         kinds: of `numbers.KINDS`; specific and related are counted among the selected, general over
             all neurons.
-        languages: their codes; None for all, neurons highly active in no language (kind `none`)
-            included.
+        languages: in one of which each is highly active; None for all, neurons highly active in no
+            language (kind `none`) included.
         layers: first and one past the last layer; None for all.
 
     Raises:
@@ -110,7 +110,9 @@ def select(
 
 
 def layer_range(text: str, neurons: Neurons) -> range:
-    """Layers from words: `5`, `0-4` (both included), or one of the paper's stages as found in these neurons.
+    """Layers from words: `5`, `0-4` (both included), or one of the paper's stages.
+
+    A stage is that of these very neurons, see `layer_stages`.
 
     Raises:
         InputError: for anything else, or layers that are not there.
@@ -131,18 +133,18 @@ def layer_range(text: str, neurons: Neurons) -> range:
 
 
 def to_masks(sets: Sequence[NDArray[np.int64]], shapes: Shapes) -> "list[Tensor | None]":
-    """What `hooks.silence` takes: per layer a bool tensor [n, *shape], or None where no set has a neuron.
+    """What `hooks.silence` takes: per layer a mask [n, *shape], or None where no set has a neuron.
 
-    Row i is set i, whose positions ascend. One set silences every row of a batch alike:
+    Row i of a mask is set i, whose positions ascend. One set silences every row of a batch alike:
     `silence(sites, to_masks([chosen], shapes))`.
     """
     import torch
 
-    starts, out = layout.starts(shapes), []
-    for (start, end), shape in zip(pairwise(starts), shapes, strict=True):
+    masks: list[Tensor | None] = []
+    for (start, end), shape in zip(pairwise(layout.starts(shapes)), shapes, strict=True):
         mask = np.zeros((len(sets), end - start), dtype=bool)
         for row, chosen in zip(mask, sets, strict=True):
             first, last = np.searchsorted(chosen, (start, end))
             row[chosen[first:last] - start] = True
-        out.append(torch.from_numpy(mask.reshape(len(sets), *shape)) if mask.any() else None)
-    return out
+        masks.append(torch.from_numpy(mask.reshape(len(sets), *shape)) if mask.any() else None)
+    return masks

@@ -160,7 +160,8 @@ def _selection_rules(told: Facts) -> list[str]:
         "a selected neuron can be highly active in no language."
     )
     return [
-        f"The lowest {rule.rate:g} of {neurons:,} neurons by score are selected: {told.selected:,}.",
+        f"The lowest {rule.rate:g} of {neurons:,} neurons by score are selected: "
+        f"{told.selected:,}.",
         f"τ = {rule.tau:.6f}: the {rule.tau_quantile:g} quantile of all {probabilities:,} "
         "activation probabilities; highly active is strictly above it.",
         filtered,

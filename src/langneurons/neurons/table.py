@@ -175,12 +175,15 @@ class Neurons:
 
     @property
     def kind(self) -> NDArray[np.str_]:
-        """What each is, one of `KINDS`, [n]: N = 1 specific, 1 < N < K related, N = K general, N = 0 none."""
+        """What each is, one of `KINDS`, [n].
+
+        N = 1 specific, 1 < N < K related, N = K general, N = 0 none.
+        """
         return kind_of(self.n_languages, len(self.languages))
 
     @property
     def layers(self) -> int:
-        """Number of layers; for an import of unknown widths, up to the last layer that holds a neuron."""
+        """Number of layers; where widths are not known, up to the last that holds a neuron."""
         if self.widths is not None:
             return len(self.widths)
         return int(self.layer.max()) + 1 if len(self) else 0
@@ -292,7 +295,8 @@ class Neurons:
         meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
         if meta.get("format") != FORMAT:
             raise FormatError(
-                f"not a table of neurons of format {FORMAT}; its columns are {table.column_names[:6]}"
+                f"not a table of neurons of format {FORMAT}; "
+                f"its columns are {table.column_names[:6]}"
             )
 
         def column(name: str) -> NDArray:

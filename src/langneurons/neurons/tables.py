@@ -1,6 +1,7 @@
 """Tables: the macroscopic picture of one set of neurons, as plain rows.
 
-Fig. 3 and 10 and Table 3 of the paper. Where the counts could be resampled, every count is followed by its interval.
+Fig. 3 and 10 and Table 3 of the paper. Where the counts could be resampled, every count is followed
+by its interval.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from langneurons.texts.languages import ENGLISH, language
 
 
 def per_language(neurons: Neurons) -> Table:
-    """Specific and related neurons of every language; a related one stands with each of its languages."""
+    """Specific and related neurons of every language; a related one stands with each of its own."""
     numbers = neurons.numbers
     found = {kind: numbers.by_language(kind) for kind in LANGUAGE_KINDS}
     rows = []
@@ -33,7 +34,7 @@ def per_language(neurons: Neurons) -> Table:
 
 
 def english(neurons: Neurons) -> Table | None:
-    """English against the mean of the other languages (Table 3 of the paper); None without English."""
+    """English against the mean of the others (Table 3 of the paper); None without English."""
     if ENGLISH not in neurons.languages or len(neurons.languages) < 2:
         return None
     numbers, is_english = neurons.numbers, np.array(neurons.languages) == ENGLISH
@@ -56,7 +57,10 @@ def shared_by(neurons: Neurons) -> Table:
         (n, int(selected), None if np.isnan(whole) else int(whole))
         for n, (selected, whole) in enumerate(zip(numbers.among, numbers.everywhere, strict=True))
     ]
-    caption = "Neurons highly active in N languages, among the selected and over all neurons of the model."
+    caption = (
+        "Neurons highly active in N languages, "
+        "among the selected and over all neurons of the model."
+    )
     return Table("shared-by", caption, ("N", "selected", "all"), tuple(rows))
 
 

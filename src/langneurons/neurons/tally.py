@@ -24,7 +24,7 @@ from langneurons.texts.responses import block_rule
 
 
 class Tally:
-    """Counts in the making, on the devices where the activations are; all integers, added to batch by batch."""
+    """Counts in the making, all integers, on the devices where the activations are."""
 
     def __init__(self, work: Batches, sites: Sequence[Site]) -> None:
         """Start from zero."""
@@ -90,14 +90,14 @@ class Tally:
 
 
 def _added(total: Tensor | None, part: Tensor, keys: Tensor, size: int) -> Tensor:
-    """`total` [size, ...] with the rows of `part` [U, ...] added at `keys` [U]; made where the part is."""
+    """`total` [size, ...] with rows of `part` [U, ...] added at `keys` [U], where the part is."""
     if total is None:
         total = torch.zeros((size, *part.shape[1:]), dtype=torch.int64, device=part.device)
     return total.to(part.device).index_add_(0, keys, part.to(torch.int64))
 
 
 class Pending:
-    """Sums of one batch: what `watch` reads is added up here, and only enters the tally when the batch is whole."""
+    """Sums of one batch: what `watch` reads; they enter the tally only when the batch is whole."""
 
     def __init__(self, work: Batches, batch: Batch, sites: Sequence[Site]) -> None:
         """Sums for the languages and blocks that the batch holds; nothing read yet."""
@@ -121,29 +121,37 @@ class Pending:
 
     def read(self, reading: Reading) -> None:
         """Add up what was read at one site. The device is not waited for."""
-        ones = torch.gt(
-            reading.values, 0, out=self._space(reading.values)
-        )  # 1 where active, else 0, in one pass
+        # 1 where active, else 0, in one pass
+        ones = torch.gt(reading.values, 0, out=self._space(reading.values))
         if reading.site == len(self.sites) - 1:
             self._watch_numbers(reading)
         if reading.experts is None:
             self.active[reading.site] = _product(self._weight(ones), ones)
-            return
+        else:
+            self._read_experts(reading, ones)
+
+    def _read_experts(self, reading: Reading, ones: Tensor) -> None:
+        """Add rows of a mixture of experts [S, I], each to its key and expert."""
         assert reading.tokens is not None  # noqa: S101 - a reading of experts names the tokens
-        experts = self.sites[reading.site].shape[0]
+        assert reading.experts is not None  # noqa: S101
+        keys, experts = len(self.keys), self.sites[reading.site].shape[0]
         owner = self._owner(ones.device)[reading.tokens]
-        spot = torch.where(owner >= 0, owner * experts + reading.experts, len(self.keys) * experts)
-        size = (len(self.keys) * experts + 1, ones.shape[1])
-        active = torch.zeros(size, device=ones.device).index_add_(0, spot, ones.float())[:-1]
-        routed = torch.zeros(size[0], device=ones.device).index_add_(
-            0, spot, torch.ones_like(spot, dtype=torch.float)
-        )
-        shape = (len(self.keys), experts)
-        self.active[reading.site] = _sum(self.active[reading.site], active.view(*shape, -1))
-        self.routed[reading.site] = _sum(self.routed[reading.site], routed[:-1].view(shape))
+        nobody = keys * experts  # a last row, for tokens that do not count
+        row = torch.where(owner >= 0, owner * experts + reading.experts, nobody)
+        active = torch.zeros(nobody + 1, ones.shape[1], device=ones.device)
+        routed = torch.zeros(nobody + 1, device=ones.device)
+        active.index_add_(0, row, ones.float())
+        routed.index_add_(0, row, torch.ones_like(row, dtype=torch.float))
+        # shared experts come in a reading of their own
+        site = reading.site
+        self.active[site] = _sum(self.active[site], active[:-1].view(keys, experts, -1))
+        self.routed[site] = _sum(self.routed[site], routed[:-1].view(keys, experts))
 
     def _space(self, values: Tensor) -> Tensor:
-        """Room for ones and zeros of this shape, used again for every site; float32, on a GPU the type of the model."""
+        """Room for ones and zeros of this shape, used again for every site.
+
+        float32, on a GPU the type of the model.
+        """
         dtype = values.dtype if values.is_cuda else torch.float32
         key = values.shape, values.device, dtype
         if key not in self._spaces:
@@ -186,15 +194,18 @@ class Pending:
         return self._weights[place]
 
 
+def _sum(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total + part
+
+
 def _product(weights: Tensor, ones: Tensor) -> Tensor:
-    """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32: exact, as no batch has 2**24 tokens."""
+    """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32.
+
+    Exact, as no batch has 2**24 tokens.
+    """
     if ones.dtype == torch.float32:
         return weights @ ones
     return torch.mm(weights, ones, out_dtype=torch.float32)
-
-
-def _sum(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total + part
 
 
 @torch.inference_mode()

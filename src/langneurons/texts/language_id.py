@@ -32,16 +32,19 @@ class Identifier:
 
         It is best if they say the same in all of them.
         """
-        counts = [
-            Counter(run for text in texts_of_one for run in _runs(text))
-            for texts_of_one in texts.values()
-        ]
+        counts: list[Counter[str]] = []
+        for texts_of_one in texts.values():
+            count: Counter[str] = Counter()
+            for text in texts_of_one:
+                count.update(_runs(text))
+            counts.append(count)
         every_run = dict.fromkeys(run for count in counts for run in count)
         self.languages = tuple(texts)
         self._row = {run: i for i, run in enumerate(every_run)}
         seen = np.full((len(every_run) + 1, len(counts)), _PRIOR)  # the last row: runs never seen
         for k, count in enumerate(counts):
-            seen[[self._row[run] for run in count], k] += list(count.values())
+            rows = [self._row[run] for run in count]
+            seen[rows, k] += list(count.values())
         self._log = np.log(seen / seen.sum(axis=0))
 
     def language(self, text: str) -> str | None:
