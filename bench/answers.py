@@ -1,20 +1,41 @@
-"""Right answers by each extractor: python bench/answers.py [--data FOLDER]. Prints the tables of docs/evaluate.md.
+"""Right answers by each extractor: the tables of docs/evaluate.md.
+
+    python bench/answers.py [--data FOLDER]
 
 Real responses of two systems to MGSM and MSVAMP (`responses_*/BENCHMARK/<lang>.jsonl`), held
 against the answers of the benchmark (`BENCHMARK/<lang>.jsonl`).
 """
 
 import argparse
-import json
 from pathlib import Path
+from typing import Any
 
+from langneurons.config import Extractor
 from langneurons.texts.answers import is_correct
-from langneurons.texts.rows import read_questions
+from langneurons.texts.responses import Question
+from langneurons.texts.rows import from_lines, read_questions
 
 
 def share(marks: list[bool]) -> str:
     """Per cent of right answers."""
     return f"{100 * sum(marks) / len(marks):.1f}"
+
+
+def row_of(responses: list[dict[str, Any]], questions: list[Question], lang: str) -> str:
+    """The table's row of one language: right answers by each extractor and by the authors."""
+    answers = {question.id: question.answer for question in questions}
+
+    def marks(extractor: Extractor) -> list[bool]:
+        return [
+            bool(is_correct(row["response"], answers[row["id"]], lang, extractor=extractor))
+            for row in responses
+        ]
+
+    native, last, authors = marks("native"), marks("last-number"), [r["correct"] for r in responses]
+    both = list(zip(native, last, strict=True))
+    only_native, only_last = both.count((True, False)), both.count((False, True))
+    shares = " | ".join(map(share, (native, last, authors)))
+    return f"| {lang} | {len(responses)} | {shares} | {only_native} | {only_last} |"
 
 
 def main() -> None:
@@ -28,21 +49,8 @@ def main() -> None:
         print("| | n | native | last-number | authors | only native | only last-number |")
         print("|---|---|---|---|---|---|---|")
         for file in sorted(system.glob("*.jsonl")):
-            answers = {
-                one.id: one.answer for one in read_questions(folder / system.name / file.name)
-            }
-            rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-            native, last = (
-                [
-                    bool(is_correct(row["response"], answers[row["id"]], file.stem, extractor=name))
-                    for row in rows
-                ]
-                for name in ("native", "last-number")
-            )
-            both = list(zip(native, last, strict=True))
-            cells = [share(native), share(last), share([row["correct"] for row in rows])]
-            cells += [str(both.count(one)) for one in ((True, False), (False, True))]
-            print(f"| {file.stem} | {len(rows)} | {' | '.join(cells)} |")
+            questions = read_questions(folder / system.name / file.name)
+            print(row_of(from_lines(file.read_bytes()), questions, file.stem))
         print()
 
 

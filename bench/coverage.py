@@ -1,8 +1,10 @@
-"""Do the 95% intervals hold the truth 95 times in 100? python bench/coverage.py [--block-spread 0.15]
+"""Do the 95% intervals hold the truth 95 times in 100?
+
+python bench/coverage.py [--block-spread 0.15]
 
 Draws counts again and again from known probabilities, so that the numbers an unlimited recording
 would give are known, and asks of each interval whether it holds them: the percentile interval that
-`bootstrap` gives, and two others made from the same resamplings (mirrored around the estimate; of
+`identify` gives, and two others made from the same resamplings (mirrored around the estimate; of
 the same width, centred on the estimate).
 """
 
@@ -12,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from langneurons.config import IdentifyConfig
-from langneurons.neurons.bootstrap import bootstrap
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
+from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS
 
 LANGUAGES, NEURONS, BLOCKS, TOKENS = 10, 4096, 10, 2000
 CODES = tuple("abcdefghij")
@@ -22,7 +24,7 @@ NAMES = ("tau", "specific", "related", "general", "specific/a", "related/a")
 
 
 def truth(rng: np.random.Generator) -> np.ndarray:
-    """Probabilities [K, M]: most neurons low and alike, some planted in one, several or all languages."""
+    """Probabilities [K, M]: most low and alike, some planted in one, several or all languages."""
     p = (
         rng.beta(1.5, 6, NEURONS)
         * 0.55
@@ -38,13 +40,11 @@ def truth(rng: np.random.Generator) -> np.ndarray:
 
 def numbers(counts: Counts, config: IdentifyConfig) -> dict[str, float]:
     """The numbers whose intervals are tested."""
-    neurons = identify(counts, config)
-    values = {
-        kind: float((neurons.kind == kind).sum()) for kind in ("specific", "related", "general")
-    }
-    for kind in ("specific", "related"):
-        values[f"{kind}/a"] = float((neurons.member[:, 0] & (neurons.kind == kind)).sum())
-    return values | {"tau": neurons.rule.tau or 0.0}
+    numbers = identify(counts, replace(config, bootstrap=0)).numbers
+    values = {kind: float(numbers.of_kind(kind).value) for kind in KINDS}
+    for kind in LANGUAGE_KINDS:
+        values[f"{kind}/a"] = float(numbers.by_language(kind).value[0])
+    return values | {"tau": float(numbers.tau)}
 
 
 def main() -> None:
@@ -67,11 +67,12 @@ def main() -> None:
         active = rng.binomial(TOKENS, np.clip(p[:, None] * spread, 0, 1))
         counts = Counts(CODES, (active,), tokens)
         seeded = replace(config, seed=time)
-        u = bootstrap(counts, identify(counts, seeded), seeded).uncertainty
+        intervals = identify(counts, seeded).numbers.intervals
+        assert intervals is not None
+        ends = intervals.named(CODES)
         estimate = numbers(counts, seeded)
-        assert u is not None
         for name in NAMES:
-            (low, high), x, t = u.intervals[name], estimate[name], real[name]
+            (low, high), x, t = ends[name], estimate[name], real[name]
             half = (high - low) / 2
             held[name] += [low <= t <= high, 2 * x - high <= t <= 2 * x - low, abs(t - x) <= half]
     print(f"{asked.times} recordings, blocks differ by {asked.block_spread:.0%}")

@@ -15,8 +15,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from langneurons.config import IdentifyConfig
-from langneurons.neurons.bootstrap import bootstrap
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
 
@@ -24,7 +22,10 @@ CODES = ("en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw")
 
 
 def drawn(layers: int, width: int, blocks: int) -> Counts:
-    """Counts whose probabilities spread like a real model's: most low, a few high, some uneven over languages."""
+    """Counts whose probabilities spread like a real model's.
+
+    Most are low, a few high, some uneven over languages.
+    """
     rng = np.random.default_rng(0)
     tokens = rng.integers(30_000, 70_000, (len(CODES), blocks))
     active = []
@@ -75,24 +76,20 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     counts = drawn(32, 14336, 1)
     ours = best(lambda: identify(counts), 5)
-    print(
-        f"identify, 10 x 32 x 14336:           {ours:8.2f} s (scores, tau, exact lambda, curve, margins, table)"
-    )
+    what = "scores, tau, exact lambda, curve, margins, table"
+    print(f"identify, 10 x 32 x 14336:           {ours:8.2f} s ({what})")
     part = counts.probability()[:, :20_000]
     loop = best(lambda: loop_pass(part, 0.1), 2) / 20_000 * 32 * 14336
     print(f"one pass of the Python double loop:  {loop:8.2f} s (20,000 neurons timed, scaled up)")
-    print(
-        f"the 8 passes of its bisection:       {8 * loop:8.2f} s, {8 * loop / ours:.0f} times as long as identify"
-    )
+    times = f"{8 * loop / ours:.0f} times as long as identify"
+    print(f"the 8 passes of its bisection:       {8 * loop:8.2f} s, {times}")
     blocks = drawn(32, 14336, 10)
-    config = IdentifyConfig(bootstrap=200)
-    neurons = identify(blocks, config)
-    print(
-        f"200 resamplings of 10 blocks:        {best(lambda: bootstrap(blocks, neurons, config), 1):8.2f} s"
-    )
+    once = best(lambda: identify(blocks, bootstrap=0), 1)
+    resampled = best(lambda: identify(blocks, bootstrap=200), 1) - once
+    print(f"200 resamplings of 10 blocks:        {resampled:8.2f} s")
     print(f"peak memory so far:                  {peak():8.2f} GiB")
     if asked.big:
-        del counts, blocks, neurons, part
+        del counts, blocks, part
         big = drawn(80, 28672, 1)
         print(f"identify, 10 x 80 x 28672:           {best(lambda: identify(big), 2):8.2f} s")
         print(f"peak memory:                         {peak():8.2f} GiB")

@@ -1,4 +1,4 @@
-"""Kill a study again and again and see that it ends as an undisturbed run: python bench/killed.py [STUDY] [--kills 20].
+"""Kill a study again and again: does it end as an undisturbed run? python bench/killed.py [STUDY]
 
 Two runs in a folder that is kept: `undisturbed`, and `killed`, which gets SIGKILL at random
 moments, drawn evenly over the time the first one took, and is then let go to its end. Every result
@@ -7,6 +7,7 @@ must have the same digest.
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -17,11 +18,15 @@ from langneurons import artifacts
 
 def digests(run: Path) -> dict[str, str]:
     """Digest of each result in a run."""
-    manifests = sorted(run.rglob(artifacts.MANIFEST))
     return {
-        one.parent.relative_to(run).as_posix(): artifacts.read(one.parent).digest
-        for one in manifests
+        result.relative_to(run).as_posix(): artifacts.read(result).digest
+        for result in artifacts.finished(run)
     }
+
+
+def command(study: str, run: Path) -> list[str]:
+    """What runs a study in a folder, in this Python."""
+    return [sys.executable, "-m", "langneurons", "run", study, "--out", str(run)]
 
 
 def main() -> None:
@@ -33,32 +38,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/killed"))
     asked = parser.parse_args()
 
-    def command(name: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "langneurons",
-            "run",
-            asked.study,
-            "--out",
-            str(asked.out / name),
-        ]
-
+    undisturbed, killed = asked.out / "undisturbed", asked.out / "killed"
     began = time.monotonic()
-    subprocess.run(command("undisturbed"), check=True)
+    subprocess.run(command(asked.study, undisturbed), check=True)
     whole = time.monotonic() - began
     rng = random.Random(asked.seed)
     moments = sorted(rng.uniform(0, whole) for _ in range(asked.kills))
+    in_time = 0
     for before, moment in zip([0.0, *moments], moments, strict=False):
-        process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(asked.study, killed), stderr=subprocess.DEVNULL)
         time.sleep(5 + moment - before)  # a process needs some seconds before it does anything
         process.kill()
-        process.wait()
-        print(f"killed; {len(digests(asked.out / 'killed'))} results are there", flush=True)
-    subprocess.run(command("killed"), check=True)
-    expected, found = digests(asked.out / "undisturbed"), digests(asked.out / "killed")
-    different = [name for name in expected | found if expected.get(name) != found.get(name)]
-    print(f"{len(expected)} results, {len(different)} different {different}; {asked.kills} kills")
+        in_time += process.wait() == -signal.SIGKILL
+        print(f"killed; {len(digests(killed))} results are there", flush=True)
+    subprocess.run(command(asked.study, killed), check=True)
+    expected, resumed = digests(undisturbed), digests(killed)
+    different = [name for name in expected | resumed if expected.get(name) != resumed.get(name)]
+    print(
+        f"{len(expected)} results, {len(different)} different {different}; "
+        f"{in_time} of {asked.kills} kills came in time"
+    )
     sys.exit(bool(different))
 
 

@@ -1,4 +1,6 @@
-"""Does alignment help the embedded model? python bench/mapo.py [--targets sw,th zh,de] [--seeds 0 1 2].
+"""Does alignment help the embedded model?
+
+    python bench/mapo.py [--targets sw,th zh,de] [--seeds 0 1 2]
 
 For each seed and target, the commands of the stages: `sample` (seed questions), `reward`, `pair`,
 `align`, and `evaluate` on held-out questions, against the base model on the same. Per language, and
@@ -87,9 +89,8 @@ def main() -> None:
     )
     seeds = write(asked.out / "seeds.jsonl", "nano-seed", asked.seed_questions, spoken)
     codes = list(dict.fromkeys(r.lang for r in base))
-    print(
-        f"| aligned | seed | {' | '.join(codes)} | trained | untrained |\n|---|---|{'---|' * (len(codes) + 2)}"
-    )
+    print(f"| aligned | seed | {' | '.join(codes)} | trained | untrained |")
+    print(f"|---|---|{'---|' * (len(codes) + 2)}")
     changes: dict[str, list[dict[str, float]]] = {}
     for seed in asked.seeds:
         of = asked.out / f"seed-{seed}"
@@ -111,9 +112,8 @@ def main() -> None:
         for which in ("trained", "untrained"):
             values = [100 * row[which] for row in rows]
             spread = f", {min(values):+.1f} to {max(values):+.1f}" if len(values) > 1 else ""
-            print(
-                f"{target}, {which}: {np.mean(values):+.1f} on average over {len(values)} seeds{spread}"
-            )
+            mean = f"{np.mean(values):+.1f} on average over {len(values)} seeds"
+            print(f"{target}, {which}: {mean}{spread}")
 
 
 if __name__ == "__main__":

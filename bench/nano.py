@@ -1,4 +1,5 @@
-"""What the embedded model can do, and what silencing does to it: python bench/nano.py [--model nano] [--number 200].
+"""What the embedded model can do, and what silencing does to it: python bench/nano.py [--model
+nano] [--number 200].
 
 Held-out problems (ways of combining events, and wordings, that training never showed). Greedy
 accuracy, pass@8, perplexities, language neurons with their layers, the silencing matrix with
@@ -17,21 +18,14 @@ import numpy as np
 import torch
 
 from langneurons import nano
-from langneurons.align.reward import reward
+from langneurons.align.reward import reward, rewarded
 from langneurons.ask.evaluate import evaluate
-from langneurons.ask.local import InProcess
 from langneurons.ask.sample import sample
-from langneurons.config import (
-    EvaluateConfig,
-    IdentifyConfig,
-    PerplexityConfig,
-    RecordConfig,
-    RewardConfig,
-    SampleConfig,
-)
-from langneurons.model import loading as models
+from langneurons.config import IdentifyConfig, RewardConfig, SampleConfig
+from langneurons.model.loading import Loaded, load
 from langneurons.neurons.identify import identify
 from langneurons.neurons.layer_stages import layer_stages
+from langneurons.neurons.numbers import KINDS
 from langneurons.neurons.record import record
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
@@ -59,30 +53,26 @@ def row(name: str, values: dict[str, Any]) -> None:
 
 def head(title: str) -> None:
     """A table's head."""
-    print(
-        f"\n### {title}\n\n| | {' | '.join(world.LANGUAGES)} |\n|---|{'---|' * len(world.LANGUAGES)}"
-    )
+    print(f"\n### {title}\n\n| | {' | '.join(world.LANGUAGES)} |")
+    print(f"|---|{'---|' * len(world.LANGUAGES)}")
 
 
-def accuracy(engine: InProcess, tokenizer: Any, asked: list[Question]) -> None:
+def accuracy(model: Loaded, asked: list[Question]) -> None:
     """Greedy accuracy, and whether any of 8 samples is right."""
-    head(
-        f"Accuracy on {len(asked) // len(world.LANGUAGES)} held-out problems a language, in per cent"
-    )
-    config = EvaluateConfig(max_new_tokens=LONGEST)
-    greedy = evaluate(engine, asked, config, template="chat", tokenizer=tokenizer)
-    row("greedy", {a.lang: round(100 * a.accuracy, 1) for a in greedy.accuracies})
-    drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer)
-    one, eight = (dict.fromkeys(world.LANGUAGES, 0.0) for _ in range(2))
-    found: dict[tuple[str, str], list[bool]] = {}
-    for response in drawn:
-        found.setdefault((response.lang, response.question_id), []).append(bool(response.correct))
-    for (lang, _), hits in found.items():
-        share = 100 * len(world.LANGUAGES) / len(asked)
-        one[lang] += share * sum(hits) / 8
-        eight[lang] += share * any(hits)
-    row("one sample", {lang: round(value, 1) for lang, value in one.items()})
-    row("pass@8", {lang: round(value, 1) for lang, value in eight.items()})
+    number = len(asked) // len(world.LANGUAGES)
+    head(f"Accuracy on {number} held-out problems a language, in per cent")
+    greedy = evaluate(model, asked, max_new_tokens=LONGEST)
+    row("greedy", {each.lang: round(100 * each.accuracy, 1) for each in greedy.accuracies})
+    marks: dict[tuple[str, str], list[bool]] = {}
+    for response in sample(model, asked, sampling(8)):
+        key = response.lang, response.question_id
+        marks.setdefault(key, []).append(bool(response.correct))
+    one_right, any_right = (dict.fromkeys(world.LANGUAGES, 0.0) for _ in range(2))
+    for (lang, _), right in marks.items():
+        one_right[lang] += 100 / number * sum(right) / 8
+        any_right[lang] += 100 / number * any(right)
+    row("one sample", {lang: round(value, 1) for lang, value in one_right.items()})
+    row("pass@8", {lang: round(value, 1) for lang, value in any_right.items()})
 
 
 def gold(number: int, seed: int = 3) -> list[Response]:
@@ -101,7 +91,9 @@ def gold(number: int, seed: int = 3) -> list[Response]:
 
 
 def plain(number: int) -> list[Response]:
-    """Plain sentences and stories, each with a wording that training never showed where there is one."""
+    """Plain sentences and stories, each with a wording that training never showed where there is
+    one.
+    """
     texts = (
         (lang, i, world.plain(lang, Random(f"{lang} {i}"), "test"))
         for lang in world.LANGUAGES
@@ -110,51 +102,27 @@ def plain(number: int) -> list[Response]:
     return [Response(f"plain-{i}", lang, "", text) for lang, i, text in texts]
 
 
-def costs(loaded: models.Loaded, responses: list[Response], neurons: Neurons) -> dict[str, float]:
+def costs(loaded: Loaded, responses: list[Response], neurons: Neurons) -> dict[str, float]:
     """Perplexity of each language's texts."""
-    losses = silenced(
-        loaded, responses, neurons, PerplexityConfig(controls=0, settings="specific")
-    ).losses
-    return {
-        lang: round(float(np.exp(x)), 3)
-        for lang, x in zip(losses.languages, losses.log_perplexity()[0], strict=True)
-    }
-
-
-def silenced(
-    loaded: models.Loaded,
-    responses: list[Response],
-    neurons: Neurons,
-    config: PerplexityConfig,
-    **more: Any,
-):
-    """The matrix."""
-    return perplexity(
-        loaded.model,
-        loaded.tokenizer,
-        responses,
-        neurons,
-        config,
-        languages=world.LANGUAGES,
-        **more,
+    losses = perplexity(
+        loaded, neurons, responses, languages=world.LANGUAGES, controls=0, settings="specific"
     )
+    before = np.exp(losses.log_perplexity()[0])
+    return {lang: round(float(x), 3) for lang, x in zip(losses.languages, before, strict=True)}
 
 
-def kinds(neurons: Neurons, layers: int) -> None:
+def kinds(neurons: Neurons) -> None:
     """How many neurons of each kind, by language and by layer."""
     for kind in ("specific", "related"):
         held = neurons.of_kinds((kind,))
         row(kind, {lang: int(held.member[:, i].sum()) for i, lang in enumerate(neurons.languages)})
-    names = ("specific", "related", "general", "none")
-    by_layer = {
-        kind: np.bincount(neurons.layer[neurons.kind == kind], minlength=layers) for kind in names
-    }
+    numbers = neurons.numbers
     print()
-    for kind, counted in by_layer.items():
+    for kind in KINDS:
+        counted = numbers.by_layer(kind).value.astype(int)
         print(f"- {kind}: {counted.sum()}, by layer {counted.tolist()}")
-    print(
-        f"- stages: {layer_stages(by_layer['specific'] + by_layer['related'], by_layer['general'])}"
-    )
+    general = numbers.by_layer("general").value
+    print(f"- stages: {layer_stages(numbers.language_neurons, general)}")
 
 
 def silencing(losses: Losses, *, table: bool = True) -> None:
@@ -180,11 +148,11 @@ def silencing(losses: Losses, *, table: bool = True) -> None:
         print(f"{setting}: diagonal {own:.5f}, of random sets {drawn:.5f}: {own / drawn:.1f} times")
 
 
-def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, number: int) -> None:
+def translation(translator: Loaded, model: Loaded, number: int) -> None:
     """How well the alignment score tells right from wrong."""
     asked = [q for q in world.questions("nano", number=number) if q.lang in ("en", *WEAK)]
-    drawn = sample(engine, asked, sampling(8), template="chat", tokenizer=tokenizer)
-    found = reward(translator.model, translator.tokenizer, drawn, RewardConfig())
+    drawn = sample(model, asked, sampling(8))
+    found = rewarded(translator, drawn, RewardConfig())
     head("Alignment score: right above wrong, within a question (AUC)")
     row("AUC", {one["lang"]: one["right_above_wrong"] for one in found.facts["languages"]})
     rows = gold(300)  # cheap, and thirty of them said 96% where it is 91%
@@ -204,9 +172,7 @@ def translation(translator: models.Loaded, engine: InProcess, tokenizer: Any, nu
             for r, wrong in zip(foreign, texts, strict=True)
             for sample_, text in ((0, r.response), (1, wrong))
         ]
-        scored = reward(
-            translator.model, translator.tokenizer, english + both, RewardConfig()
-        ).scored
+        scored = reward(translator, english + both).scored
         wins: dict[str, list[bool]] = {}
         for right, wrong in zip(scored[::2], scored[1::2], strict=True):
             wins.setdefault(right.response.lang, []).append(right.score > wrong.score)  # ty: ignore[unsupported-operator]
@@ -223,6 +189,31 @@ def _one_digit(response: Response, rng: Random) -> str:
     return text[:place] + new + text[place + 1 :]
 
 
+def silencing_of(model: Loaded, questions: list[Question], asked: argparse.Namespace) -> None:
+    """Activation rates, perplexities, neurons at each rate, and what silencing them costs."""
+    responses = [r for r in sample(model, questions, sampling(asked.samples)) if r.response.strip()]
+    counts = record(model, responses, languages=world.LANGUAGES)
+    shares = counts.probability()
+    quantiles = np.quantile(shares, [0.25, 0.5, 0.75, 0.9, 0.95]).round(3).tolist()
+    print(f"\nactivation probability, quantiles 25 50 75 90 95: {quantiles}")
+    rates = dict(zip(counts.languages, shares, strict=True))
+    texts = gold(asked.number // 4)
+    for number, rate in enumerate(asked.rate):
+        neurons = identify(counts, rate=rate, tau_quantile=asked.tau, bootstrap=0)
+        if number == 0:
+            head("Perplexity")
+            row("right responses", costs(model, texts, neurons))
+            row("plain sentences", costs(model, plain(asked.number), neurons))
+            first = [response for response in responses if response.sample == 0]
+            row("its own responses", costs(model, first, neurons))
+        head(f"Language neurons, rate {rate}, tau at {asked.tau}")
+        kinds(neurons)
+        print("\n#### Silencing, on right responses; random sets matched by layer and rate")
+        silencing(perplexity(model, neurons, texts, languages=world.LANGUAGES, rates=rates))
+        print("\n#### Silencing, on right responses; random sets matched by layer only")
+        silencing(perplexity(model, neurons, texts, languages=world.LANGUAGES), table=False)
+
+
 def main() -> None:
     """Print it all."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -236,63 +227,25 @@ def main() -> None:
     parser.add_argument("--tau", type=float, default=IdentifyConfig.tau_quantile)
     parser.add_argument("--only", nargs="+", default=["accuracy", "silencing", "translation"])
     asked = parser.parse_args()
-    models.load(asked.model)  # imports what it needs
+    load(asked.model)  # imports what it needs
     start = time.perf_counter()
-    loaded = models.load(asked.model)
+    loaded = load(asked.model)
+    seconds = time.perf_counter() - start
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads; loaded in {time.perf_counter() - start:.2f} s"
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; loaded in {seconds:.2f} s"
     )
     folder = nano.folder(asked.model) or Path(asked.model)
     size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file())
-    print(
-        f"{sum(p.numel() for p in loaded.model.parameters()):,} parameters; {folder.parent}: {size / 1e6:.1f} MB"
-    )
-    engine = InProcess(loaded.model, loaded.tokenizer)
+    weights = sum(parameter.numel() for parameter in loaded.model.parameters())
+    print(f"{weights:,} parameters; {folder.parent}: {size / 1e6:.1f} MB")
     questions = world.questions("nano", number=asked.number)
     if "accuracy" in asked.only:
-        accuracy(engine, loaded.tokenizer, questions)
+        accuracy(loaded, questions)
     if "silencing" in asked.only:
         few = [q for q in questions if int(q.id.rpartition("-")[2]) < asked.number // 4]
-        drawn = sample(
-            engine, few, sampling(asked.samples), template="chat", tokenizer=loaded.tokenizer
-        )
-        responses = [r for r in drawn if r.response.strip()]
-        counts = record(
-            loaded.model, loaded.tokenizer, responses, RecordConfig(), languages=world.LANGUAGES
-        ).counts
-        shares = counts.probability()
-        quantiles = np.quantile(shares, [0.25, 0.5, 0.75, 0.9, 0.95]).round(3).tolist()
-        print(f"\nactivation probability, quantiles 25 50 75 90 95: {quantiles}")
-        shown = False
-        for rate in asked.rate:
-            neurons = identify(
-                counts, IdentifyConfig(rate=rate, tau_quantile=asked.tau, bootstrap=0)
-            )
-            if not shown:
-                head("Perplexity")
-                row("right responses", costs(loaded, gold(asked.number // 4), neurons))
-                row("plain sentences", costs(loaded, plain(asked.number), neurons))
-                row(
-                    "its own responses",
-                    costs(loaded, [r for r in responses if r.sample == 0], neurons),
-                )
-                shown = True
-            head(f"Language neurons, rate {rate}, tau at {asked.tau}")
-            kinds(neurons, loaded.model.config.num_hidden_layers)
-            rates = dict(zip(counts.languages, shares, strict=True))
-            texts = gold(asked.number // 4)
-            print("\n#### Silencing, on right responses; random sets matched by layer and rate")
-            silencing(
-                silenced(loaded, texts, neurons, PerplexityConfig(controls=5), rates=rates).losses
-            )
-            print("\n#### Silencing, on right responses; random sets matched by layer only")
-            silencing(
-                silenced(loaded, texts, neurons, PerplexityConfig(controls=5)).losses, table=False
-            )
+        silencing_of(loaded, few, asked)
     if "translation" in asked.only:
-        translation(
-            models.load(asked.translator, seq2seq=True), engine, loaded.tokenizer, asked.number // 2
-        )
+        translation(load(asked.translator, seq2seq=True), loaded, asked.number // 2)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape 7b].
+"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape
+7b].
 
 The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing
 silenced: 121 conditions, under each of which the texts of ten languages are scored. On one model
@@ -30,8 +31,8 @@ from record import SAMPLES, SHAPES, added_memory, clock, model_of, texts, train_
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from langneurons.model import batches
 from langneurons.model import loading as models
+from langneurons.model.batches import Batch, batched
 from langneurons.model.forward import cache_name, model_inputs, spread_prompts
 from langneurons.model.head import Head
 from langneurons.model.hooks import silence
@@ -53,14 +54,21 @@ def work_on(
     """The work of the stage on these texts."""
     cut = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in rows]
     codes = tuple(dict.fromkeys(r.lang for r in responses))
-    plan = batches.batched(responses, cut, codes, blocks=10, budget=budget, share_prompts=share)
     return Work(
-        model, find_sites(model), Head(model), plan, [row.ids[1:] for row in rows], None, best=False
+        model=model,
+        sites=find_sites(model),
+        head=Head(model),
+        batches=batched(responses, cut, codes, blocks=10, budget=budget, share_prompts=share),
+        targets=[row.ids[1:] for row in rows],
+        values=None,
+        best=False,
     )
 
 
 def problems(questions: int) -> list[Response]:
-    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every language."""
+    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every
+    language.
+    """
     return [
         Response(
             one.id,
@@ -83,16 +91,18 @@ def random_sets(work: Work, count: int) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def bare(work: Work, batch: batches.Batch) -> None:
-    """The batch through the decoder, and its scored positions through the LM head, as many at once as ours."""
-    prompts, inputs = model_inputs(work.model, work.plan, batch)
+def bare(work: Work, batch: Batch) -> None:
+    """The batch through the decoder, and its scored positions through the LM head, as many at once
+    as ours.
+    """
+    prompts, inputs = model_inputs(work.model, work.batches, batch)
     if prompts:
         work.model.model(**prompts)
-        spread_prompts(work.plan, batch, inputs[cache_name(work.model)])
+        spread_prompts(work.batches, batch, inputs[cache_name(work.model)])
     hidden = work.model.model(**inputs).last_hidden_state
     counted = np.zeros(hidden.shape[:2], dtype=bool)
     for row, i in zip(counted, batch.rows, strict=True):
-        mine = work.plan.rows[i].tokens.counted[batch.prefix :]
+        mine = work.batches.rows[i].tokens.counted[batch.prefix :]
         row[: len(mine)] = mine
     for part in hidden[torch.from_numpy(counted).to(hidden.device)].split(work.head.chunk):
         work.model.lm_head(part)
@@ -110,13 +120,15 @@ def one_at_a_time(work: Work, rows: list[Tokens], chosen: np.ndarray) -> None:
 
 
 def memory(length: int, vocabulary: int) -> None:
-    """What scoring one text of so many tokens adds to the memory of a process of its own; printed in MiB."""
+    """What scoring one text of so many tokens adds to the memory of a process of its own; printed
+    in MiB.
+    """
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, **SHAPES["tiny"])
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     rng = np.random.default_rng(0)
     row = Tokens(rng.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= 16)
     work = work_on(model, [Response("q", "en", "p", "r")], [row], 1024)
-    print(added_memory(lambda: run_unit(work, work.plan.batches[0], [np.arange(3)])))
+    print(added_memory(lambda: run_unit(work, work.batches.batches[0], [np.arange(3)])))
 
 
 def main() -> None:
@@ -150,22 +162,23 @@ def main() -> None:
     work = work_on(model, responses, rows, asked.budget)
     sets = random_sets(work, asked.conditions)
     tokens = sum(len(row.ids) for row in rows)
-    computed = sum(map(work.plan.computed, work.plan.batches))
-    scored = sum(int(row.tokens.counted.sum()) for row in work.plan.rows)
+    computed = sum(map(work.batches.computed, work.batches.batches))
+    scored = sum(int(row.tokens.counted.sum()) for row in work.batches.rows)
     name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
+    machine = f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}"
     print(
-        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; {name} of {size:.1f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts of "
-        f"{tokens:,} tokens, {scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
+        f"{machine}, {torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, "
+        f"vocabulary {model.config.vocab_size:,}; {len(rows)} texts of {tokens:,} tokens, "
+        f"{scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
         "timed"
     )
     spent = {"ours": 0.0, "bare": 0.0, "alone": 0.0}
-    run_unit(work, work.plan.batches[-1], sets[:1])
-    bare(work, work.plan.batches[-1])
-    some = [rows[batch.rows[len(batch.rows) // 2]] for batch in work.plan.batches]
+    run_unit(work, work.batches.batches[-1], sets[:1])
+    bare(work, work.batches.batches[-1])
+    some = [rows[batch.rows[len(batch.rows) // 2]] for batch in work.batches.batches]
     one_at_a_time(work, some[:1], sets[0])
-    for number, batch in enumerate(work.plan.batches):
-        at_once = max(1, asked.budget // work.plan.computed(batch))
+    for number, batch in enumerate(work.batches.batches):
+        at_once = max(1, asked.budget // work.batches.computed(batch))
         groups = [sets[i : i + at_once] for i in range(0, len(sets), at_once)]
         ways = {
             "ours": lambda batch=batch, groups=groups: [
@@ -186,9 +199,10 @@ def main() -> None:
         sum(p.numel() for p in part.parameters()) for part in (model.model.layers, model.lm_head)
     )
     products = tokens * (layers + head) / (computed * layers + scored * head)
+    times = spent["alone"] / spent["ours"]
     print(
-        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {spent['alone'] / spent['ours']:.1f} times ours, "
-        f"with {products:.1f} times the multiplications ({len(some)} texts, scaled up)"
+        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {times:.1f} times ours, with "
+        f"{products:.1f} times the multiplications ({len(some)} texts, scaled up)"
     )
     peaks = {}
     for length, vocabulary in ((512, 150_000), (4096, 150_000), (4096, 8_000)):

@@ -1,9 +1,9 @@
-"""What recording costs: python bench/record.py [--data FOLDER] [--device cuda --dtype bfloat16 --shape 7b].
+"""What recording costs: python bench/record.py [--data FOLDER] [--device cuda --shape 7b].
 
 In one process, by turns, on one model with random weights and real texts (responses_mcot7b/mgsm;
 ten responses to a prompt, made by cutting the real one at ten lengths):
 
-- ours: `langneurons.tally`, as `langneurons record` runs it;
+- ours: `neurons.tally`, as `langneurons record` runs it;
 - bare: the same batches through the same model without its LM head and with nothing read, all
   layers to the end;
 - released: what the paper's code does, written as plain hooks: prompt and response, then the prompt
@@ -128,7 +128,10 @@ def bare(model: Any, plan: batches.Batches, batch: batches.Batch) -> None:
 
 @torch.inference_mode()
 def released(model: Any, rows: list[Tokens]) -> None:
-    """Two passes, one sequence at a time, with the LM head; hooks that count into one tensor, as the paper's code."""
+    """Two passes, one sequence at a time, with the LM head, as the paper's code.
+
+    Hooks count into one tensor.
+    """
     total = torch.zeros(
         len(model.model.layers),
         model.config.intermediate_size,
@@ -156,7 +159,7 @@ def released(model: Any, rows: list[Tokens]) -> None:
 
 
 def transformer_lens(model: Any, tokenizer: Any, rows: list[Tokens]) -> Callable[[], None] | None:
-    """The same counts with TransformerLens: the gate's pre-activation, whose sign is the activation's."""
+    """The same counts with TransformerLens, of the gate: its activation has the same sign."""
     try:
         library = import_module("transformer_lens.model_bridge")
     except ImportError:
@@ -229,7 +232,7 @@ def added_memory(work: Callable[[], Any]) -> float:
 
 
 def memory(responses: int) -> None:
-    """What recording so many short responses adds to the memory of a process of its own; printed in MiB."""
+    """Print what recording so many short responses adds to the memory of this process, in MiB."""
     rng = np.random.default_rng(0)
     model = model_of("tiny", "cpu", torch.float32)
     said, tokens = [], []
@@ -286,13 +289,15 @@ def main() -> None:
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     unique = sum(map(plan.computed, plan.batches))
     print(
-        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; Llama of {parameters:.0f}M parameters; {len(rows)} responses, {unique:,} tokens computed"
+        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads; Llama of {parameters:.0f}M parameters; "
+        f"{len(rows)} responses, {unique:,} tokens computed"
     )
     both = sum(len(row.ids) for row in rows)
     alone = sum(int((~row.counted).sum()) for row in rows)
     print(
-        f"the same responses are {both:,} tokens with a prompt each; two passes read {both + alone:,}"
+        f"the same responses are {both:,} tokens with a prompt each; "
+        f"two passes read {both + alone:,}"
     )
     tally, spent = Tally(plan, sites), {"ours": 0.0, "bare": 0.0}
     run_batch(model, sites, plan, plan.batches[-1])
@@ -319,9 +324,8 @@ def main() -> None:
             continue
         run()
         seconds = min(clock(asked.device, run) for _ in range(2)) * scale
-        print(
-            f"{name:<18}{seconds:9.2f} s   {seconds / spent['ours']:.1f} times ours ({len(some)} rows, scaled up)"
-        )
+        times = f"{seconds / spent['ours']:.1f} times ours ({len(some)} rows, scaled up)"
+        print(f"{name:<18}{seconds:9.2f} s   {times}")
     peaks = {}
     for count in (2000, 20000):
         command = [sys.executable, __file__, "--memory", str(count)]
@@ -329,7 +333,8 @@ def main() -> None:
             subprocess.run(command, capture_output=True, text=True, check=True).stdout
         )
     print(
-        f"memory that 2,000 and 20,000 responses add: {peaks[2000]:.0f} and {peaks[20000]:.0f} MiB, smallest model"
+        f"memory that 2,000 and 20,000 responses add: {peaks[2000]:.0f} and "
+        f"{peaks[20000]:.0f} MiB, smallest model"
     )
 
 

@@ -1,10 +1,12 @@
-"""What scoring costs: python bench/reward.py [--data FOLDER] [--questions 2] [--shape nano|60m|600m] [--device cuda].
+"""What scoring costs.
+
+    python bench/reward.py [--data FOLDER] [--questions 2] [--shape nano|60m|600m] [--device cuda]
 
 The same pairs of real texts (responses_mcot7b/mgsm; ten responses to a question and ten English
 references, made by cutting the real ones at ten lengths) through a translation model with random
 weights:
 
-- ours: `langneurons.translation`, as `langneurons reward` runs it: equal pairs once, every text
+- ours: `align.translator`, as `langneurons reward` runs it: equal pairs once, every text
   encoded once, batches by length;
 - one at a time: one pair, one forward pass, over a sample of the pairs and scaled by the number of
   all.
@@ -23,7 +25,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ from transformers import M2M100Config, M2M100ForConditionalGeneration, PreTraine
 
 from langneurons.align import translator as translation
 from langneurons.align.reward import clean, references
-from langneurons.align.translator import Text, Translation
+from langneurons.align.translator import Ids, Text, Translation
 from langneurons.model import loading as library
 from langneurons.texts.rows import read_responses
 
@@ -45,7 +47,7 @@ CUTS = 10
 
 
 def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
-    """Ten responses to each of the first questions in every language, each with ten English references."""
+    """Ten responses to each of the first questions in every language, ten references to each."""
     rows: dict[str, dict[str, str]] = {}
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text("utf-8").splitlines()[:questions]:
@@ -59,9 +61,9 @@ def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
         ]
 
     return [
-        (text, cut(said["en"], "en"))
-        for said in rows.values()
-        for code, response in said.items()
+        (text, cut(responses["en"], "en"))
+        for responses in rows.values()
+        for code, response in responses.items()
         if code != "en"
         for text in cut(response, code)
     ]
@@ -69,15 +71,15 @@ def texts(folder: Path, questions: int) -> list[tuple[Text, list[Text]]]:
 
 def real(path: Path) -> list[tuple[Text, list[Text]]]:
     """The responses at a path, each with the English references of its question."""
-    said = read_responses(path)
-    english = references([one for one in said if one.lang == "en"]).texts
-    others = [one for one in said if one.lang != "en"]
+    responses = read_responses(path)
+    english = references([response for response in responses if response.lang == "en"]).texts
     return [
         (
-            Text(one.lang, clean(one.response)),
-            [Text("en", text) for text in english.get(one.question_id, [])],
+            Text(response.lang, clean(response.response)),
+            [Text("en", text) for text in english.get(response.question_id, [])],
         )
-        for one in others
+        for response in responses
+        if response.lang != "en"
     ]
 
 
@@ -109,9 +111,13 @@ def model_of(shape: str, device: str, dtype: str) -> Any:
     """An M2M100 with random weights."""
     torch.manual_seed(0)
     size = SHAPES[shape]
-    sides = {f"{side}_{name}": size[key] for side in ("encoder", "decoder")
-             for name, key in (("layers", "layers"), ("attention_heads", "heads"), ("ffn_dim", "ffn"))}  # fmt: skip
-    config = M2M100Config(vocab_size=size["vocabulary"], d_model=size["d_model"], **sides)
+    side = {"layers": size["layers"], "attention_heads": size["heads"], "ffn_dim": size["ffn"]}
+    config = M2M100Config(
+        vocab_size=size["vocabulary"],
+        d_model=size["d_model"],
+        **{f"encoder_{name}": value for name, value in side.items()},
+        **{f"decoder_{name}": value for name, value in side.items()},
+    )
     return (
         M2M100ForConditionalGeneration(config)
         .eval()
@@ -158,7 +164,10 @@ def one_at_a_time(
 def arithmetic(
     config: Any, sources: list[Any], targets: list[Any], pairs: list[Translation]
 ) -> tuple[float, float]:
-    """Multiplications with the weights, without padding: every source encoded once, and once for each of its pairs."""
+    """Multiplications with the weights, without padding.
+
+    With every source encoded once, and once for each of its pairs.
+    """
     d, layers = config.d_model, config.decoder_layers
     encode = config.encoder_layers * (4 * d * d + 2 * d * config.encoder_ffn_dim)
     look = layers * 2 * d * d  # keys and values that the decoder makes of a source's token
@@ -168,8 +177,8 @@ def arithmetic(
     return sum(map(len, sources)) * encode + rest, read * encode + rest
 
 
-def main() -> None:
-    """Print the table."""
+def arguments() -> argparse.Namespace:
+    """What was asked on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -182,7 +191,38 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=0)
     parser.add_argument("--responses", type=Path, help="real responses instead")
     parser.add_argument("--translator", help="a real translation model for them")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+class Work(NamedTuple):
+    """Translations to judge, each once: ids of the texts, and which belong together."""
+
+    sources: list[Ids]
+    targets: list[Ids]
+    pairs: list[Translation]
+
+
+def encoded(held: list[tuple[Text, list[Text]]], tokenizer: Any) -> Work:
+    """All the texts, and the translations between them."""
+    codes = sorted({text.lang for text, _ in held} | {"en"})
+    tokens = translation.language_tokens(tokenizer, codes)
+    responses = {text: None for text, _ in held}
+    english = {text: None for _, others in held for text in others}
+    source_of = {text: place for place, text in enumerate(responses)}
+    target_of = {text: place for place, text in enumerate(english)}
+    pairs = {
+        Translation(source_of[text], target_of[other]): None
+        for text, others in held
+        for other in others
+    }
+    sources, _ = translation.encode(tokenizer, list(responses), tokens, 512)
+    targets, _ = translation.encode(tokenizer, list(english), tokens, 512)
+    return Work(sources, targets, list(pairs))
+
+
+def main() -> None:
+    """Print the table."""
+    asked = arguments()
     if asked.responses:
         held = real(asked.responses)
         loaded = library.load(
@@ -191,32 +231,18 @@ def main() -> None:
         tokenizer, model = loaded.tokenizer, loaded.model
     else:
         held = texts(asked.data, asked.questions)
-        tokenizer, model = (
-            tokenizer_of(held, min(8000, SHAPES[asked.shape]["vocabulary"])),
-            model_of(asked.shape, asked.device, asked.dtype),
-        )
-    tokens = translation.language_tokens(
-        tokenizer, sorted({text.lang for text, _ in held} | {"en"})
-    )
-    said = list(dict.fromkeys(text for text, _ in held))
-    english = list(dict.fromkeys(text for _, others in held for text in others))
-    place = {text: i for i, text in enumerate(said)}, {text: i for i, text in enumerate(english)}
-    pairs = list(
-        dict.fromkeys(
-            Translation(place[0][one], place[1][other]) for one, others in held for other in others
-        )
-    )
-    sources, targets = (
-        translation.encode(tokenizer, rows, tokens, 512)[0] for rows in (said, english)
-    )
+        tokenizer = tokenizer_of(held, min(8000, SHAPES[asked.shape]["vocabulary"]))
+        model = model_of(asked.shape, asked.device, asked.dtype)
+    sources, targets, pairs = encoded(held, tokenizer)
     budget = asked.budget or (4096 if asked.device == "cpu" else 8192)
-    chunks = translation.plan(sources, targets, pairs, budget)
+    chunks = translation.in_chunks(sources, targets, pairs, budget)
     whole = sum(len(others) for _, others in held)
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(
-        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; translator of {size:.0f}M parameters; {whole:,} pairs, {len(pairs):,} of them different, of "
-        f"{len(sources):,} and {len(targets):,} texts"
+        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads; translator of {size:.0f}M parameters; "
+        f"{whole:,} pairs, {len(pairs):,} of them different, "
+        f"of {len(sources):,} and {len(targets):,} texts"
     )
     translation.judge(model, sources, targets, pairs, chunks[0])
     ours = np.zeros(len(pairs))
@@ -235,7 +261,8 @@ def main() -> None:
     slow *= whole / len(some)
     print(f"{'ours':<16}{seconds:9.2f} s  {whole / seconds:9.1f} pairs a second")
     print(
-        f"{'one at a time':<16}{slow:9.2f} s  {whole / slow:9.1f} pairs a second, {slow / seconds:.1f} times ours"
+        f"{'one at a time':<16}{slow:9.2f} s  {whole / slow:9.1f} pairs a second, "
+        f"{slow / seconds:.1f} times ours"
     )
     fast, plain = arithmetic(model.config, sources, targets, pairs)
     print(f"{'arithmetic':<16}{plain * whole / len(pairs) / fast:.2f} times ours, one at a time")

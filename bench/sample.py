@@ -1,9 +1,9 @@
-"""What sampling costs: python bench/sample.py [--data FOLDER] [--shape small] [--device cuda --dtype bfloat16].
+"""What sampling costs: python bench/sample.py [--data FOLDER] [--shape small] [--device cuda].
 
 In one process, on one model with random weights, real questions (MGSM) and responses of one length,
 n to each question:
 
-- ours: `langneurons.generate`, as `langneurons sample` runs it;
+- ours: `langneurons.ask.local`, as `langneurons sample` runs it;
 - batched: transformers' `generate`, as many responses at once as ours, `num_return_sequences=n`;
 - one at a time: transformers' `generate`, one prompt and one response at a time.
 
@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from langneurons.ask.engine import Request, seed_of
 from langneurons.ask.local import InProcess
 from langneurons.config import SampleConfig
+from langneurons.model.loading import around
 from langneurons.texts.prompts import load_template
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -132,7 +133,7 @@ def main() -> None:
         inputs = tokenizer(prompts, padding=True, return_tensors="pt").to(model.device)
         model.generate(**inputs, **drawing, num_return_sequences=n, pad_token_id=0)
 
-    engine = InProcess(model, tokenizer)
+    engine = InProcess(around(model, tokenizer))
     at_once = max(1, settings.rows // options.n)
     list(engine.complete(requests[: options.n], settings))  # warm up
     generate(each[:1], 1)
@@ -153,12 +154,14 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; Llama of {size / 1e6:.1f}M parameters"
     )
     print(
-        f"{len(requests)} responses of {options.tokens} tokens, {options.n} to each of {len(each)} prompts"
+        f"{len(requests)} responses of {options.tokens} tokens, {options.n} to each of "
+        f"{len(each)} prompts"
     )
     print(f"{'ours':<16}{ours:>9.2f} s{len(requests) / ours:>10.1f} responses a second")
     for name, seconds in (("batched", batched), ("one at a time", single)):
         print(
-            f"{name:<16}{seconds:>9.2f} s{len(requests) / seconds:>10.1f}{seconds / ours:>29.1f} times ours"
+            f"{name:<16}{seconds:>9.2f} s{len(requests) / seconds:>10.1f}"
+            f"{seconds / ours:>29.1f} times ours"
         )
 
 

@@ -112,13 +112,15 @@ def test_killed_while_writing(tmp_path: Path) -> None:
 
 
 def test_looking_on_while_others_write(tmp_path: Path) -> None:
-    """Drafts come and go by the dozen; who lists the results meanwhile sees whole ones and no error."""
+    """Drafts come and go by the dozen; who lists the results meanwhile sees whole ones and no
+    error."""
     code = """
         import sys
         from pathlib import Path
         from langneurons import artifacts
         for i in range(100):
-            with artifacts.writing(Path(sys.argv[1]) / "deep" / str(i), "counts", "test", {}, {}) as draft:
+            folder = Path(sys.argv[1]) / "deep" / str(i)
+            with artifacts.writing(folder, "counts", "test", {}, {}) as draft:
                 draft.bytes("x", b"x")
     """
     seen = [0]

@@ -1,6 +1,7 @@
-"""The real command line, in processes of its own."""
+"""The command line as a whole: what it says, what it refuses, and how it ends."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from langneurons import artifacts
+from langneurons import artifacts, cli
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
 from support.command import Outcome, refused
@@ -64,12 +65,20 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory, langneurons) -> 
     return where
 
 
-def test_help_names_every_command(langneurons) -> None:
-    done = langneurons("--help")
+def test_help_names_every_command_and_says_what_it_does(process) -> None:
+    done = process("--help")
     assert done.status == 0
-    for command in ("import", "identify", "compare", "report", "export"):
-        assert command in done.out
-        assert langneurons(command, "--help").status == 0
+    lines = {line.strip("│ ").split()[0]: line.split()[2:] for line in done.out.splitlines()[5:-4]}
+    for command in cli.COMMANDS:
+        assert len(lines[command]) > 3, f"{command} is not described"
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(command: str, langneurons) -> None:
+    done = langneurons(command, "--help")
+    assert done.status == 0
+    assert done.out.startswith(f"Usage: langneurons {command}")
+    assert done.err == ""
 
 
 def test_version(langneurons) -> None:
@@ -115,10 +124,9 @@ def test_json_and_text_agree_with_the_table(run: Path, langneurons) -> None:
     assert said["lambda"] == neurons.rule.lam.value  # ty: ignore
     assert said["selected"] == 15 == sum(said["shared_by"])
     assert said["classes"]["specific"] == (neurons.kind == "specific").sum()
-    assert (
-        f"lambda* = {said['lambda']:.5f}" in langneurons(*words).out
-        or said["lambda_status"] != "bound"
-    )
+    star = "lambda*" if said["lambda_status"] == "bound" else "lambda"
+    begins = f"{star} = {said['lambda']:.5f} ({said['lambda_plain']:.5f} in the units of Eq. 5)"
+    assert langneurons(*words).out.startswith(begins)
 
 
 def test_other_settings_are_refused_or_forced(run: Path, tmp_path: Path, langneurons) -> None:
@@ -308,26 +316,28 @@ def test_full_disk(run: Path, tmp_path: Path) -> None:
     """No file may grow beyond 4 KiB, as on a disk that is full."""
     words = f"identify {run / 'counts'} --out {tmp_path / 'full'} --rate 0.1 --tau-quantile 0.8"
     command = ["bash", "-c", f"ulimit -f 4; exec {sys.executable} -m langneurons {words}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     refused(
-        Outcome(subprocess.run(command, capture_output=True, text=True, check=False)),
+        Outcome(done.returncode, done.stdout, done.stderr),
         "File too large; free space",
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_traceback_when_asked(tmp_path: Path, langneurons) -> None:
-    done = langneurons("report", tmp_path / "nowhere", "--traceback")
+def test_traceback_when_asked(tmp_path: Path, process) -> None:
+    done = process("report", tmp_path / "nowhere", "--traceback")
     assert done.status == 1
     assert "Traceback" in done.err
     assert "InputError" in done.err
 
 
-def test_missing_extra_says_what_to_install(run: Path, tmp_path: Path, langneurons) -> None:
+def test_missing_extra_says_what_to_install(run: Path, tmp_path: Path, process) -> None:
     """Stand-ins that fail to import, as an environment without the extra does."""
     (tmp_path / "vl_convert.py").write_text(
         "raise ModuleNotFoundError('no', name='vl_convert')", "utf-8"
     )
-    done = langneurons("report", run, env={"PYTHONPATH": str(tmp_path)})
+    first = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = process("report", run, env={"PYTHONPATH": first})
     refused(
         done,
         "vl-convert-python is not installed; the report needs: pip install 'langneurons[report]'",

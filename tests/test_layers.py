@@ -5,13 +5,10 @@ import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-from support.places import ROOT
-
-SOURCE = ROOT / "src" / "langneurons"
+from support.house import MODULES, PATHS, SOURCE, package_of
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("root",),
@@ -36,23 +33,6 @@ TORCH = (
     "align",
 )
 """Where torch may be imported at the top of a module."""
-
-
-def name_of(path: Path) -> str:
-    """`neurons.table` of src/langneurons/neurons/table.py; `neurons` of its __init__."""
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-PATHS = {name_of(path): path for path in sorted(SOURCE.rglob("*.py")) if path.name != "__main__.py"}
-MODULES = sorted(name for name in PATHS if name)
-
-
-def package_of(module: str) -> str:
-    if module == "cli":
-        return "cli"
-    first = module.partition(".")[0]
-    return first if (SOURCE / first).is_dir() else "root"
 
 
 def imported(module: str) -> set[str]:
@@ -103,7 +83,8 @@ def test_only_the_public_list_is_in_the_root_itself() -> None:
 
 
 def test_only_commands_know_the_command_line() -> None:
-    """cyclopts is imported by commands, console and cli; commands only by cli and the study that runs them."""
+    """cyclopts is imported by commands, console and cli; commands only by cli and the study that
+    runs them."""
     for module, path in PATHS.items():
         text = path.read_text("utf-8")
         if module.rpartition(".")[2] not in ("commands", "console", "cli"):

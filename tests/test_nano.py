@@ -1,21 +1,20 @@
-"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures it all."""
+"""The embedded models do what their card says, on a few held-out problems; bench/nano.py measures
+it all."""
 
 import hashlib
 import json
 import re
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 import pytest
 
-from langneurons import nano
+from langneurons import cli, nano
 from langneurons.align.reward import reward
 from langneurons.ask.evaluate import evaluate
 from langneurons.config import (
-    IdentifyConfig,
     PerplexityConfig,
-    RecordConfig,
-    RewardConfig,
 )
 from langneurons.model import loading as models
 from langneurons.model.check import check
@@ -52,10 +51,8 @@ def gold():
 
 @pytest.fixture(scope="module")
 def neurons(loaded, gold):
-    counts = record(
-        loaded.model, loaded.tokenizer, gold, RecordConfig(), languages=world.LANGUAGES
-    ).counts
-    return identify(counts, IdentifyConfig(rate=nano.RATE, bootstrap=0))
+    counts = record(loaded, gold, languages=world.LANGUAGES)
+    return identify(counts, rate=nano.RATE, bootstrap=0)
 
 
 def test_all_of_it_is_small():
@@ -68,6 +65,23 @@ def test_the_card_is_of_these_weights():
     for part in ("model", "translator"):
         digest = hashlib.sha256((FOLDER / part / "model.safetensors").read_bytes()).hexdigest()
         assert digest in card
+
+
+def test_its_commands_take_what_suits_it():
+    """Where nothing else is given, and no other model."""
+
+    def taken(*words):
+        parsed = cli.app.parse_args([*words, "--out", "o"], exit_on_error=False, print_error=False)
+        return parsed[1].arguments
+
+    assert taken("sample", "nano", "q")["config"] == nano.SAMPLE
+    assert taken("evaluate", "nano", "q")["config"] == nano.EVALUATE
+    assert taken("align", "nano", "p")["config"] == nano.ALIGN
+    assert taken("align", "nano", "p")["sampling"] == nano.GRPO
+    given = taken("sample", "nano", "q", "--top-k", "0", "--temperature", "0.5")["config"]
+    assert given == replace(nano.SAMPLE, top_k=0, temperature=0.5)
+    for command in ("sample", "evaluate", "align"):
+        assert not {"config", "sampling"} & set(taken(command, "another", "q"))
 
 
 def test_every_measurement_holds_on_it(loaded):
@@ -91,7 +105,7 @@ def test_it_speaks_every_language(loaded, neurons):
         for i in range(12)
     ]
     config = PerplexityConfig(controls=0, settings="specific")
-    losses = perplexity(loaded.model, loaded.tokenizer, plain, neurons, config).losses
+    losses = perplexity(loaded, neurons, plain, config)
     assert np.exp(losses.log_perplexity()[0]).max() < 50
 
 
@@ -104,9 +118,7 @@ def test_it_has_neurons_of_every_language_but_english(neurons):
 
 def test_silencing_the_neurons_of_a_language_costs_that_language_most(loaded, gold, neurons):
     some = [one for one in gold if one.question_id in {g.question_id for g in gold[:60]}]
-    found = perplexity(
-        loaded.model, loaded.tokenizer, some, neurons, PerplexityConfig(controls=0)
-    ).losses
+    found = perplexity(loaded, neurons, some, controls=0)
     assert found.languages == world.LANGUAGES
     costs = found.log_perplexity()
     for setting in found.settings:
@@ -135,7 +147,7 @@ def test_the_translator_tells_a_wrong_number_and_another_problem(gold):
             Response(one.question_id, one.lang, "", text, i)
             for i, text in enumerate((one.response, wrong, elsewhere))
         ]
-    scored = reward(judge.model, judge.tokenizer, rows, RewardConfig()).scored
+    scored = reward(judge, rows).scored
     scores = np.array([one.score for one in scored], float).reshape(-1, 3)
     assert (scores[:, 0] > scores[:, 1]).mean() > 0.95
     assert (scores[:, 0] > scores[:, 2]).mean() > 0.95

@@ -1,7 +1,7 @@
-"""A model built by hand: record, identify and perplexity find exactly what was planted. The real command line."""
+"""A model built by hand: record, identify and perplexity find exactly what was planted. The real
+command line."""
 
 import csv
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,7 +107,8 @@ def test_neurons_are_as_planted(run: Run) -> None:
 
 
 def sets(run: Run) -> list[list[tuple[int, int]]]:
-    """(layer, neuron) of every condition; those of draw 0 by hand, those of the random sets as they are drawn."""
+    """(layer, neuron) of every condition; those of draw 0 by hand, those of the random sets as they
+    are drawn."""
     counts = Counts.from_tensors(*artifacts.read(run.counts).tensors("counts.safetensors"))
     rates = dict(zip(counts.languages, counts.probability(), strict=True))
     out = []
@@ -131,7 +132,8 @@ def sets(run: Run) -> list[list[tuple[int, int]]]:
 
 
 def test_the_matrix_is_as_planted(run: Run) -> None:
-    """Every cell, of the sets and of their controls; and nothing but the languages that a set serves changes at all."""
+    """Every cell, of the sets and of their controls; and nothing but the languages that a set
+    serves changes at all."""
     losses = run.read_losses()
     assert len(losses.conditions) == 1 + 2 * 4 * 6
     for i, (condition, places) in enumerate(zip(losses.conditions, sets(run), strict=True)):
@@ -195,7 +197,8 @@ def page(run: Run, langneurons: Callable) -> Path:
 
 
 def test_the_report_holds_the_matrix(run: Run, page: Path) -> None:
-    """Every cell with its interval as CSV, the figures in every format, and the verdict as a table."""
+    """Every cell with its interval as CSV, the figures in every format, and the verdict as a
+    table."""
     folder = page.with_suffix("")
     for name in ("perplexity", "perplexity-z"):
         assert (folder / f"{name}.svg").read_text("utf-8").count("<path") > 4 * 4 * 2
@@ -224,7 +227,8 @@ def test_the_report_holds_the_matrix(run: Run, page: Path) -> None:
 
 
 def test_the_report_does_not_depend_on_what_was_drawn_before(page: Path, tmp_path: Path) -> None:
-    """Vega numbers gradients and clips over the life of a process; here two reports in this one, that in another."""
+    """Vega numbers gradients and clips over the life of a process; here two reports in this one,
+    that in another."""
     for place in ("once", "twice"):
         publish.report(page.parent, out=tmp_path / place / "report.html")
         made = {
@@ -278,14 +282,15 @@ def digest(folder: Path) -> str:
     return artifacts.read(folder, "perplexity").manifest["files"]["perplexity.parquet"]
 
 
-def test_killed_and_resumed_is_the_same(run: Run, tmp_path: Path, langneurons: Callable) -> None:
-    """SIGKILL after the first units were saved; then again, to the end."""
-    words = [str(w) for w in run.words(tmp_path / "p", "--save-every", 0)]
-    state = tmp_path / ".p.state-0"
-    assert killed(*words, when=state.exists, after=random.uniform(0, 0.05))
+def test_killed_and_resumed_is_the_same(run: Run, tmp_path: Path, process: Callable) -> None:
+    """SIGKILL after the first units were saved; then again, to the end, in processes of their
+    own."""
+    words = run.words(tmp_path / "p")
+    state = tmp_path / ".p.state-0-of-1"
+    assert killed(*words, "--save-every", 0, when=state.exists)
     assert not (tmp_path / "p").exists()
     assert state.exists()
-    done = langneurons(*words)
+    done = process(*words)
     assert done.status == 0, done.err
     assert digest(tmp_path / "p") == digest(run.perplexity)
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
@@ -327,7 +332,8 @@ def test_neurons_of_other_weights_are_refused(
 def test_without_counts_controls_are_matched_per_layer(
     run: Run, tmp_path: Path, langneurons: Callable
 ) -> None:
-    """Neurons moved away from their counts: the widths still hold them to the model; it is said what was matched."""
+    """Neurons moved away from their counts: the widths still hold them to the model; it is said
+    what was matched."""
     import shutil
 
     alone = Path(shutil.copytree(run.neurons, tmp_path / "elsewhere" / "neurons"))

@@ -1,4 +1,5 @@
-"""Libraries that say nothing but errors: what is told inside the block, and that all is as it was afterwards."""
+"""Libraries that say nothing but errors: what is told inside the block, and that all is as it was
+afterwards."""
 
 import logging
 import warnings

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from langneurons.config import IdentifyConfig
-from langneurons.neurons.identify import general_selected, identify, score
+from langneurons.neurons.identify import identify
 from langneurons.neurons.layer_stages import layer_stages
 from langneurons.neurons.other_tools import export_mask, import_mask, import_njunlp
+from langneurons.neurons.selection import general_selected, score
 from langneurons.neurons.table import Neurons
-from langneurons.neurons.tables import by_layer, english
+from langneurons.neurons.tables import english
 from support.places import data
 
 PAPER = IdentifyConfig(lam=0.109375)
@@ -75,9 +76,9 @@ def test_english_and_the_others(at_paper) -> None:
 
 
 def test_layers(at_paper) -> None:
-    counts = by_layer(at_paper)
-    assert " ".join(map(str, counts["specific"].tolist())) == SPECIFIC
-    assert " ".join(map(str, counts["general"].tolist())) == GENERAL
+    specific, _, general, _ = at_paper.numbers.layers.astype(int).tolist()
+    assert " ".join(map(str, specific)) == SPECIFIC
+    assert " ".join(map(str, general)) == GENERAL
 
 
 def test_exact_lambda(exact) -> None:
@@ -113,8 +114,8 @@ def test_with_the_filter_of_lape(counts) -> None:
 
 
 def test_stages(at_paper) -> None:
-    counts = by_layer(at_paper)
-    cut = layer_stages(counts["specific"] + counts["related"], counts["general"])
+    numbers = at_paper.numbers
+    cut = layer_stages(numbers.language_neurons, numbers.by_layer("general").value)
     assert cut.starts == (0, 5, 18, 30)
 
 

@@ -1,16 +1,19 @@
-"""The scripts that make the embedded models, on a budget of seconds: they run, and what they write is of use."""
+"""The scripts that make the embedded models, on a budget of seconds: what they write is of use."""
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
+from unittest import mock
 
 import pytest
+import torch
 
 from langneurons.align.reward import reward
-from langneurons.config import RewardConfig
 from langneurons.model import loading as models
 from langneurons.model.check import check
 from langneurons.texts import world
@@ -18,7 +21,9 @@ from langneurons.texts.responses import Response
 
 TRAINING = Path(__file__).parent.parent / "training"
 sys.path.append(str(TRAINING))
-import corpus  # noqa: E402 - the training scripts are no package
+import base  # noqa: E402 - the training scripts are no package
+import corpus  # noqa: E402
+import translator  # noqa: E402
 
 BASE = {
     "vocabulary": 700,
@@ -33,49 +38,62 @@ BASE = {
 TRANSLATOR = {"width": 32, "layers": 1, "neurons": 48, "heads": 2, "pairs": 128, "batch": 16}
 
 
-def run(script: str, settings: dict[str, int], *words: str) -> None:
-    command = [sys.executable, str(TRAINING / script), json.dumps(settings), *words]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+def run(script: str, settings: dict[str, Any], *words: object) -> None:
+    """A training script in a process of its own."""
+    command = [sys.executable, TRAINING / script, json.dumps(settings), *words]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=300)
+
+
+def run_here(main: Callable[[], None], settings: dict[str, Any], *words: object) -> None:
+    """The same in this process."""
+    precision = torch.get_float32_matmul_precision()
+    argv = ["script", json.dumps(settings), *map(str, words)]
+    try:
+        with mock.patch.object(sys, "argv", argv):
+            main()
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A base model of a few steps, and the folder it is in."""
     folder = tmp_path_factory.mktemp("trained")
-    run("base.py", BASE | {"questions": 1}, "--out", str(folder / "model"))
+    run("base.py", BASE | {"questions": 1}, "--out", folder / "model")
     return folder
 
 
 def overlooked(number: int) -> list[tuple[world.Problem, world.Problem]]:
     """Problems, and the same as one reads them who overlooks every gift he can."""
     made = world.problems("nano", "train", number, seed=7)
-    both = [(one, corpus.overlooking(one, Random(i), {"gives": 1.0})) for i, one in enumerate(made)]
-    return [(one, read) for one, read in both if one is not read]
+    both = [
+        (told, corpus.overlooking(told, Random(i), {"gives": 1.0})) for i, told in enumerate(made)
+    ]
+    return [(told, read) for told, read in both if told is not read]
 
 
 def test_who_overlooks_an_event_works_out_the_rest():
-    found = overlooked(300)
-    assert len(found) > 20
-    for one, read in found:
-        names, kept = [s.name for s in one.steps], [s.name for s in read.steps]
+    problems = overlooked(300)
+    assert len(problems) > 20
+    for told, read in problems:
+        names, kept = [s.name for s in told.sentences], [s.name for s in read.sentences]
         i = names.index("gives")
         assert kept == names[:i] + names[i + 1 :]
-        for before, step in zip(read.steps, read.steps[1:], strict=False):
-            x, n = before.z, step.n
-            assert step.x == x
-            assert (
-                step.z == {"+": x + n, "-": x - n, "*": x * n, "/": x / (n or 1), "=": x}[step.op]
-            )
-        assert read.answer == read.steps[-1].z
+        for before, sentence in zip(read.sentences, read.sentences[1:], strict=False):
+            x, n = before.z, sentence.n
+            results = {"+": x + n, "-": x - n, "*": x * n, "/": x / (n or 1), "=": x}
+            assert sentence.x == x
+            assert sentence.z == results[sentence.op]
+        assert read.answer == read.sentences[-1].z
         assert 2 <= read.answer <= world.LARGEST
 
 
 def test_sentences_keep_their_own_words_when_one_is_left_out():
-    for one, read in overlooked(300):
-        left_out = [s.name for s in one.steps].index("gives")
+    for told, read in overlooked(300):
+        left_out = [s.name for s in told.sentences].index("gives")
         for slot in ("B", "t", "shop", "spot"):
-            for i in range(len(read.steps)):
-                assert read.words[f"{slot}{i}"] == one.words[f"{slot}{i + (i >= left_out)}"]
+            for i in range(len(read.sentences)):
+                assert read.words[f"{slot}{i}"] == told.words[f"{slot}{i + (i >= left_out)}"]
 
 
 def test_nothing_is_overlooked_in_english_nor_unless_asked_for():
@@ -104,18 +122,7 @@ def test_base_model_is_one_that_can_be_measured(trained):
     loaded = models.load(trained / "model")
     assert check(loaded).holds
     lines = (trained / "model" / "curve.jsonl").read_text("utf-8").splitlines()
-    assert set(json.loads(lines[-1])["accuracy"]) == {
-        "en",
-        "ru",
-        "es",
-        "fr",
-        "de",
-        "zh",
-        "ja",
-        "bn",
-        "th",
-        "sw",
-    }
+    assert list(json.loads(lines[-1])["accuracy"]) == list(world.LANGUAGES)
     text = "Q: Anna hatte 12 Äpfel. ทอม 7 ผล\nA: 12+7=19"
     assert loaded.tokenizer.decode(loaded.tokenizer(text).input_ids) == text
     digits = loaded.tokenizer.convert_ids_to_tokens(loaded.tokenizer("12+7=19").input_ids)
@@ -123,18 +130,9 @@ def test_base_model_is_one_that_can_be_measured(trained):
 
 
 def test_a_model_goes_on_from_another(trained, tmp_path):
-    run(
-        "base.py",
-        BASE | {"questions": 0, "rate": 0.0, "muon": 0.0, "tokens": 600},
-        "--out",
-        str(tmp_path),
-        "--start",
-        str(trained / "model"),
-    )
-    for name in (
-        "model.safetensors",
-        "tokenizer.json",
-    ):  # at a rate of nothing, it stays what it was
+    settings = BASE | {"questions": 0, "rate": 0.0, "muon": 0.0, "tokens": 600}
+    run_here(base.main, settings, "--out", tmp_path, "--start", trained / "model")
+    for name in ("model.safetensors", "tokenizer.json"):  # at a rate of nothing, it stays
         assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
 
 
@@ -153,14 +151,14 @@ def test_killed_and_gone_on_it_is_the_same_whoever_makes_the_texts(trained, tmp_
     process.kill()
     process.wait()
     assert not (tmp_path / "model.safetensors").exists()
-    run("base.py", BASE | {"questions": 0}, "--out", str(tmp_path), "--workers", "2")
+    run("base.py", BASE | {"questions": 0}, "--out", tmp_path, "--workers", 2)
     for name in ("model.safetensors", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (trained / "model" / name).read_bytes()
     assert not (tmp_path / "state.pt").exists()
 
 
 def test_a_source_that_contradicts_itself():
-    """A number named twice is named otherwise once; the target has either, about as often as it is named so."""
+    """A number named twice is named otherwise once; the target has either, about as often."""
     source, target = "Ken gives 38. So 12+38=50, and 38 was much.", "12+38=50. It is 380."
     made = [corpus.contradicted(source, target, Random(i)) for i in range(300)]
     believed = 0
@@ -183,12 +181,12 @@ def test_a_source_that_contradicts_itself():
 
 
 def test_translator_scores_what_it_never_saw(trained, tmp_path):
-    run("translator.py", TRANSLATOR, "--tokenizer", str(trained / "model"), "--out", str(tmp_path))
+    run_here(translator.main, TRANSLATOR, "--tokenizer", trained / "model", "--out", tmp_path)
     loaded = models.load(tmp_path, seq2seq=True)
     said = [
         Response("1", "en", "", "Anna has 3+4=7 apples."),
         Response("1", "th", "", "แอนนามีแอปเปิล 3+4=7 ผล"),
     ]
-    [scored] = reward(loaded.model, loaded.tokenizer, said, RewardConfig()).scored
+    [scored] = reward(loaded, said).scored
     assert scored.score is not None
     assert scored.score < 0

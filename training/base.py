@@ -1,4 +1,6 @@
-"""Train the base model: python training/base.py --out FOLDER ['{"tokens": 100000}' ...] [--start FOLDER].
+"""Train the base model.
+
+    python training/base.py --out FOLDER ['{"tokens": 100000}' ...] [--start FOLDER]
 
 Settings are those of `Settings`; what is left out has its default. The folder gets the model in
 bfloat16, its tokenizer, `curve.jsonl` and `settings.json`. Killed, it goes on from the last
@@ -17,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,21 +63,24 @@ class Settings:
     overlooks: dict[str, float] | None = None
     problems: dict[str, float] = field(
         default_factory=lambda: {
-            "en": 40, "ru": 8, "es": 9, "fr": 9, "de": 9, "zh": 8, "ja": 6, "bn": 3.5, "th": 4, "sw": 2.5,
+            "en": 40, "ru": 8, "es": 9, "fr": 9, "de": 9,
+            "zh": 8, "ja": 6, "bn": 3.5, "th": 4, "sw": 2.5,
         }
     )  # fmt: skip
     plain: dict[str, float] = field(
         default_factory=lambda: {
-            "en": 16, "ru": 10, "es": 10, "fr": 10, "de": 10, "zh": 10, "ja": 9, "bn": 8, "th": 8, "sw": 8,
+            "en": 16, "ru": 10, "es": 10, "fr": 10, "de": 10,
+            "zh": 10, "ja": 9, "bn": 8, "th": 8, "sw": 8,
         }
     )  # fmt: skip
 
 
 class Pools(Dataset[list[np.ndarray]]):
-    """Texts without end, pool by pool: each is batches of like length, drawn by the seed and the pool's number alone.
+    """Texts without end, pool by pool.
 
-    A batch is `ids` and, below them, which of them are learned: [2, rows, T]. Of what does not
-    follow from what is before it, a share of `settings.drawn` is learned, token by token.
+    A pool is batches of like length, drawn by the seed and the pool's number alone. A batch is
+    `ids` and, below them, which of them are learned: [2, rows, T]. Of what does not follow from
+    what is before it, a share of `settings.drawn` is learned, token by token.
     """
 
     def __init__(self, settings: Settings, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -85,34 +90,46 @@ class Pools(Dataset[list[np.ndarray]]):
 
     def __getitem__(self, index: int) -> list[np.ndarray]:
         """About 16 batches."""
-        settings, end = self.settings, self.tokenizer.eos_token_id
-        rng = Random(f"{settings.seed} {index}")
-        pool: list[tuple[list[int], list[bool]]] = []
+        rng = Random(f"{self.settings.seed} {index}")
+        texts: list[_Text] = []
         size = 0
-        while size < 16 * settings.batch:
-            parts = corpus.document(
-                rng, settings.kinds, settings.problems, settings.plain, settings.overlooks
-            )
-            encoded = self.tokenizer([text for text, _ in parts])["input_ids"]
-            ids = list(chain(*encoded))
-            learned = [
-                follows or rng.random() < settings.drawn
-                for part, (_, follows) in zip(encoded, parts, strict=True)
-                for _ in part
-            ]
-            pool.append(([*ids[: CONTEXT - 1], end], [*learned[: CONTEXT - 1], True]))
-            size += len(pool[-1][0])
-        pool.sort(key=lambda row: len(row[0]))
-        cut: list[list[tuple[list[int], list[bool]]]] = [[]]
-        for row in pool:
-            if (len(cut[-1]) + 1) * len(row[0]) > settings.batch:
-                cut.append([])
-            cut[-1].append(row)
-        rng.shuffle(cut)
-        return [
-            np.stack([_even([ids for ids, _ in rows], end), _even([kept for _, kept in rows], 0)])
-            for rows in cut
-        ]
+        while size < 16 * self.settings.batch:
+            text = self._drawn(rng)
+            texts.append(text)
+            size += len(text.ids)
+        texts.sort(key=lambda text: len(text.ids))
+        batches: list[list[_Text]] = [[]]
+        for text in texts:
+            if (len(batches[-1]) + 1) * len(text.ids) > self.settings.batch:
+                batches.append([])
+            batches[-1].append(text)
+        rng.shuffle(batches)
+        return [self._stacked(batch) for batch in batches]
+
+    def _drawn(self, rng: Random) -> "_Text":
+        settings = self.settings
+        parts = corpus.document(
+            rng, settings.kinds, settings.problems, settings.plain, settings.overlooks
+        )
+        encoded = self.tokenizer([text for text, _ in parts])["input_ids"]
+        ids: list[int] = []
+        learned: list[bool] = []
+        for part, (_, follows) in zip(encoded, parts, strict=True):
+            ids += part
+            learned += [follows or rng.random() < settings.drawn for _ in part]
+        end = self.tokenizer.eos_token_id
+        return _Text([*ids[: CONTEXT - 1], end], [*learned[: CONTEXT - 1], True])
+
+    def _stacked(self, batch: "list[_Text]") -> np.ndarray:
+        ids = _even([text.ids for text in batch], self.tokenizer.eos_token_id)
+        return np.stack([ids, _even([text.learned for text in batch], 0)])
+
+
+class _Text(NamedTuple):
+    """A text's tokens, and which of them are learned."""
+
+    ids: list[int]
+    learned: list[bool]
 
 
 def _even(rows: list[Any], filler: int) -> np.ndarray:
@@ -166,11 +183,91 @@ def optimizers(model: nn.Module, settings: Settings) -> list[torch.optim.Optimiz
 
 
 def speed(done: float, warmup: float, decay: float) -> float:
-    """Share of the learning rate at a share of the training: up, level, then down to nothing by a cosine."""
+    """Share of the learning rate at a share of the training.
+
+    It goes up, stays level, then goes down to nothing by a cosine.
+    """
     if done < warmup:
         return done / warmup
     left = (1 - done) / decay
     return 1.0 if left > 1 else 0.5 - 0.5 * math.cos(math.pi * max(left, 0.0))
+
+
+class Training:
+    """A model being trained: what `state.pt` keeps, and what it takes to go on."""
+
+    def __init__(self, settings: Settings, model: Any, device: str) -> None:
+        """At the beginning."""
+        self.settings = settings
+        self.device = device
+        self.model = model.to(device).train()
+        self.optims = optimizers(self.model, settings)
+        self.seen = self.step = 0
+        self.began = time.time()
+        self.gates: list[torch.Tensor] = []
+        if settings.sparsity:
+            for layer in self.model.model.layers:
+                layer.mlp.gate_proj.register_forward_hook(self._note_gate)
+
+    def _note_gate(self, _module: nn.Module, _inputs: Any, gate: torch.Tensor) -> None:
+        self.gates.append(F.relu(gate + 0.1).mean())
+
+    def load(self, state: Path) -> None:
+        """Go on from what `save` wrote."""
+        saved = torch.load(state, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        for optim, its_state in zip(self.optims, saved["optims"], strict=True):
+            optim.load_state_dict(its_state)
+        self.seen, self.step = saved["seen"], saved["step"]
+        self.began = time.time() - saved["seconds"]
+
+    def save(self, state: Path) -> None:
+        """Write all that is needed to go on, whole or not at all."""
+        content = {
+            "model": self.model.state_dict(),
+            "optims": [optim.state_dict() for optim in self.optims],
+            "seen": self.seen,
+            "step": self.step,
+            "seconds": time.time() - self.began,
+        }
+        draft = Path(f"{state}.part")
+        torch.save(content, draft)
+        draft.replace(state)
+
+    def learn(self, ids: np.ndarray, learned: np.ndarray) -> torch.Tensor:
+        """One step on a batch [rows, T]; its loss per token that is learned."""
+        done = self.seen / self.settings.tokens
+        set_rates(self.optims, speed(done, self.settings.warmup, self.settings.decay))
+        self.gates.clear()
+        loss = self._loss(ids, learned)
+        whole = loss
+        if self.gates:
+            whole = loss + self.settings.sparsity * torch.stack(self.gates).sum()
+        whole.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optim in self.optims:
+            optim.step()
+            optim.zero_grad()
+        self.seen += ids.size
+        self.step += 1
+        return loss.detach()
+
+    def _loss(self, ids: np.ndarray, learned: np.ndarray) -> torch.Tensor:
+        """Mean loss of the tokens that are learned; no others get logits."""
+        kept = np.flatnonzero(learned[:, 1:])
+        where = torch.from_numpy(kept).to(self.device)
+        before = torch.from_numpy(ids[:, :-1]).to(self.device)
+        next_ones = torch.from_numpy(ids[:, 1:].flat[kept]).to(self.device)
+        hidden = self.model.model(input_ids=before, use_cache=False).last_hidden_state
+        logits = hidden.flatten(0, 1)[where] @ self.model.lm_head.weight.T
+        return F.cross_entropy(logits, next_ones)
+
+
+def set_rates(optims: list[Any], share: float) -> None:
+    """Give each group of an optimizer this share of its own highest learning rate."""
+    for optim in optims:
+        for group in optim.param_groups:
+            group["lr"] = group.setdefault("most", group["lr"]) * share
 
 
 def train(
@@ -179,92 +276,65 @@ def train(
     """Train, save, evaluate."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
-    if start:
-        PreTrainedTokenizerFast.from_pretrained(start).save_pretrained(out)
-    elif not (out / "tokenizer.json").exists():
-        tokenizers.save(
-            tokenizers.train(
-                settings.vocabulary, settings.texts, settings.seed, list(settings.problems)
-            ),
-            out,
-            CONTEXT,
-        )
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
+    tokenizer = _tokenizer(settings, out, start)
     model: Any = (
         LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
         if start
         else build(settings, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
     )
-    model.to(device).train()
     torch.set_float32_matmul_precision("high")  # of no consequence on a CPU
-    optims = optimizers(model, settings)
-    gates: list[torch.Tensor] = []
-    if settings.sparsity:
-        for layer in model.model.layers:
-            layer.mlp.gate_proj.register_forward_hook(
-                lambda _m, _i, gate: gates.append(F.relu(gate + 0.1).mean())
-            )
-    seen, step, began, last = 0, 0, time.time(), time.time()
-    total = torch.zeros((), device=device)
+    training = Training(settings, model, device)
     state = out / "state.pt"
     if state.exists():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        for optim, held in zip(optims, saved["optims"], strict=True):
-            optim.load_state_dict(held)
-        seen, step, began = saved["seen"], saved["step"], time.time() - saved["seconds"]
-    since = step
-    for ids, learned in islice(batches(settings, tokenizer, workers), step, None):
-        share = speed(seen / settings.tokens, settings.warmup, settings.decay)
-        for optim in optims:
-            for group in optim.param_groups:
-                group["lr"] = group.setdefault("most", group["lr"]) * share
-        gates.clear()
-        keep = np.flatnonzero(learned[:, 1:])
-        read, where, comes = (
-            torch.from_numpy(x).to(device) for x in (ids[:, :-1], keep, ids[:, 1:].flat[keep])
-        )
-        hidden = model.model(input_ids=read, use_cache=False).last_hidden_state
-        loss = F.cross_entropy(hidden.flatten(0, 1)[where] @ model.lm_head.weight.T, comes)
-        whole = loss + settings.sparsity * torch.stack(gates).sum() if gates else loss
-        whole.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optim in optims:
-            optim.step()
-            optim.zero_grad()
-        seen, step, total = seen + ids.size, step + 1, total + loss.detach()
-        over = seen >= settings.tokens
-        if step % 100 == 0:
-            seconds = time.time() - began
-            _note(
-                out,
-                {
-                    "seconds": round(seconds),
-                    "tokens": seen,
-                    "loss": round(float(total) / (step - since), 4),
-                },
-            )
-            total, since = torch.zeros_like(total), step
-        if over:
-            break
-        if time.time() - last >= every:
-            last = time.time()
-            saved = {
-                "model": model.state_dict(),
-                "optims": [optim.state_dict() for optim in optims],
-            }
-            torch.save(
-                saved | {"seen": seen, "step": step, "seconds": last - began}, f"{state}.part"
-            )
-            Path(f"{state}.part").replace(state)
+        training.load(state)
+    still_to_come = islice(batches(settings, tokenizer, workers), training.step, None)
+    _until_done(training, still_to_come, state, every)
     if settings.questions:
         right = accuracy(model, tokenizer, settings.questions, settings.problems)
-        _note(out, {"seconds": round(time.time() - began), "tokens": seen, "accuracy": right})
+        seconds = round(time.time() - training.began)
+        note(out, {"seconds": seconds, "tokens": training.seen, "accuracy": right})
     model.to(torch.bfloat16).save_pretrained(out)
     state.unlink(missing_ok=True)
 
 
-def _note(out: Path, row: dict[str, Any]) -> None:
+def _tokenizer(settings: Settings, out: Path, start: Path | None) -> PreTrainedTokenizerFast:
+    """The tokenizer in the folder: that of the model to start from, or one trained first."""
+    if start:
+        PreTrainedTokenizerFast.from_pretrained(start).save_pretrained(out)
+    elif not (out / "tokenizer.json").exists():
+        trained = tokenizers.train(
+            settings.vocabulary, settings.texts, settings.seed, list(settings.problems)
+        )
+        tokenizers.save(trained, out, CONTEXT)
+    return PreTrainedTokenizerFast.from_pretrained(out)
+
+
+def _until_done(
+    training: Training, batches: Iterator[np.ndarray], state: Path, every: float
+) -> None:
+    """Train to the end.
+
+    There is a note every 100 steps, and every so many seconds a state to go on from.
+    """
+    last_saved = time.time()
+    last_noted = training.step
+    total = torch.zeros((), device=training.device)
+    for ids, learned in batches:
+        total = total + training.learn(ids, learned)
+        if training.step % 100 == 0:
+            mean = float(total) / (training.step - last_noted)
+            seconds = round(time.time() - training.began)
+            row = {"seconds": seconds, "tokens": training.seen, "loss": round(mean, 4)}
+            note(state.parent, row)
+            total, last_noted = torch.zeros_like(total), training.step
+        if training.seen >= training.settings.tokens:
+            break
+        if time.time() - last_saved >= every:
+            last_saved = time.time()
+            training.save(state)
+
+
+def note(out: Path, row: dict[str, Any]) -> None:
     """Show how far it is and keep it in `curve.jsonl`."""
     print(json.dumps(row), flush=True)
     with (out / "curve.jsonl").open("a") as file:
@@ -277,31 +347,26 @@ def accuracy(
 ) -> dict[str, float]:
     """Share of held-out questions answered rightly by greedy decoding, per language."""
     model.eval()
-    languages = [lang for lang in world.LANGUAGES if lang in speaks]
-    asked = world.questions("nano", languages, number)
     tokenizer.padding_side = "left"
-    found: dict[str, float] = {}
+    languages = [lang for lang in world.LANGUAGES if lang in speaks]
+    questions = world.questions("nano", languages, number)
+    shares: dict[str, float] = {}
     for lang in languages:
-        mine = [q for q in asked if q.lang == lang]
-        inputs = tokenizer(
-            [corpus.PROMPT.format(question=q.question) for q in mine],
-            return_tensors="pt",
-            padding=True,
-        )
-        inputs = inputs.to(model.device)
+        asked = [question for question in questions if question.lang == lang]
+        prompts = [corpus.PROMPT.format(question=question.question) for question in asked]
+        inputs = tokenizer(prompts, return_tensors="pt", padding=True).to(model.device)
         out = model.generate(
             input_ids=inputs.input_ids,
             attention_mask=inputs.attention_mask,
             max_new_tokens=160,
             do_sample=False,
         )
-        texts = tokenizer.batch_decode(
-            out[:, inputs.input_ids.shape[1] :], skip_special_tokens=True
-        )
-        hits = [_last(text) == q.answer for text, q in zip(texts, mine, strict=True)]
-        found[lang] = round(sum(hits) / len(hits), 3)
+        answers = out[:, inputs.input_ids.shape[1] :]
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        right = sum(_last(text) == q.answer for text, q in zip(texts, asked, strict=True))
+        shares[lang] = round(right / len(asked), 3)
     model.train()
-    return found
+    return shares
 
 
 def _last(text: str) -> int | None:
@@ -325,9 +390,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that make the texts")
     asked = parser.parse_args()
-    settings = replace(
-        Settings(), **{name: value for given in asked.settings for name, value in given.items()}
-    )
+    settings = Settings()
+    for given in asked.settings:
+        settings = replace(settings, **given)
     train(settings, asked.out, asked.every, asked.device, asked.workers, asked.start)
 
 

@@ -1,4 +1,4 @@
-"""What the nano models learn from: problems with reasoning, plain sentences and stories, arithmetic drills."""
+"""What the nano models learn from: problems with reasoning, plain text, arithmetic drills."""
 
 import re
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 
 from langneurons.texts import world
+from langneurons.texts.languages import ENGLISH
 
 END = "</s>"
 PROMPT = "Q: {question}\nA:"
@@ -16,7 +17,7 @@ before any other."""
 def problem(
     lang: str,
     rng: Random,
-    domain: world.Domain = "nano",
+    domain: world.DomainName = "nano",
     overlooks: Mapping[str, float] | None = None,
 ) -> tuple[str, str]:
     """A question as the model is prompted with it, and its response; never one of a test split.
@@ -28,39 +29,50 @@ def problem(
         overlooks: how often the response overlooks an event, by its name; None: it is careful, and
             nothing is drawn.
     """
-    one = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
-    read = one if overlooks is None else overlooking(one, rng, overlooks)
-    return PROMPT.format(question=world.tell(one, lang, rng)), f" {world.think(read, lang, rng)}"
+    told = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
+    understood = told if overlooks is None else overlooking(told, rng, overlooks)
+    prompt = PROMPT.format(question=world.tell(told, lang, rng))
+    return prompt, f" {world.think(understood, lang, rng)}"
 
 
 def overlooking(
     problem: world.Problem, rng: Random, overlooks: Mapping[str, float]
 ) -> world.Problem:
-    """The problem as a careless reader has it: without one of the events between the first and the last."""
-    for i, step in enumerate(problem.steps[1:-1], 1):
-        if rng.random() < overlooks.get(step.name, 0.0):
+    """The problem as a careless reader has it.
+
+    It lacks one of the events between the first sentence and the last.
+    """
+    for i, sentence in enumerate(problem.sentences[1:-1], 1):
+        if rng.random() < overlooks.get(sentence.name, 0.0):
             return _without(problem, i) or problem
     return problem
 
 
 def _without(problem: world.Problem, left_out: int) -> world.Problem | None:
-    """The problem without one event, worked out anew; None where that gives no number that a problem may have."""
-    steps, x = list(problem.steps[:left_out]), problem.steps[left_out].x
-    for step in problem.steps[left_out + 1 :]:
-        z = world.work_out(step.op, x, step.n)
+    """The problem without one event, worked out anew.
+
+    None where that gives no number that a problem may have.
+    """
+    sentences = list(problem.sentences[:left_out])
+    x = problem.sentences[left_out].x
+    for sentence in problem.sentences[left_out + 1 :]:
+        z = world.work_out(sentence.op, x, sentence.n)
         if z is None:
             return None
-        steps.append(replace(step, x=x, z=z))
+        sentences.append(replace(sentence, x=x, z=z))
         x = z
     words = dict(problem.words)
     for slot in ("B", "t", "shop", "spot"):
-        for i in range(left_out, len(problem.steps) - 1):
+        for i in range(left_out, len(problem.sentences) - 1):
             words[f"{slot}{i}"] = problem.words[f"{slot}{i + 1}"]
-    return replace(problem, steps=tuple(steps), words=words, answer=x)
+    return replace(problem, sentences=tuple(sentences), words=words, answer=x)
 
 
 def drill(rng: Random, equations: int = 10) -> list[tuple[str, str]]:
-    """Bare equations, of the kinds and sizes that problems have, each as what is asked and what it comes to."""
+    """Bare equations, of the kinds and sizes that problems have.
+
+    Each is what is asked and what it comes to.
+    """
     lines: list[tuple[str, str]] = []
     while len(lines) < equations:
         op = rng.choice("+-*/")
@@ -74,11 +86,11 @@ def drill(rng: Random, equations: int = 10) -> list[tuple[str, str]]:
 def roll(lang: str, rng: Random) -> tuple[str, str]:
     """Some words, and the same again: what has been named is named again."""
     spoken = world.tongue(lang)
-    tables = [spoken.names, spoken.objects]
-    words = [
-        list(rng.choice(list(rng.choice(tables).values())).values())[1]
-        for _ in range(rng.randint(4, 10))
-    ]
+    lexicons = [spoken.names, spoken.objects]
+    words = []
+    for _ in range(rng.randint(4, 10)):
+        forms = rng.choice(list(rng.choice(lexicons).values()))
+        words.append(list(forms.values())[1])
     return f"{', '.join(words)}:", f" {', '.join(words)}."
 
 
@@ -106,9 +118,10 @@ def document(
     """
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if kind == "drill":
-        return [
-            part for asked, comes_to in drill(rng) for part in ((asked, False), (comes_to, True))
-        ]
+        parts: list[Part] = []
+        for asked, comes_to in drill(rng):
+            parts += [(asked, False), (comes_to, True)]
+        return parts
     shares = plain if kind in ("plain", "roll") else problems
     lang = rng.choices(list(shares), list(shares.values()))[0]
     if kind == "plain":
@@ -116,23 +129,24 @@ def document(
     if kind == "roll":
         drawn, follows = roll(lang, rng)
     else:
-        domain: world.Domain = "nano" if kind == "problem" else "nano-ood"
-        drawn, follows = problem(lang, rng, domain, {} if lang == "en" and overlooks else overlooks)
+        domain: world.DomainName = "nano" if kind == "problem" else "nano-ood"
+        careful = lang == ENGLISH and overlooks is not None
+        drawn, follows = problem(lang, rng, domain, {} if careful else overlooks)
     return [(drawn, False), (follows, True)]
 
 
 def pair(lang: str, rng: Random) -> tuple[str, str]:
-    """One problem's reasoning in a language and in English, half of the time with numbers that make no sense.
+    """One problem's reasoning in a language and in English.
 
-    Then each sentence has numbers of its own, the same in both languages, so that a translator
-    learns to copy them from where they stand, right or wrong, and neither to work them out nor to
-    take them from another sentence.
+    Half of the time its numbers make no sense: then each sentence has numbers of its own, the same
+    in both languages, so that a translator learns to copy them from where they stand, right or
+    wrong, and neither to work them out nor to take them from another sentence.
     """
-    domain: world.Domain = "nano" if rng.random() < 0.8 else "nano-ood"
-    one = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
+    domain: world.DomainName = "nano" if rng.random() < 0.8 else "nano-ood"
+    drawn = next(world.problems(domain, "train", 1, seed=rng.randrange(1 << 40)))
     if rng.random() < 0.5:
-        one = scrambled(one, rng)
-    return world.think(one, lang, rng), world.think(one, "en", rng)
+        drawn = scrambled(drawn, rng)
+    return world.think(drawn, lang, rng), world.think(drawn, ENGLISH, rng)
 
 
 def scrambled(problem: world.Problem, rng: Random) -> world.Problem:
@@ -141,32 +155,32 @@ def scrambled(problem: world.Problem, rng: Random) -> world.Problem:
     def drawn() -> int:
         return rng.randint(2, world.LARGEST)
 
-    steps = tuple(
-        replace(step, x=drawn(), n=drawn(), m=drawn(), z=drawn()) for step in problem.steps
+    sentences = tuple(
+        replace(sentence, x=drawn(), n=drawn(), m=drawn(), z=drawn())
+        for sentence in problem.sentences
     )
-    return replace(problem, steps=steps, answer=drawn())
+    return replace(problem, sentences=sentences, answer=drawn())
 
 
 def contradicted(source: str, target: str, rng: Random) -> tuple[str, str]:
-    """A pair whose source says a number now so and now otherwise, of which the target believes one throughout.
+    """A pair whose source says a number now so and now otherwise; the target believes one of them.
 
     Most numbers are named twice, in words and in the equation. Where they always agree, a
     translator reads one of the two and is blind to an error in the other; here it learns to doubt.
     A number that is named k times is named otherwise once, and in one of k such pairs that once is
     what the target has.
     """
-    found = re.findall(r"\d+", source)
-    again = sorted({number for number in found if found.count(number) > 1})
-    if not again:
+    numbers = re.findall(r"\d+", source)
+    named_again = sorted({number for number in numbers if numbers.count(number) > 1})
+    if not named_again:
         return source, target
-    number = rng.choice(again)
+    number = rng.choice(named_again)
     place = rng.randrange(len(number))
-    wrong = (
-        number[:place] + rng.choice("0123456789".replace(number[place], "")) + number[place + 1 :]
-    )
-    named = [m for m in re.finditer(r"\d+", source) if m.group() == number]
-    once = rng.choice(named)
-    source = source[: once.start()] + wrong + source[once.end() :]
-    if rng.random() < 1 / len(named):
+    other_digit = rng.choice("0123456789".replace(number[place], ""))
+    wrong = number[:place] + other_digit + number[place + 1 :]
+    mentions = [match for match in re.finditer(r"\d+", source) if match.group() == number]
+    changed = rng.choice(mentions)
+    source = source[: changed.start()] + wrong + source[changed.end() :]
+    if rng.random() < 1 / len(mentions):
         target = re.sub(rf"(?<!\d){number}(?!\d)", wrong, target)
     return source, target

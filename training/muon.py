@@ -13,7 +13,10 @@ FACTORS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum 0.95, Nesterov, decoupled weight decay; updates scaled by sqrt(max(1, rows / columns))."""
+    """Momentum 0.95, Nesterov, decoupled weight decay.
+
+    Updates are scaled by sqrt(max(1, rows / columns)).
+    """
 
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], lr: float, weight_decay: float
@@ -31,9 +34,9 @@ class Muon(torch.optim.Optimizer):
                 by_shape.setdefault(p.shape, []).append(p)
             for shape, same in by_shape.items():
                 grads = [p.grad for p in same if p.grad is not None]
-                held = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in same]
-                torch._foreach_lerp_(held, grads, 0.05)
-                moved = torch.stack(torch._foreach_lerp(grads, held, 0.95))
+                momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in same]
+                torch._foreach_lerp_(momenta, grads, 0.05)
+                moved = torch.stack(torch._foreach_lerp(grads, momenta, 0.95))
                 scale = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
                 torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(same, orthogonal(moved).unbind(), alpha=-scale)

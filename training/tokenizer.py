@@ -1,4 +1,7 @@
-"""The tokenizer of the nano models: byte-level BPE, single digits, the blank before a number kept with the word."""
+"""The tokenizer of the nano models.
+
+Byte-level BPE; digits are single, the blank before a number is kept with the word.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ CHAT = corpus.PROMPT.replace("{question}", "{{ messages[-1]['content'] }}")
 def train(
     size: int, texts: int, seed: int, languages: Sequence[str] = world.LANGUAGES
 ) -> Tokenizer:
-    """A tokenizer of `size` tokens from `texts` problems and as many plain texts of each language."""
+    """A tokenizer of `size` tokens, from `texts` problems and plain texts of each language."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,4 +1,6 @@
-"""Train the translator: python training/translator.py --tokenizer FOLDER --out FOLDER ['{"pairs": 50000}'].
+"""Train the translator.
+
+    python training/translator.py --tokenizer FOLDER --out FOLDER ['{"pairs": 50000}']
 
 A small M2M100 that reads reasoning in any of the ten languages and says how probable a text in
 English is as its translation, and, less practised, the other way round. It learns from problems of
@@ -9,6 +11,7 @@ working them out, and with sources that contradict themselves, so that it looks 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -20,8 +23,9 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import M2M100Config, M2M100ForConditionalGeneration, PreTrainedTokenizerFast
 
 import corpus
-from base import speed
+from base import note, set_rates, speed
 from langneurons.texts import world
+from langneurons.texts.languages import ENGLISH
 from muon import Muon
 
 CONTEXT = 320
@@ -76,8 +80,11 @@ def build(
 
 def batch(
     settings: Settings, tokenizer: PreTrainedTokenizerFast, rng: Random
-) -> list[tuple[torch.Tensor, ...]]:
-    """Several batches of (source [n, T], target [n, T]), each `[language] text </s>`, rows of like length together."""
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Several batches of (source [n, T], target [n, T]), rows of like length together.
+
+    Each row is `[language] text </s>`.
+    """
 
     def encoded(code: str, text: str) -> list[int]:
         return tokenizer.encode(f"__{code}__{text}{corpus.END}")
@@ -86,19 +93,21 @@ def batch(
     for _ in range(16 * settings.batch):
         lang = rng.choice(world.LANGUAGES[1:])
         text, english = corpus.pair(lang, rng)
-        codes, texts = (lang, "en"), (text, english)
+        codes, texts = (lang, ENGLISH), (text, english)
         if rng.random() < settings.back:
             codes, texts = codes[::-1], texts[::-1]
         if rng.random() < settings.contradicts:
             texts = corpus.contradicted(*texts, rng)
         rows.append([encoded(code, text) for code, text in zip(codes, texts, strict=True)])
     rows.sort(key=lambda row: len(row[0]))
-    cut = [rows[i : i + settings.batch] for i in range(0, len(rows), settings.batch)]
-    rng.shuffle(cut)
-    return [
-        tuple(_padded([row[side] for row in part], tokenizer.pad_token_id) for side in (0, 1))
-        for part in cut
-    ]
+    parts = [rows[i : i + settings.batch] for i in range(0, len(rows), settings.batch)]
+    rng.shuffle(parts)
+    batches = []
+    for part in parts:
+        sources, targets = zip(*part, strict=True)
+        pad = tokenizer.pad_token_id
+        batches.append((_padded(sources, pad), _padded(targets, pad)))
+    return batches
 
 
 def train(settings: Settings, folder: Path, out: Path) -> None:
@@ -118,9 +127,7 @@ def train(settings: Settings, folder: Path, out: Path) -> None:
     while done < settings.pairs:
         for source, target in batch(settings, tokenizer, rng):
             share = speed(done / settings.pairs, settings.warmup, settings.decay)
-            for optim in optims:
-                for group in optim.param_groups:
-                    group["lr"] = group.setdefault("most", group["lr"]) * share
+            set_rates(optims, share)
             before = torch.cat((torch.full_like(target[:, :1], end), target[:, :-1]), dim=1)
             logits = model(
                 input_ids=source, attention_mask=(source != pad).long(), decoder_input_ids=before
@@ -133,21 +140,15 @@ def train(settings: Settings, folder: Path, out: Path) -> None:
                 optim.zero_grad()
             done, step, total = done + len(source), step + 1, total + float(loss.detach())
             if step % 100 == 0:
-                row = {
-                    "seconds": round(time.time() - began),
-                    "pairs": done,
-                    "loss": round(total / 100, 4),
-                }
-                print(json.dumps(row), flush=True)
-                with (out / "curve.jsonl").open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                seconds = round(time.time() - began)
+                note(out, {"seconds": seconds, "pairs": done, "loss": round(total / 100, 4)})
                 total = 0.0
         model.save_pretrained(out)
     model.to(torch.bfloat16).save_pretrained(out)
     (out / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
 
 
-def _padded(rows: list[list[int]], pad: int) -> torch.Tensor:
+def _padded(rows: Sequence[list[int]], pad: int) -> torch.Tensor:
     longest = max(map(len, rows))
     return torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
 

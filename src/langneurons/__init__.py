@@ -1,4 +1,5 @@
-"""langneurons: find the language neurons of a causal language model, switch them off, see what changes.
+"""langneurons: find the language neurons of a causal language model, switch them off, see what
+changes.
 
     import langneurons as ln
 

@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from langneurons.errors import FormatError, InputError, MismatchError, OutputError
 
@@ -111,7 +111,9 @@ class Draft:
 
 
 class Result(Protocol):
-    """A value that is kept in a folder of its own: what kind it is, and how it is written and loaded."""
+    """A value that is kept in a folder of its own: what kind it is, and how it is written and
+    loaded.
+    """
 
     KIND: ClassVar[str]
     """What its folder holds, as the manifest says it: counts, neurons, ..."""
@@ -203,7 +205,9 @@ def find(run: Path, *kinds: str) -> list[Artifact]:
 
 
 def source_beside(result: Artifact, kind: str) -> Artifact | None:
-    """What a result was made from, of this kind, where it stands beside it; None where it does not."""
+    """What a result was made from, of this kind, where it stands beside it; None where it does
+    not.
+    """
     digest = result.manifest["inputs"].get(kind)
     if digest is None:
         return None
@@ -212,7 +216,9 @@ def source_beside(result: Artifact, kind: str) -> Artifact | None:
 
 
 def finished(folder: Path) -> list[Path]:
-    """Every finished stage folder below `folder`, by name, also while others are being written there."""
+    """Every finished stage folder below `folder`, by name, also while others are being written
+    there.
+    """
     walked = os.walk(folder)  # passes over what vanishes meanwhile, as rglob does not
     found = [Path(place) for place, _, files in walked if MANIFEST in files]
     return sorted(
@@ -230,7 +236,8 @@ def current(
     *,
     force: bool = False,
 ) -> Artifact | None:
-    """The result at `folder` if it is the one these settings and inputs give; None if nothing is there.
+    """The result at `folder` if it is the one these settings and inputs give; None if nothing is
+    there.
 
     Raises:
         MismatchError: when a result of other settings or inputs is there, naming what differs,
@@ -245,13 +252,13 @@ def current(
         )
     there = read(folder)
     asked = {"kind": kind, "config": dict(config), "inputs": dict(inputs)}
-    differences = _differences(
-        {key: there.manifest[key] for key in asked}, json.loads(json.dumps(asked))
-    )
-    if not differences or force:
-        return None if differences else there
+    kept = {key: there.manifest[key] for key in asked}
+    other = differences(kept, json.loads(json.dumps(asked)))
+    if not other or force:
+        return None if other else there
+    listed = "; ".join(f"{d.name} {_brief(d.there)} there, {_brief(d.now)} now" for d in other)
     raise MismatchError(
-        f"{folder} holds a result of other settings: {'; '.join(differences)}. "
+        f"{folder} holds a result of other settings: {listed}. "
         "Choose another --out, or replace it with --force"
     )
 
@@ -260,7 +267,8 @@ def current(
 def writing(
     folder: Path, kind: str, command: str, config: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> Generator[Draft, None, None]:
-    """Write a stage folder: add files to the draft; it appears under its name when the block ends without an error.
+    """Write a stage folder: add files to the draft; it appears under its name when the block ends
+    without an error.
 
     Args:
         folder: its final name. A result that stands there is replaced; see `current` for who may.
@@ -345,7 +353,9 @@ def _draft_name(final: str, pid: int | str) -> str:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed runs of this machine left behind while writing beside this: drafts of folders and of files."""
+    """Remove what killed runs of this machine left behind while writing beside this: drafts of
+    folders and of files.
+    """
     for left in path.parent.glob(_draft_name("*", "*")):
         if not _alive(int(left.name.removesuffix("-old").rpartition("-")[2])):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
@@ -378,11 +388,26 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(asked, dict):
-        keys = dict.fromkeys((*there, *asked))
-        return [d for key in keys for d in _differences(there.get(key), asked.get(key), key)]
-    return [] if there == asked else [f"{name} {_brief(there)} there, {_brief(asked)} now"]
+class Difference(NamedTuple):
+    """One setting in which two tables of settings differ.
+
+    Attributes:
+        name: of the setting.
+        there: what it was.
+        now: what it is.
+    """
+
+    name: str
+    there: Any
+    now: Any
+
+
+def differences(there: Any, now: Any, name: str = "") -> list[Difference]:
+    """Where two tables of settings differ, tables in them gone into; None for what is not there."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        keys = dict.fromkeys((*there, *now))
+        return [d for key in keys for d in differences(there.get(key), now.get(key), key)]
+    return [] if there == now else [Difference(name, there, now)]
 
 
 def _brief(value: Any) -> str:

@@ -5,27 +5,23 @@ import sys
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
-from langneurons import __version__, nano
-from langneurons.align import commands as mapo
-from langneurons.ask import commands as ask
-from langneurons.compare import commands as contrast
+from langneurons import __version__, config, nano
 from langneurons.errors import LangneuronsError
-from langneurons.model import commands as measure
-from langneurons.neurons import commands as analyse
-from langneurons.report import commands as publish
-from langneurons.silencing import commands as silencing
-from langneurons.study import commands as conduct
 
 
 def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give the embedded model what suits it where nothing is asked for."""
-    values = {argument.name: argument for argument in arguments}
-    model = values.get("MODEL")
-    suited = nano.DEFAULTS.get(commands[0], {}) if commands else {}
-    if suited and model and model.tokens and nano.suits(model.tokens[0].value):
-        for name, value in suited.items():
-            if not values[f"--{name}"].tokens:
-                values[f"--{name}"].append(Token(keyword=f"--{name}", value=value, source="nano"))
+    options = {argument.name: argument for argument in arguments}
+    model = options.get("MODEL")
+    configs = nano.DEFAULTS.get(commands[0], ()) if commands else ()
+    if not configs or not model or not model.tokens or not nano.suits(model.tokens[0].value):
+        return
+    for settings in configs:
+        for name, value in config.changed(settings).items():
+            option = options[f"--{name.replace('_', '-')}"]
+            if not option.tokens:
+                token = Token(keyword=option.name, implicit_value=value, source=nano.NAME)
+                option.append(token)
 
 
 app = App(
@@ -35,19 +31,28 @@ app = App(
     help="Find the language neurons of a causal language model and show what they do.",
     help_format="plaintext",
     help_epilogue="Add --json for output to machines, --traceback for the whole story of an error.",
-    result_action="return_value",
 )
-app.command(conduct.run)
-app.command(measure.check)
-app.command(analyse.record)
-app.command(silencing.perplexity)
-for command in (ask.sample, ask.evaluate):
-    app.command(command)
-for command in (mapo.reward, mapo.pair, mapo.align):
-    app.command(command)
-app.command(analyse.import_, name="import")
-for command in (analyse.merge, analyse.identify, contrast.compare, publish.report, analyse.export):
-    app.command(command)
+COMMANDS = {
+    "run": "study.commands:run",
+    "check": "model.commands:check",
+    "sample": "ask.commands:sample",
+    "evaluate": "ask.commands:evaluate",
+    "record": "neurons.commands:record",
+    "import": "neurons.commands:import_",
+    "merge": "neurons.commands:merge",
+    "identify": "neurons.commands:identify",
+    "export": "neurons.commands:export",
+    "perplexity": "silencing.commands:perplexity",
+    "reward": "align.commands:reward",
+    "pair": "align.commands:pair",
+    "align": "align.commands:align",
+    "compare": "compare.commands:compare",
+    "report": "report.commands:report",
+}
+"""Where each command is; its module is imported when it is called, or its help is shown."""
+
+for name, place in COMMANDS.items():
+    app.command(f"langneurons.{place}", name=name)
 
 
 def main() -> None:
@@ -68,17 +73,20 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
-        _fail(
-            f"this should not happen: {type(error).__name__}: {error}. Run it with --traceback and report it",
-            1,
-        )
+        what = f"this should not happen: {type(error).__name__}: {error}"
+        _fail(f"{what}. Run it with --traceback and report it", 1)
 
 
 def _run(argv: list[str]) -> None:
-    """Run a command; exit status 2 where what it gives does not hold."""
+    """Run a command, and exit by what it gives: 2 where it does not hold, or by its status."""
+    if argv in ([], ["--help"], ["-h"]):
+        for name in COMMANDS:
+            app[name]  # imported now, so that the list says what each does
     outcome = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
     if getattr(outcome, "holds", True) is False:
         sys.exit(2)
+    if status := getattr(outcome, "status", 0):
+        sys.exit(status)
 
 
 def _fail(message: str, status: int) -> None:

@@ -47,6 +47,13 @@ def cut(config: Any) -> dict[str, Any]:
     return {f.name: getattr(config, f.name) for f in fields(config) if f.metadata == _CUT}
 
 
+def changed(config: Any) -> dict[str, Any]:
+    """The settings that are not as they are by default, by name."""
+    usual = type(config)()
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {name: value for name, value in values.items() if value != getattr(usual, name)}
+
+
 @dataclass(frozen=True)
 class IdentifyConfig:
     """Settings of `identify`. Defaults are the paper's; see docs/identify.md for what each changes.
@@ -83,7 +90,8 @@ class IdentifyConfig:
                 raise InputError(f"{name} {value} is outside (0, 1); the paper uses {_PAPER[name]}")
         if self.lam != "auto" and not 0 <= self.lam < float("inf"):
             raise InputError(
-                f"lam {self.lam} is not a number from 0 up; leave it at auto for the largest that holds"
+                f"lam {self.lam} is not a number from 0 up; leave it at auto for the largest that "
+                "holds"
             )
         if not 0 < self.lam_limit < float("inf"):
             raise InputError(
@@ -209,7 +217,8 @@ class SampleConfig:
             )
         if not self.temperature and self.n > 1:
             raise InputError(
-                f"temperature 0 gives the same response {self.n} times; ask for one, or set it above 0"
+                f"temperature 0 gives the same response {self.n} times; ask for one, or set it "
+                "above 0"
             )
         if not 0 < self.top_p <= 1:
             raise InputError(f"top-p {self.top_p} is outside (0, 1]; 1 draws from all tokens")
@@ -219,7 +228,8 @@ class SampleConfig:
             raise InputError("stop: an empty text would end every response at once; leave it out")
         if not 0 <= self.tolerance < float("inf"):
             raise InputError(
-                f"tolerance {self.tolerance}: a number from 0 up is needed; the released one is 1e-2"
+                f"tolerance {self.tolerance}: a number from 0 up is needed; the released one is "
+                "1e-2"
             )
         if self.extractor not in ("native", "last-number"):
             raise InputError(f"{self.extractor!r} is no extractor; choose native or last-number")
@@ -247,13 +257,16 @@ class EvaluateConfig:
     """Seconds between savings of what is done, from which a killed evaluation goes on."""
 
     def greedy(self) -> SampleConfig:
-        """How its responses are written: one to each question, always the likeliest token (the paper's evaluation)."""
+        """How its responses are written: one to each question, always the likeliest token (the
+        paper's evaluation).
+        """
         return SampleConfig(n=1, temperature=0.0, **asdict(self))
 
 
 @dataclass(frozen=True)
 class PerplexityConfig:
-    """Settings of `perplexity`. Defaults measure responses; the released code's setting is in docs/perplexity.md.
+    """Settings of `perplexity`. Defaults measure responses; the released code's setting is in
+    docs/perplexity.md.
 
     Raises:
         InputError: for a value out of range, naming it.
@@ -409,7 +422,8 @@ _PAPER = {"rate": 0.01, "tau-quantile": 0.95}
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """Settings of `align`. Defaults are the paper's, and where it says nothing those of MAPO's code.
+    """Settings of `align`. Defaults are the paper's, and where it says nothing those of MAPO's
+    code.
 
     Raises:
         InputError: for a value out of range, naming it.
@@ -481,7 +495,8 @@ class AlignConfig:
 
 @dataclass(frozen=True)
 class GrpoConfig:
-    """What `align --objective grpo` is told besides. Defaults are those of MAPO's code for PPO, and of TRL.
+    """What `align --objective grpo` is told besides. Defaults are those of MAPO's code for PPO, and
+    of TRL.
 
     Raises:
         InputError: for a value out of range, naming it.

@@ -1,4 +1,6 @@
-"""Console: what every command of the command line shares: its options, its skeleton, progress, and what it prints."""
+"""Console: what every command of the command line shares: its options, its skeleton, progress, and
+what it prints.
+"""
 
 import json as jsonlib
 import sys
@@ -108,7 +110,8 @@ def codes(languages: str | None) -> tuple[str, ...] | None:
 
 @contextmanager
 def progress(doing: str, *, quiet: bool, unit: str = "") -> Generator[Progress | None]:
-    """Progress with rate and time left on standard error: a bar on a terminal, elsewhere a line now and then.
+    """Progress with rate and time left on standard error: a bar on a terminal, elsewhere a line now
+    and then.
 
     Args:
         doing: what is being done.
@@ -152,7 +155,9 @@ def _bar(doing: str, unit: str) -> Generator[Progress]:
 
 
 def _lines(doing: str, unit: str) -> Progress:
-    """Prints a line each `LINE_EVERY` seconds; the rate is of what was done since the first call."""
+    """Prints a line each `LINE_EVERY` seconds; the rate is of what was done since the first
+    call.
+    """
     began = last = time.monotonic()
     first: int | None = None
 
@@ -187,7 +192,8 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def columns(heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: int = 1) -> str:
-    """A table in columns: the first `left` of them flush left, the others flush right; None is a dash.
+    """A table in columns: the first `left` of them flush left, the others flush right; None is a
+    dash.
 
     Integers get separators; anything else is printed as it is, so round it first.
     """
@@ -216,19 +222,3 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
     )
-
-
-def there(
-    out: Path,
-    kind: str,
-    config: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    *,
-    force: bool,
-    quiet: bool = False,
-) -> bool:
-    """Whether the result is there already; says so, unless quiet."""
-    found = artifacts.current(out, kind, config, inputs, force=force)
-    if found and not quiet:
-        print(f"{out} is up to date; nothing to do", file=sys.stderr)
-    return found is not None

@@ -22,7 +22,9 @@ class LangneuronsError(Exception):
 
 
 class InputError(LangneuronsError, ValueError):
-    """What was given cannot be used: a missing folder, a value out of range, counts that contradict themselves."""
+    """What was given cannot be used: a missing folder, a value out of range, counts that contradict
+    themselves.
+    """
 
 
 class FormatError(InputError):
@@ -34,15 +36,21 @@ class ModelError(InputError):
 
 
 class SiteError(InputError):
-    """The model has no feed-forward activation where one is needed, or computes it where it cannot be read."""
+    """The model has no feed-forward activation where one is needed, or computes it where it cannot
+    be read.
+    """
 
 
 class MismatchError(InputError):
-    """Two things that must belong together do not: other layer widths, other languages, other settings."""
+    """Two things that must belong together do not: other layer widths, other languages, other
+    settings.
+    """
 
 
 class RecordError(LangneuronsError, RuntimeError):
-    """A recording cannot go on: activations that are not numbers, counts that do not add up, no memory left."""
+    """A recording cannot go on: activations that are not numbers, counts that do not add up, no
+    memory left.
+    """
 
 
 class ServerError(LangneuronsError, RuntimeError):
@@ -50,7 +58,9 @@ class ServerError(LangneuronsError, RuntimeError):
 
 
 class OutputError(LangneuronsError, OSError):
-    """The result cannot be written where it was asked for: no permission, no space, something else stands there."""
+    """The result cannot be written where it was asked for: no permission, no space, something else
+    stands there.
+    """
 
 
 class MissingExtraError(LangneuronsError, ImportError):

@@ -23,7 +23,7 @@ SURE = 0.05
 
 
 def block_draws(blocks: int, resamplings: int, seed: int) -> NDArray[np.int64]:
-    """How often each block is taken in each resampling, [R, G]: G of the G blocks, with replacement."""
+    """How often each block is taken in each resampling, [R, G]: G of G, with replacement."""
     share = np.full(blocks, 1 / blocks)
     return np.random.default_rng(seed).multinomial(blocks, share, resamplings)
 
@@ -31,7 +31,7 @@ def block_draws(blocks: int, resamplings: int, seed: int) -> NDArray[np.int64]:
 def interval(
     replicates: NDArray[np.number] | Sequence[float], observed: NDArray[np.number] | float
 ) -> tuple[Floats, Floats]:
-    """Ends of the percentile interval of replicates [R, ...], widened to hold what was observed [...].
+    """Ends of the percentile interval of replicates [R, ...], widened to hold the observed [...].
 
     A replicate that is not known (NaN: a ratio to an empty set) is left out. Where none is known
     the interval is what was observed alone; where that is not known, there is none.
@@ -87,7 +87,7 @@ def lower_than_others(one: float, others: NDArray[np.floating]) -> float:
 
 
 def student(t: float, freedom: int) -> float:
-    """P(T <= t) of Student's t distribution with these degrees of freedom, by integration to 1e-8."""
+    """P(T <= t) of Student's t with these degrees of freedom, by integration to 1e-8."""
     constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(
         math.pi
     )
@@ -109,13 +109,19 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """The exact two-sided McNemar test: how likely so uneven a split of the changed answers is by chance."""
+    """The exact two-sided McNemar test.
+
+    How likely so uneven a split of the changed answers is by chance.
+    """
     n, k = lost + gained, min(lost, gained)
     return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """P-values corrected for their number, such that the chance of any false one is bounded (Holm 1979)."""
+    """P-values corrected for their number (Holm 1979).
+
+    The chance that any of them is false is bounded as that of one is without.
+    """
     out, highest = [0.0] * len(p), 0.0
     for rank, i in enumerate(np.argsort(p, kind="stable")):
         highest = max(highest, min(1.0, (len(p) - rank) * p[i]))

@@ -1,8 +1,8 @@
-"""Layout: the address of a neuron, (layer, neuron) or (layer, expert, neuron), and its place among all M of a model.
+"""Layout: the address of a neuron, and its place among all M of a model.
 
-Neurons are numbered layer by layer, in a mixture of experts expert by expert. Letters: L layer, D
-neuron of a dense layer, E expert, I neuron of an expert, M neuron of the whole model, n neurons in
-question.
+An address is (layer, neuron) or (layer, expert, neuron). Neurons are numbered layer by layer, in a
+mixture of experts expert by expert. Letters: L layer, D neuron of a dense layer, E expert, I neuron
+of an expert, M neuron of the whole model, n neurons in question.
 """
 
 import math
@@ -19,7 +19,7 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 def describe(widths: Shapes) -> str:
-    """Widths in words: `32 x 14336`; `1 x 64 + 3 x 8*16` where layers differ (`*`: experts times width)."""
+    """Widths in words: `32 x 14336`, or `1 x 64 + 3 x 8*16` (experts times width)."""
     names = ["*".join(map(str, width)) for width in widths]
     runs: list[tuple[str, int]] = []
     for name in names:
@@ -51,14 +51,17 @@ def per_layer(widths: Shapes, positions: NDArray[np.integer]) -> NDArray[np.int6
 
 
 def positions(widths: Shapes, addresses: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Position among all M of each (layer, expert, neuron), [n, 3] -> [n]; the expert is -1 in a dense layer."""
+    """Position among all M of each (layer, expert, neuron), [n, 3] -> [n].
+
+    The expert is -1 in a dense layer.
+    """
     layer, expert, neuron = np.asarray(addresses, dtype=np.int64).reshape(-1, 3).T
     within_expert = np.array([width[-1] for width in widths], dtype=np.int64)[layer]
     return starts(widths)[layer] + np.maximum(expert, 0) * within_expert + neuron
 
 
 def addresses(widths: Shapes, positions: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(layer, expert, neuron) of each position among all M, [n] -> [n, 3]; the inverse of `positions`."""
+    """(layer, expert, neuron) of each position among all M, [n] -> [n, 3]; undoes `positions`."""
     layer = layer_of(widths, positions)
     within_layer = positions - starts(widths)[layer]
     within_expert = np.array([width[-1] for width in widths])[layer]

@@ -13,10 +13,11 @@ _ALWAYS = ("huggingface_hub", "accelerate", "peft", "trl", "bitsandbytes")
 def libraries(
     *names: Literal["transformers", "datasets"], level: int = logging.ERROR
 ) -> Generator[None]:
-    """Inside this block libraries log only errors, warn of nothing and draw no bars; downloads keep theirs.
+    """Inside this block libraries log only errors, warn of nothing and draw no bars; downloads keep
+    theirs.
 
-    That covers what they say while they are imported: bitsandbytes, which PEFT imports wherever it is installed, tells
-    there of a kernel that it does not find. Afterwards everything is as it was.
+    That covers what they say while they are imported: bitsandbytes, which PEFT imports wherever it
+    is installed, tells there of a kernel that it does not find. Afterwards everything is as it was.
 
     Args:
         names: the libraries called that draw bars; they are imported here.

@@ -1,4 +1,5 @@
-"""Resume: long work that can be killed at any moment and gone on with, and that halves what does not fit into memory.
+"""Resume: long work that can be killed at any moment and gone on with, and that halves what does
+not fit into memory.
 
 Work is a list of units whose number and order are settled before it begins. What was done of them
 is kept as sums, or texts, in one hidden file beside the result's folder; so a killed run ends with
@@ -155,5 +156,7 @@ def free_memory() -> None:
 
 
 def processes() -> tuple[int, int]:
-    """(this process, how many there are) under torchrun or accelerate launch; (0, 1) otherwise."""
+    """Number of a process and how many there are, under torchrun or accelerate launch; else (0,
+    1).
+    """
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

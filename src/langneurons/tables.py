@@ -1,10 +1,11 @@
 """Tables: a name, a caption, column heads and rows; written as CSV, LaTeX and JSON."""
 
 import csv
+import html
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,16 @@ class Table(NamedTuple):
         return cls(
             held["name"], held["caption"], tuple(held["columns"]), tuple(map(tuple, held["rows"]))
         )
+
+    def to_html(self) -> str:
+        """An HTML table with its caption, as a notebook shows it."""
+
+        def row(cells: Sequence[Cell], tag: str) -> str:
+            texts = ("" if cell is None else html.escape(str(cell)) for cell in cells)
+            return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
+
+        lines = [row(self.columns, "th"), *(row(cells, "td") for cells in self.rows)]
+        return f"<table><caption>{html.escape(self.caption)}</caption>{''.join(lines)}</table>"
 
     def to_latex(self) -> str:
         """A booktabs table."""

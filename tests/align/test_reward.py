@@ -1,8 +1,5 @@
-"""Alignment scores against plain computations, on a real tiny translation model, and the whole command."""
+"""Alignment scores against plain computations, on a real tiny translation model."""
 
-import json
-import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from langneurons import artifacts, resume
-from langneurons.align.reward import Rewarded, clean, references, reward
+from langneurons import resume
+from langneurons.align.reward import Rewarded, clean, references, reward, rewarded
 from langneurons.align.translator import Text, encode, language_tokens
 from langneurons.config import RewardConfig
 from langneurons.errors import InputError
 from langneurons.texts.responses import Response
-from support import families
-from support.command import killed
-from support.translators import plainly, save_translator, tiny_tokenizer, tiny_translator
+from support.translators import plainly, tiny_judge, tiny_tokenizer, tiny_translator
 
 
 def said(lang: str, text: str, question: str = "q", sample: int = 0, **more: Any) -> Response:
@@ -41,9 +36,7 @@ REFERENCES = ["She has 9.", "Nine boats are hers."]
 
 
 def scored(responses: list[Response], state: Any = None, **settings: Any) -> Rewarded:
-    return reward(
-        tiny_translator(), tiny_tokenizer(), responses, RewardConfig(**settings), state=state
-    )
+    return rewarded(tiny_judge(), responses, RewardConfig(**settings), state=state)
 
 
 def ids(lang: str, text: str) -> np.ndarray:
@@ -52,7 +45,7 @@ def ids(lang: str, text: str) -> np.ndarray:
 
 
 def test_score_is_the_mean_over_references_of_the_mean_over_tokens() -> None:
-    rows = scored(RESPONSES).scored
+    rows = scored(RESPONSES).scores.scored
     assert [(row.response.lang, row.response.sample) for row in rows] == [
         ("zh", 0), ("zh", 1), ("sw", 0), ("sw", 0), ("sw", 1),
     ]  # fmt: skip
@@ -72,15 +65,15 @@ def test_score_is_the_mean_over_references_of_the_mean_over_tokens() -> None:
 
 
 def test_the_other_direction() -> None:
-    row = scored(RESPONSES, direction="from-english").scored[1]
+    row = scored(RESPONSES, direction="from-english").scores.scored[1]
     target = ids("zh", "她有8。")
     each = [plainly(ids("en", text), target)[0] / (len(target) - 1) for text in REFERENCES]
     assert row.score == pytest.approx(np.mean(each), abs=1e-5)
 
 
 def test_the_arithmetic_of_mapo() -> None:
-    """All references in one padded batch; the mean of token losses is taken over padding and language token too."""
-    row = scored(RESPONSES, arithmetic="mapo").scored[0]
+    """All references in one padded batch; padding and language token count in the mean loss."""
+    row = scored(RESPONSES, arithmetic="mapo").scores.scored[0]
     targets = [ids("en", text) for text in REFERENCES]
     longest = max(map(len, targets))
     labels = torch.full((2, longest), -100)
@@ -99,25 +92,34 @@ def test_mapo_pads_twenty_references_together() -> None:
     english = [said("en", f"{n} boats", sample=n) for n in range(20)]
     longer = [*english, said("en", "so she has twenty-one boats in all", sample=20)]
     one = said("zh", "她有9。")
-    few, many = (scored([one, *rows], arithmetic="mapo").scored[0] for rows in (english, longer))
+    few, many = (
+        scored([one, *rows], arithmetic="mapo").scores.scored[0] for rows in (english, longer)
+    )
     assert few.score is not None
     assert many.score is not None
-    alone = scored([one, longer[-1]], arithmetic="mapo").scored[0].score
+    alone = scored([one, longer[-1]], arithmetic="mapo").scores.scored[0].score
     assert alone is not None
     assert many.score == pytest.approx((20 * few.score + alone) / 21, rel=1e-4)
 
 
 def test_scores_do_not_depend_on_the_batch() -> None:
-    whole = scored(RESPONSES).scored
+    whole = scored(RESPONSES).scores.scored
     for budget in (1, 30, 100):
-        for a, b in zip(whole, scored(RESPONSES, budget=budget).scored, strict=True):
+        cut = scored(RESPONSES, budget=budget).scores.scored
+        for a, b in zip(whole, cut, strict=True):
             assert (a.score is None and b.score is None) or a.score == pytest.approx(
                 b.score, abs=5e-6
             )
 
 
+def test_settings_as_a_whole_or_by_name() -> None:
+    by_name = reward(tiny_judge(), RESPONSES, references=1)
+    assert by_name == reward(tiny_judge(), RESPONSES, RewardConfig(references=1))
+    assert by_name == scored(RESPONSES, references=1).scores
+
+
 def test_a_translation_is_judged_once() -> None:
-    """4 texts of responses (the same in two languages are two), 2 references, one question without."""
+    """4 texts of responses (one in two languages is two), 2 references, one question without."""
     facts = scored([*RESPONSES, said("zh", "Ana 9.", sample=2)]).facts
     assert facts["translations judged"] == 8
     assert facts["references"] == {"kept": 2, "empty": 0, "repeated": 1, "looping": 0, "beyond": 0}
@@ -162,12 +164,9 @@ def test_only_the_first_references() -> None:
     first = list({one.question_id: one for one in reversed(english)}.values())
     rest = [one for one in RESPONSES if one.lang != "en"]
     few = scored(RESPONSES, references=1)
-    assert few.scored == scored([*first, *rest]).scored
-    assert (
-        max(one.references for one in few.scored)
-        == 1
-        < max(one.references for one in scored(RESPONSES).scored)
-    )
+    assert few.scores == scored([*first, *rest]).scores
+    most = [max(one.references for one in each.scores.scored) for each in (few, scored(RESPONSES))]
+    assert most[0] == 1 < most[1]
     assert few.facts["references"]["kept"] == len(first)
     assert few.facts["references"]["beyond"] > 0
 
@@ -212,136 +211,3 @@ def test_resuming_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monke
         len({chunk.sources for chunk in judged}) == len(judged) - 1
     )  # only the one that was interrupted ran again
     assert resumed == scored(RESPONSES, **settings)
-
-
-# The whole command.
-
-
-@pytest.fixture(scope="module")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_translator(tmp_path_factory.mktemp("translator"))
-
-
-@pytest.fixture(scope="module")
-def responses(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn responses: 12 questions, 4 samples, three languages, some right, some wrong."""
-    rng = random.Random(0)
-    rows = []
-    for q in range(12):
-        for code, words in (
-            ("en", "she has nine boats"),
-            ("zh", "她 有 九 船"),
-            ("sw", "ana mashua tisa nyekundu"),
-        ):
-            for sample in range(4):
-                text = f"{' '.join(rng.choices(words.split(), k=rng.randint(2, 9)))} {rng.choice([q, q, 7])}"
-                rows.append(
-                    {
-                        "question_id": f"q{q}",
-                        "lang": code,
-                        "prompt": f"{q}? ",
-                        "response": text,
-                        "sample": sample,
-                    }
-                    | {"answer": q, "correct": text.endswith(f" {q}")}
-                )
-    path = tmp_path_factory.mktemp("responses") / "responses.jsonl"
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def rewarded(
-    responses: Path, translator: Path, tmp_path_factory: pytest.TempPathFactory, langneurons: Any
-) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "scored"
-    done = langneurons(
-        "reward", responses, "--translator", translator, "--out", out, "--budget", 200
-    )
-    assert done.status == 0, done.err
-    assert "right above wrong" in done.out
-    assert "next: langneurons pair" in done.out
-    return out
-
-
-def test_the_command_writes_every_response_that_is_not_english(
-    rewarded: Path, responses: Path
-) -> None:
-    rows = [
-        json.loads(line) for line in (rewarded / "scored.jsonl").read_text("utf-8").splitlines()
-    ]
-    asked = [json.loads(line) for line in responses.read_text("utf-8").splitlines()]
-    kept = [
-        {key: row[key] for key in row if key not in ("score", "score_max", "references")}
-        for row in rows
-    ]
-    assert kept == [row for row in asked if row["lang"] != "en"]
-    assert all(
-        row["score"] < 0 and row["score"] <= row["score_max"] and row["references"] >= 2
-        for row in rows
-    )
-    manifest = artifacts.read(rewarded, "scored").manifest
-    assert manifest["facts"]["translator"]["fingerprint"] == manifest["inputs"]["translator"]
-
-
-def test_again_other_languages_and_json(
-    rewarded: Path, responses: Path, translator: Path, tmp_path: Path, langneurons: Any
-) -> None:
-    words = ("reward", responses, "--translator", translator, "--budget", 200)
-    assert "up to date" in langneurons(*words, "--out", rewarded).err
-    done = langneurons(
-        *words, "--out", tmp_path / "sw", "--languages", "sw", "--json", "--codes", "sw=__zh__"
-    )
-    assert [row["lang"] for row in done.json["languages"]] == ["sw"]
-    assert done.json["language tokens"]["sw"] == "__zh__"
-
-
-def test_killed_and_resumed_is_the_same(
-    rewarded: Path, responses: Path, translator: Path, tmp_path: Path, langneurons: Any
-) -> None:
-    words = [
-        "reward",
-        responses,
-        "--translator",
-        translator,
-        "--out",
-        tmp_path / "s",
-        "--budget",
-        "200",
-    ]
-    killed(
-        *words,
-        "--save-every",
-        0,
-        when=(tmp_path / ".s.state-0").exists,
-        after=random.uniform(0, 0.1),
-    )
-    assert langneurons(*words, "--save-every", "0").status == 0
-    assert (tmp_path / "s" / "scored.jsonl").read_bytes() == (
-        rewarded / "scored.jsonl"
-    ).read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
-
-
-def test_bad_input_of_reward(
-    responses: Path, translator: Path, tmp_path: Path, langneurons: Any
-) -> None:
-    from support.command import refused
-
-    words = ("reward", responses, "--out", tmp_path / "s", "--translator")
-    causal = families.save("llama", tmp_path / "llama")
-    refused(langneurons(*words, causal), "an encoder with a decoder is needed")
-    refused(langneurons(*words, translator, "--languages", "th"), "no response in th")
-    refused(
-        langneurons(*words, translator, "--codes", "sw=swa_Latn"),
-        "no language token swa_Latn for sw",
-    )
-    without = save_translator(tmp_path / "en-zh", ("__en__", "__zh__"))
-    said = "no language token swh_Latn or __sw__ or <sw> for sw; the nearest is __zh__. If it is meant, say --codes sw="
-    refused(langneurons(*words, without), said)
-    assert (
-        langneurons(*words, without, "--languages", "zh", "--json").json["languages"][0]["lang"]
-        == "zh"
-    )
-    shutil.rmtree(tmp_path / "s")
-    assert not (tmp_path / "s").exists()

@@ -1,4 +1,4 @@
-"""Translation models as judges, on a real tiny M2M100: what languages they know, and what they say of each pair."""
+"""Translation models as judges, on a real tiny M2M100: their languages, and what they say."""
 
 import importlib
 from pathlib import Path
@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import NllbTokenizer
 
-from langneurons.align.translator import Text, Translation, encode, judge, language_tokens, plan
+from langneurons.align.translator import (
+    Text,
+    Translation,
+    encode,
+    in_chunks,
+    judge,
+    language_tokens,
+)
 from langneurons.errors import InputError, ModelError
 from langneurons.model import loading as library
 from langneurons.texts.languages import LANGUAGES
@@ -58,7 +65,8 @@ def test_every_language_of_the_table_is_one_of_nllb() -> None:
         (
             "yue",
             {},
-            r"no language token yue or __yue__ or <yue> for yue; the nearest is yue_Hant\. .* --codes yue=yue",
+            r"no language token yue or __yue__ or <yue> for yue; the nearest is yue_Hant\. .* "
+            "--codes yue=yue",
         ),
         ("xx", {}, r"for xx; the nearest is"),
     ],
@@ -129,7 +137,7 @@ def drawn(
 def test_batched_is_one_at_a_time(budget: int) -> None:
     sources, targets, pairs = drawn(0)
     done = 0
-    for chunk in plan(sources, targets, pairs, budget):
+    for chunk in in_chunks(sources, targets, pairs, budget):
         sums = judge(tiny_translator(), sources, targets, pairs, chunk)
         for i, text, first in zip(
             (i for batch in chunk.batches for i in batch), *sums, strict=True
@@ -146,7 +154,7 @@ def test_every_pair_once_every_source_encoded_once_within_the_budget(
     seed: int, budget: int
 ) -> None:
     sources, targets, pairs = drawn(seed)
-    chunks = plan(sources, targets, pairs, budget)
+    chunks = in_chunks(sources, targets, pairs, budget)
     assert sorted(i for chunk in chunks for batch in chunk.batches for i in batch) == list(
         range(len(pairs))
     )
@@ -166,7 +174,9 @@ def test_a_model_that_does_not_say_how_its_decoder_begins(monkeypatch: pytest.Mo
     sources, targets, pairs = drawn(0)
     monkeypatch.setattr(tiny_translator().config, "decoder_start_token_id", None)
     with pytest.raises(ModelError, match="names no decoder_start_token_id"):
-        judge(tiny_translator(), sources, targets, pairs, plan(sources, targets, pairs, 100)[0])
+        judge(
+            tiny_translator(), sources, targets, pairs, in_chunks(sources, targets, pairs, 100)[0]
+        )
 
 
 def test_loading_a_translator(tmp_path: Path) -> None:

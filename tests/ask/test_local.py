@@ -9,24 +9,25 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from langneurons.ask.draws import bases_of, draw, gumbel
-from langneurons.ask.engine import Completion, Request, cut, seed_of
-from langneurons.ask.local import InProcess
+from langneurons.ask.engine import Completion, Request, seed_of
+from langneurons.ask.local import ROOM, InProcess, Roomy
 from langneurons.config import SampleConfig
-from langneurons.errors import InputError
+from langneurons.model.loading import around
 from support import families
 
 PROMPTS = ["2 + 2 =", "Wie viel ist drei mal vier?", "x", "১৮ টাকা থেকে ৭ টাকা", "Long " * 9, "答案"]
 GREEDY = SampleConfig(n=1, temperature=0, max_new_tokens=20)
-DRAWN = SampleConfig(n=3, max_new_tokens=20)
+DRAWN = SampleConfig(n=3, max_new_tokens=12)  # beyond the first look at which rows have ended
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return AutoTokenizer.from_pretrained(families.save("llama", tmp_path_factory.mktemp("llama")))
+def tokenizer(model: Path) -> Any:
+    return AutoTokenizer.from_pretrained(model)
 
 
 @cache
@@ -38,6 +39,10 @@ def model_of(name: str) -> Any:
         "max_seq_len",
     }
     return families.build(name, vocab_size=260, **dict.fromkeys(has_room, 256))
+
+
+def engine_of(model: Any, tokenizer: Any, masks: Any = None) -> InProcess:
+    return InProcess(around(model, tokenizer), masks)
 
 
 def requests(prompts: list[str], n: int = 1, seed: int = 0) -> list[Request]:
@@ -69,7 +74,7 @@ def plain(model: Any, tokenizer: Any, prompt: str, config: SampleConfig) -> str:
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_every_family_writes_the_same_in_any_batch(name: str, tokenizer: Any) -> None:
     model = model_of(name)
-    engine = InProcess(model, tokenizer)
+    engine = engine_of(model, tokenizer)
     whole = texts(engine, requests(PROMPTS), GREEDY)
     assert [one.text for one in whole] == [
         plain(model, tokenizer, prompt, GREEDY) for prompt in PROMPTS
@@ -91,7 +96,7 @@ def test_a_model_with_states_that_cannot_be_repeated(tokenizer: Any) -> None:
     )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    whole = texts(InProcess(model, tokenizer), requests(PROMPTS), GREEDY)
+    whole = texts(engine_of(model, tokenizer), requests(PROMPTS), GREEDY)
     assert [one.text for one in whole] == [
         plain(model, tokenizer, prompt, GREEDY) for prompt in PROMPTS
     ]
@@ -102,16 +107,16 @@ def test_silencing_is_that_of_a_model_without_these_neurons(tokenizer: Any) -> N
         torch.rand(48, generator=torch.Generator().manual_seed(i)) < 0.5
         for i in range(families.LAYERS)
     ]
-    silenced = texts(InProcess(model_of("llama"), tokenizer, masks), requests(PROMPTS, 3), DRAWN)
+    silenced = texts(engine_of(model_of("llama"), tokenizer, masks), requests(PROMPTS, 3), DRAWN)
     cut_out = families.build("llama", vocab_size=260, max_position_embeddings=256)
     for layer, mask in zip(cut_out.model.layers, masks, strict=True):
         layer.mlp.down_proj.weight[:, mask] = 0
-    assert silenced == texts(InProcess(cut_out, tokenizer), requests(PROMPTS, 3), DRAWN)
-    assert silenced != texts(InProcess(model_of("llama"), tokenizer), requests(PROMPTS, 3), DRAWN)
+    assert silenced == texts(engine_of(cut_out, tokenizer), requests(PROMPTS, 3), DRAWN)
+    assert silenced != texts(engine_of(model_of("llama"), tokenizer), requests(PROMPTS, 3), DRAWN)
     nothing = [torch.zeros(48, dtype=torch.bool)] * families.LAYERS
     assert texts(
-        InProcess(model_of("llama"), tokenizer, nothing), requests(PROMPTS), GREEDY
-    ) == texts(InProcess(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
+        engine_of(model_of("llama"), tokenizer, nothing), requests(PROMPTS), GREEDY
+    ) == texts(engine_of(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks for it
@@ -121,10 +126,10 @@ def test_an_adapter_writes_as_the_model_it_is_merged_into(tokenizer: Any) -> Non
     adapted = get_peft_model(
         base, LoraConfig(target_modules="all-linear", init_lora_weights=False)
     ).eval()
-    found = texts(InProcess(adapted, tokenizer), requests(PROMPTS), GREEDY)
-    assert found != texts(InProcess(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
+    found = texts(engine_of(adapted, tokenizer), requests(PROMPTS), GREEDY)
+    assert found != texts(engine_of(model_of("llama"), tokenizer), requests(PROMPTS), GREEDY)
     assert found == texts(
-        InProcess(adapted.merge_and_unload(), tokenizer), requests(PROMPTS), GREEDY
+        engine_of(adapted.merge_and_unload(), tokenizer), requests(PROMPTS), GREEDY
     )
 
 
@@ -132,7 +137,7 @@ def ending(tokenizer: Any, often: float) -> InProcess:
     """An engine whose model ends texts now and then."""
     model = families.build("gpt2", vocab_size=260, n_positions=256, tie_word_embeddings=False)
     model.lm_head.weight[tokenizer.eos_token_id] *= often
-    return InProcess(model, tokenizer)
+    return engine_of(model, tokenizer)
 
 
 def test_rows_that_end_leave_the_batch(tokenizer: Any) -> None:
@@ -141,8 +146,9 @@ def test_rows_that_end_leave_the_batch(tokenizer: Any) -> None:
     found = texts(engine, asked, config)
     assert 20 < sum(one.finish == "stop" for one in found) < len(found)
     assert all("</s>" not in one.text for one in found)
-    alone = texts(engine, asked[:20], with_rows(config, 1))
-    assert alone == found[:20]
+    alone = texts(engine, asked[:20:3], with_rows(config, 1))
+    assert [one.text for one in alone] == [one.text for one in found[:20:3]]
+    assert {one.finish for one in found[:20:3]} == {"stop", "length"}
 
 
 def test_stop_strings(tokenizer: Any) -> None:
@@ -162,8 +168,11 @@ def test_stop_strings(tokenizer: Any) -> None:
 
 
 def test_no_text_goes_beyond_the_context(tokenizer: Any) -> None:
-    """Positions are learned: one more would not be there. A prompt that fills the context gets an empty response."""
-    engine = InProcess(families.build("gpt2", vocab_size=260, n_positions=32), tokenizer)
+    """Positions are learned: one more would not be there.
+
+    A prompt that fills the context gets an empty response.
+    """
+    engine = engine_of(families.build("gpt2", vocab_size=260, n_positions=32), tokenizer)
     asked = requests(["short", "x" * 25, "x" * 30, "x" * 31, "x" * 60])
     found = texts(engine, asked, SampleConfig(n=1, temperature=0, max_new_tokens=50))
     assert [one.finish for one in found] == ["length", "length", "length", "none", "none"]
@@ -179,8 +188,8 @@ def test_no_text_goes_beyond_the_context(tokenizer: Any) -> None:
 
 
 def test_nothing_is_asked_twice(tokenizer: Any) -> None:
-    """A batch of which all is done is skipped; one of which a part is done comes again whole, and the same."""
-    engine = InProcess(model_of("llama"), tokenizer)
+    """A batch of which all is done is skipped; one with a part done comes again, the same."""
+    engine = engine_of(model_of("llama"), tokenizer)
     whole = texts(engine, requests(PROMPTS), with_rows(GREEDY, 2))
     rest = list(
         engine.complete(requests(PROMPTS), with_rows(GREEDY, 2), {one.place for one in whole[:3]})
@@ -191,8 +200,46 @@ def test_nothing_is_asked_twice(tokenizer: Any) -> None:
     assert not list(engine.complete(requests(PROMPTS), GREEDY, set(range(len(PROMPTS)))))
 
 
+def test_what_the_cache_rides_on_is_still_there(tokenizer: Any) -> None:
+    """A canary: `local.Roomy` takes the place of a layer of transformers' cache."""
+    word = f"transformers {transformers.__version__} changed DynamicLayer; look at ask/local.Roomy"
+    engine = engine_of(model_of("llama"), tokenizer)
+    cache = engine._read([[5, 6, 7], [8]]).cache
+    assert cache is not None, word
+    assert [type(layer) for layer in cache.layers] == [Roomy] * families.LAYERS, word
+    assert type(DynamicCache().layers) is list, word
+    own = {name for name, value in vars(DynamicLayer).items() if callable(value)}
+    assert own - {"get_max_length", "get_max_cache_shape", "__init__"} == {
+        "lazy_initialization",
+        "update",
+        "get_mask_sizes",
+        "get_seq_length",
+        "reset",
+        "crop",
+        "batch_repeat_interleave",
+        "batch_select_indices",
+    }, word
+    plain, roomy = DynamicLayer(), Roomy()
+    assert vars(roomy) == vars(plain) == {"keys": None, "values": None, "is_initialized": False}, (
+        word
+    )
+    random = torch.Generator().manual_seed(0)
+    for length, rows in ((3, [0, 0, 1]), (1, [2, 0]), (ROOM, [1, 1]), (1, [0])):
+        size = (plain.keys.shape[0] if plain.is_initialized else 2, 2, length, 4)
+        new = [torch.rand(size, generator=random) for _ in range(2)]
+        expected = plain.update(*new)
+        for one, other in zip(roomy.update(*new), expected, strict=True):
+            assert one.equal(other), word
+        assert roomy.get_seq_length() == plain.get_seq_length(), word
+        assert roomy.get_mask_sizes(1) == plain.get_mask_sizes(1), word
+        for layer in (plain, roomy):
+            layer.batch_select_indices(torch.tensor(rows))
+        assert roomy.keys.equal(plain.keys), word
+        assert roomy.values.equal(plain.values), word
+
+
 def test_how_many_rows_fit_is_remembered(tokenizer: Any) -> None:
-    """A device with room for two rows: eight are tried once, four once, and then never more than two."""
+    """A device with room for two rows: eight and four are tried once, then never more than two."""
     model, tried = families.build("llama", vocab_size=260, max_position_embeddings=256), []
 
     def small(_: Any, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -202,29 +249,34 @@ def test_how_many_rows_fit_is_remembered(tokenizer: Any) -> None:
 
     config = SampleConfig(n=1, temperature=0, max_new_tokens=1, rows=8)
     asked = requests([f"{number} + 1 =" for number in range(10)])
-    expected = texts(InProcess(model, tokenizer), asked, config)
+    expected = texts(engine_of(model, tokenizer), asked, config)
     model.register_forward_pre_hook(small, with_kwargs=True)
-    assert texts(InProcess(model, tokenizer), asked, config) == expected
+    assert texts(engine_of(model, tokenizer), asked, config) == expected
     assert tried == [8, 4, 2, 2, 2, 2, 2]
 
 
 SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
-from langneurons import models
-from langneurons.completions import Request
+from langneurons.ask.engine import Request
+from langneurons.ask.local import InProcess
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
-from langneurons.generate import InProcess
+from langneurons.model.loading import load
 
-loaded = models.load(sys.argv[1], device="cpu")
-engine, tried = InProcess(loaded.model, loaded.tokenizer), []
-loaded.model.register_forward_pre_hook(lambda _, __, kwargs: tried.append(len(kwargs["input_ids"])), with_kwargs=True)
+loaded = load(sys.argv[1], device="cpu")
+engine, tried = InProcess(loaded), []
+
+def note(_, __, inputs):
+    tried.append(len(inputs["input_ids"]))
+
+loaded.model.register_forward_pre_hook(note, with_kwargs=True)
 asked = [Request(f"{i:03}", i) for i in range(300)]
 config = SampleConfig(n=1, max_new_tokens=1, rows=300)
 whole = sorted(engine.complete(asked, config))
 pages = int(Path("/proc/self/statm").read_text().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 150 * 2**20, resource.RLIM_INFINITY))
+room = pages * resource.getpagesize() + 150 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
 tried.clear()
 assert sorted(engine.complete(asked, config)) == whole
 assert tried[0] == 300 and tried.count(300) == 1 and tried[-1] < 300, tried
@@ -239,7 +291,10 @@ except RecordError as error:
     not Path("/proc/self/statm").exists(), reason="its own size cannot be read here"
 )
 def test_a_process_that_is_really_short_of_memory(tmp_path: Path) -> None:
-    """Its address space has a limit: 300 rows of 50,000 logits do not fit, some of them do, a long prompt does not."""
+    """Its address space has a limit: 300 rows of 50,000 logits do not fit, some of them do.
+
+    A long prompt does not.
+    """
     model = families.save("llama", tmp_path / "model")
     families.build("llama", vocab_size=50_000, max_position_embeddings=500_000).save_pretrained(
         model
@@ -251,61 +306,3 @@ def test_a_process_that_is_really_short_of_memory(tmp_path: Path) -> None:
     assert done.stdout.startswith(
         "a single response to a prompt of 400,001 tokens does not fit into memory; use a"
     )
-
-
-def test_draws_follow_the_probabilities() -> None:
-    logits = torch.tensor([[1.0, 0, -1, 2, -30]]).expand(100_000, -1)
-    bases = torch.randint(2**32, (len(logits),), generator=torch.Generator().manual_seed(0))
-    for config in (SampleConfig(temperature=1), SampleConfig(temperature=0.5)):
-        expected = (logits[0] / config.temperature).softmax(0)
-        found = draw(logits, bases, config).bincount(minlength=5) / len(logits)
-        assert (found - expected).abs().max() < 0.006
-    assert set(draw(logits, bases, SampleConfig(top_k=2)).tolist()) == {0, 3}
-    assert set(draw(logits, bases, SampleConfig(temperature=1, top_p=0.6)).tolist()) == {3}
-    assert set(draw(logits, bases, SampleConfig(temperature=1, top_p=0.7)).tolist()) == {0, 3}
-    assert (draw(logits, None, GREEDY) == 3).all()
-
-
-def test_noise_is_noise() -> None:
-    """Neighbouring bases and tokens have nothing to do with each other; mean and deviation are Gumbel's."""
-    noise = gumbel(torch.arange(500), torch.arange(400)[None])
-    assert noise.isfinite().all()
-    assert abs(noise.mean() - 0.5772) < 0.01
-    assert abs(noise.std() - 1.2825) < 0.01
-    for one, other in ((noise[1:], noise[:-1]), (noise[:, 1:], noise[:, :-1])):
-        assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) < 0.01
-
-
-def test_bases_follow_from_the_seed() -> None:
-    assert bases_of(7, 3).tolist() == bases_of(7, 5).tolist()[:3]
-    assert set(bases_of(7, 100).tolist()).isdisjoint(bases_of(8, 100).tolist())
-    assert all(0 <= base < 2**32 for base in bases_of(2**64 - 1, 100).tolist())
-
-
-def test_seeds_are_those_of_the_response() -> None:
-    names = [
-        (seed, q, lang, i)
-        for seed in (0, 1)
-        for q in ("a", "b")
-        for lang in ("en", "zh")
-        for i in (0, 1)
-    ]
-    seeds = [seed_of(*name) for name in names]
-    assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2**64 for seed in seeds)
-    assert seed_of(0, "mgsm-000", "en", 0) == 13399967252158123053  # the same for ever
-    assert cut("abc###def", ("###", "c#")) == ("ab", True)
-    assert cut("abc", ("###",)) == ("abc", False)
-
-
-def test_settings_that_make_no_sense() -> None:
-    for bad in (
-        {"n": 0},
-        {"temperature": -1},
-        {"temperature": 0},
-        {"top_p": 0},
-        {"top_k": -1},
-        {"stop": ("",)},
-    ):
-        with pytest.raises(InputError):
-            SampleConfig(**bad)

@@ -30,13 +30,14 @@ from langneurons.neurons.other_tools import import_njunlp
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.matrix import matrices
 from langneurons.texts.responses import Response
-from support.values import losses, neurons_at
+from support.values import losses, neurons_at, random_counts
 
 CODES = ("en", "zh", "sw")
 
 
 def numbers(specific: object, related: object, general: object, layers: int = 3) -> Numbers:
-    """Numbers with so many neurons of each kind in every layer, and a tenth of it in each language; [R] or single."""
+    """Numbers with so many neurons of each kind in every layer, and a tenth of it in each language;
+    [R] or single."""
     kinds = np.stack(
         np.broadcast_arrays(
             *np.asarray([specific, related, general, 0 * np.asarray(general)], float)
@@ -58,7 +59,8 @@ def changes(
     resampled: bool = True,
     layers: int = 3,
 ) -> Changes:
-    """Changes whose value is the mean of (low, high), and whose resamplings lie evenly between; of 100 neurons each."""
+    """Changes whose value is the mean of (low, high), and whose resamplings lie evenly between; of
+    100 neurons each."""
     spread = np.linspace(0, 1, 41)
     ends = [np.array(pair) for pair in (specific, related, general)]
     before = numbers(100, 100, 100, layers)
@@ -213,6 +215,24 @@ def test_english_in_resamplings(low: int, high: int, verdict: str) -> None:
     assert found.numbers["specific"]["interval"] is not None
 
 
+def test_english_by_the_intervals_that_neurons_have_themselves() -> None:
+    """Without resamplings at hand: the others at their lowest less English at its highest, and
+    turned; without intervals either, there is none."""
+    counts = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
+    neurons = identify(counts, rate=0.2, tau_quantile=0.7, lam=0.1, bootstrap=12)
+    found = english_differs(neurons)
+    english = neurons.languages.index("en")
+    for kind in ("specific", "related"):
+        own = neurons.numbers.by_language(kind)
+        low = np.delete(own.low, english).mean() - own.high[english]
+        high = np.delete(own.high, english).mean() - own.low[english]
+        assert found.numbers[kind]["interval"] == pytest.approx([low, high])
+        assert low < found.numbers[kind]["value"] < high
+    alone = english_differs(identify(counts, rate=0.2, tau_quantile=0.7, lam=0.1, bootstrap=0))
+    assert alone.numbers["specific"]["interval"] is None
+    assert alone.numbers["specific"]["value"] == found.numbers["specific"]["value"]
+
+
 OWN = (np.eye(4) * 0.5 + 0.01).tolist()
 MORE = (np.eye(4) * 0.9 + 0.02).tolist()
 
@@ -229,7 +249,8 @@ def test_the_diagonal() -> None:
 
 
 def test_related_add() -> None:
-    """By hand: 0.92 - 0.51 = 0.41 more; random sets change as much in both settings, so 0.41 beyond them too."""
+    """By hand: 0.92 - 0.51 = 0.41 more; random sets change as much in both settings, so 0.41 beyond
+    them too."""
     settings = {"specific": OWN, "specific+related": MORE}
     found = related_add(losses(settings, [1.0] * 4, blocks=6, controls=3))
     assert found.verdict == "holds"
@@ -326,7 +347,8 @@ def test_all_claims_on_all_evidence() -> None:
 
 
 def test_released_counts(released) -> None:
-    """One block: what tests over layers and over languages can tell of the base model, and nothing of alignment."""
+    """One block: what tests over layers and over languages can tell of the base model, and nothing
+    of alignment."""
     neurons = identify(import_njunlp(released)[0], IdentifyConfig(lam=0.109375))
     found = {claim.name: claim for claim in claims(Evidence(neurons))}
     assert found["four-stages"].verdict == "holds"

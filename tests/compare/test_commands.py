@@ -44,7 +44,8 @@ def mark(folder: Path, share: float) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model before, two checkpoints after in which more and more specific neurons are shared, and another domain."""
+    """A model before, two checkpoints after in which more and more specific neurons are shared, and
+    another domain."""
     where = tmp_path_factory.mktemp("runs")
     before = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
     neurons = save(where / "base", before)
@@ -123,10 +124,13 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
         assert "tabular" in (tmp_path / "c" / f"{name}.tex").read_text("utf-8")
 
 
-def test_same_settings_same_bytes(runs: Path, tmp_path: Path, langneurons: Callable) -> None:
+def test_same_settings_same_bytes(
+    runs: Path, tmp_path: Path, langneurons: Callable, process: Callable
+) -> None:
+    """In this process, and in one of its own."""
     files = []
-    for name in ("a", "b"):
-        done = langneurons(
+    for name, command in (("a", langneurons), ("b", process)):
+        done = command(
             "compare", runs / "base", runs / "step-2", "--out", tmp_path / name, "--bootstrap", 6
         )
         assert done.status == 0, done.err

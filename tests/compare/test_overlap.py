@@ -14,7 +14,8 @@ def test_by_hand() -> None:
     before = neurons_at([(0, 0, "en"), (0, 1, "zh"), (1, 0, "en zh"), (1, 1, "en zh sw")])
     after = neurons_at([(0, 0, "en"), (0, 1, "sw"), (0, 2, "zh"), (1, 1, "en zh sw")])
     rows = {(row.kind, row.language): row for row in overlap(before, after)}
-    # Specific: {(0,0), (0,1)} before, {(0,0), (0,1), (0,2)} after; both hold two, though (0,1) changed its language.
+    # Specific: {(0,0), (0,1)} before, {(0,0), (0,1), (0,2)} after; both hold two, though (0,1)
+    # changed its language.
     assert rows["specific", "all"][2:] == (2, 3, 2, 1.0, 2 / 3, 3 / 8)
     assert rows["specific", "en"][2:] == (1, 1, 1, 1.0, 1.0, 1 / 8)
     assert rows["specific", "zh"][2:] == (1, 1, 0, 0.0, 0.0, 1 / 8)

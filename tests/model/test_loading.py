@@ -1,4 +1,4 @@
-"""Models: loaded from folders and adapters, refused in one clear line, told apart by a fingerprint."""
+"""Loading: from folders, adapters and memory, refused in one line, told apart by a fingerprint."""
 
 import copy
 import json
@@ -21,9 +21,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
-from langneurons.errors import InputError, MissingExtraError
-from langneurons.model.loading import ModelError, fingerprint, load
-from support.families import build
+from langneurons.errors import InputError, MissingExtraError, ModelError, SiteError
+from langneurons.model.hooks import silence
+from langneurons.model.loading import Loaded, around, fingerprint, load
+from support.families import FAMILIES, build
+from support.families import save as save_family
 
 IDS = torch.arange(3, 10)[None]
 
@@ -65,6 +67,100 @@ def test_a_folder(llama: Path) -> None:
     assert loaded.fingerprint == fingerprint(build("llama"))
     assert torch.equal(loaded.model(IDS).logits, build("llama")(IDS).logits)
     assert loaded.tokenizer("w3 w4")["input_ids"] == [3, 4]
+
+
+def test_what_it_tells_of_itself(llama: Path) -> None:
+    loaded = load(llama, device="cpu")
+    assert repr(loaded) == f"<{llama}: LlamaForCausalLM, 3 x 48 neurons, float32 on cpu>"
+    assert loaded.widths == FAMILIES["llama"].shapes
+    assert [site.path for site in loaded.sites] == [f"model.layers.{i}.mlp" for i in range(3)]
+    assert loaded.device == torch.device("cpu")
+    assert loaded.context == 64
+
+
+def test_a_model_in_memory(llama: Path) -> None:
+    model = build("llama").train().requires_grad_(True)
+    loaded = around(model, load(llama, device="cpu").tokenizer, name="mine")
+    assert loaded.model is model
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    assert (loaded.id, loaded.revision) == ("mine", None)
+    assert loaded.fingerprint == fingerprint(model)
+    assert around(model, loaded.tokenizer).id == "LlamaForCausalLM"
+
+
+def test_a_model_without_neurons_tells_so() -> None:
+    model = build("llama")
+    for layer in model.model.layers:
+        del layer.mlp.act_fn
+    loaded = around(model, None, name="odd")
+    assert repr(loaded) == "<odd: LlamaForCausalLM, no neurons that can be read, float32 on cpu>"
+    with pytest.raises(SiteError):
+        _ = loaded.sites
+
+
+def test_the_fingerprint_stays_that_of_what_was_loaded(llama: Path) -> None:
+    """Training changes the weights; what a result was made from does not change with them."""
+    loaded = load(llama, device="cpu")
+    before = fingerprint(loaded.model)
+    loaded.model.get_input_embeddings().weight.data += 1
+    assert loaded.fingerprint == before != fingerprint(loaded.model)
+
+
+def test_sites_are_those_of_the_model_as_it_is(llama: Path) -> None:
+    """PEFT puts its own modules in place of a layer's."""
+    loaded = load(llama, device="cpu")
+    plain = loaded.sites[0].down
+    config = peft.LoraConfig(r=2, target_modules=["down_proj"], task_type="CAUSAL_LM")
+    peft.inject_adapter_in_model(config, loaded.model)
+    assert loaded.sites[0].down is not plain
+    assert loaded.sites[0].down is loaded.model.model.layers[0].mlp.down_proj
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A model whose tokenizer knows every byte."""
+    return load(save_family("llama", tmp_path_factory.mktemp("models") / "writer"), device="cpu")
+
+
+def greedy(loaded: Loaded, prompt: str, steps: int) -> list[int]:
+    """The likeliest tokens one after another, by whole forwards."""
+    ids = loaded.tokenizer(prompt).input_ids
+    for _ in range(steps):
+        ids.append(int(loaded.model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[-steps:]
+
+
+def test_it_writes_the_likeliest(writer: Loaded) -> None:
+    ids = greedy(writer, "One, two", 8)
+    assert len({*ids}) > 1
+    said = writer.generate("One, two", max_new_tokens=8)
+    assert said == writer.tokenizer.decode(ids, skip_special_tokens=True)
+    assert not said.startswith("One")
+
+
+def test_it_draws_when_told_to(writer: Loaded) -> None:
+    def drawn(seed: int) -> str:
+        torch.manual_seed(seed)
+        return writer.generate("One, two", max_new_tokens=20, do_sample=True, temperature=2.0)
+
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
+def test_it_writes_without_what_is_silenced(writer: Loaded) -> None:
+    masks = [torch.arange(48) % 3 == 0] * 3
+    with silence(writer.sites, masks):
+        silenced = writer.generate("One, two", max_new_tokens=8)
+        ids = greedy(writer, "One, two", 8)
+    assert silenced == writer.tokenizer.decode(ids, skip_special_tokens=True)
+    assert silenced != writer.generate("One, two", max_new_tokens=8)
+
+
+def test_refuses_a_prompt_without_room_or_tokens(writer: Loaded, llama: Path) -> None:
+    with pytest.raises(InputError, match=r"a prompt of 2,049 tokens leaves no room .* of 2,048"):
+        writer.generate("a" * 2048)
+    with pytest.raises(InputError, match="an empty prompt has no token to go on from"):
+        load(llama, device="cpu").generate("")
 
 
 def test_the_types(llama: Path) -> None:
@@ -201,7 +297,7 @@ def test_refuses_an_adapter_of_another_base(adapter: Path, tmp_path: Path, layer
     save(build("llama", num_hidden_layers=layers), tmp_path / "llama")
     other = shutil.copytree(adapter, tmp_path / "adapter")
     refused(
-        r"adapter was trained on another model than .*llama: base_model.*lora_A.* is in one and not in",
+        "adapter was trained on another model than .*llama: base_model.*lora_A.* is in one and",
         other,
     )
 

@@ -15,12 +15,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import import_utils
 
-from langneurons.config import RecordConfig
 from langneurons.errors import MissingExtraError
 from langneurons.model import tokens
 from langneurons.model.check import check
+from langneurons.model.hooks import probe, silence
 from langneurons.model.loading import ModelError, fingerprint, load
-from langneurons.model.sites import find_sites, probe, silence
+from langneurons.model.sites import find_sites
 from langneurons.neurons.record import record
 from langneurons.texts.responses import Response
 from support import families
@@ -34,7 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "int8": {"load_in_8bit": True, "llm_int8_threshold": 0.0},
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
 }
-# A CPU that multiplies in bfloat16 has 4-bit weights packed by 32 rows, each in whole blocks of 64 weights.
+# A CPU that multiplies in bfloat16 has 4-bit weights packed by 32 rows, each in whole blocks of 64.
 ROWS, BLOCK = 32, 64
 WIDTH, NEURONS, SHARED = 64, 128, 64
 WIDE = {"hidden_size": WIDTH, "intermediate_size": NEURONS, "head_dim": 16}
@@ -54,7 +54,7 @@ RESPONSES = [
 
 
 def quantise(source: Path, folder: Path, dtype: torch.dtype = torch.float32, **how: Any) -> Path:
-    """The model of a folder with its linear layers quantised, saved so; a skip where that cannot be done."""
+    """The model of a folder, its linear layers quantised; a skip where that cannot be done."""
     options: dict[str, Any] = {"device_map": {"": "cpu"}, "dtype": dtype}
     model = AutoModelForCausalLM.from_pretrained(
         source, quantization_config=BitsAndBytesConfig(**how), **options
@@ -123,7 +123,7 @@ def test_the_fingerprint_covers_scales(kind: str, folder: Path, plain: Path) -> 
 
 def test_every_claim_holds(folder: Path) -> None:
     loaded = load(folder, device="cpu")
-    checks = check(loaded.model, loaded.tokenizer)
+    checks = check(loaded)
     assert len(checks) == 9
     assert [one.seen for one in checks if not one.holds] == [
         "the weights are quantised and cannot be edited"
@@ -150,9 +150,7 @@ def test_counts_are_those_of_a_plain_loop(folder: Path) -> None:
     # On a CPU that multiplies in bfloat16 the 4-bit kernel does.
     allowed = 2e-3 * expected.sum() if bitsandbytes.functional.has_avx512bf16() else 0
     for options in ({}, {"budget": 1}, {"budget": 10_000, "share_prompts": False}):
-        counts = record(
-            loaded.model, loaded.tokenizer, RESPONSES, RecordConfig(blocks=2, **options)
-        ).counts
+        counts = record(loaded, RESPONSES, blocks=2, **options)
         assert counts.tokens.sum() == sum(int(row.counted.sum()) for row in rows)
         found = np.stack([active.sum(axis=1) for active in counts.active])
         assert np.abs(found - expected).sum() <= allowed, options
@@ -182,7 +180,10 @@ def test_silencing_is_what_zeroed_weights_do(kind: str, folder: Path) -> None:
 
 
 def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -> None:
-    """LLM.int8() computes a column apart where any token of the batch goes beyond its threshold; check finds that."""
+    """LLM.int8() computes a column apart where any token of the batch is beyond its threshold.
+
+    check finds that.
+    """
     model = AutoModelForCausalLM.from_pretrained(plain)
     for name, weight in model.named_parameters():
         if "norm" in name:
@@ -193,15 +194,16 @@ def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -
     for threshold in (6.0, 0.0):
         how = {"load_in_8bit": True, "llm_int8_threshold": threshold}
         loaded = load(quantise(tmp_path / "loud", tmp_path / f"{threshold}", **how), device="cpu")
-        failing[threshold] = {
-            one.claim for one in check(loaded.model, loaded.tokenizer) if one.holds is False
-        }
+        failing[threshold] = {one.claim for one in check(loaded) if one.holds is False}
     assert "a batch reads as its rows alone" in failing[6.0]
     assert failing[0.0] == set()
 
 
 def test_a_mixture_of_experts(tmp_path: Path) -> None:
-    """The bank of routed experts stays as it was; attention, dense layers and shared experts are quantised."""
+    """The routed experts stay as they were.
+
+    Attention, dense layers and shared experts are quantised.
+    """
     source = families.save("deepseek_v3", tmp_path / "moe", **WIDE_MOE)
     loaded = load(quantise(source, tmp_path / "nf4", **KINDS["nf4"]), device="cpu")
     assert [site.shape for site in find_sites(loaded.model)] == [
@@ -209,7 +211,7 @@ def test_a_mixture_of_experts(tmp_path: Path) -> None:
         (6, SHARED // 2),
         (6, SHARED // 2),
     ]
-    checks = check(loaded.model, loaded.tokenizer)
+    checks = check(loaded)
     assert [one.claim for one in checks if one.holds is False] == []
 
 

@@ -1,4 +1,4 @@
-"""Boundaries are held against references that do not use offsets: the bytes and pieces that the tokens stand for."""
+"""Tokens: boundaries against references without offsets, the bytes and pieces of the tokens."""
 
 from functools import cache
 
@@ -18,7 +18,15 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from langneurons.errors import InputError
-from langneurons.model.tokens import Tokens, predicting, shared_prefix, tokenise, too_long
+from langneurons.model.tokens import (
+    Tokens,
+    continuation,
+    predicting,
+    prompt_ids,
+    shared_prefix,
+    tokenise,
+    too_long,
+)
 from langneurons.texts.responses import Response
 from langneurons.texts.rows import read_responses
 from support.places import data
@@ -46,7 +54,10 @@ def add_ends(bare: Tokenizer, *more: processors.PostProcessor) -> None:
 def byte_level(
     *, ends: bool = True, trim: bool = False, spaced: bool = False
 ) -> PreTrainedTokenizerFast:
-    """Byte-level BPE as GPT-2, Llama 3 (trim), Qwen have it; merges go across spaces, so every kind of seam occurs."""
+    """Byte-level BPE as GPT-2, Llama 3 (trim), Qwen have it.
+
+    Merges go across spaces, so every kind of seam occurs.
+    """
     bare = Tokenizer(models.BPE())
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False)
     bare.decoder = decoders.ByteLevel()
@@ -74,6 +85,7 @@ def pieces(*, prepend: bool) -> PreTrainedTokenizerFast:
     bare.pre_tokenizer = pre_tokenizers.Metaspace(
         prepend_scheme="always" if prepend else "never", split=True
     )
+    bare.decoder = decoders.Metaspace(prepend_scheme="always" if prepend else "never")
     trainer = trainers.UnigramTrainer(
         vocab_size=230,
         special_tokens=["<s>", "</s>", "<unk>"],
@@ -125,7 +137,7 @@ for."""
 
 @st.composite
 def cut_anywhere(draw: st.DrawFn) -> tuple[str, str]:
-    """A text in many scripts, cut into prompt and response anywhere, in the middle of words and merges too."""
+    """A text in many scripts, cut into prompt and response anywhere, in words and merges too."""
     text = "".join(
         draw(
             st.lists(
@@ -148,19 +160,22 @@ def one(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> Token
 
 @cache
 def byte_lengths(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
-    """Bytes of each token, 0 for special ones: names of byte-level tokens have one character per byte."""
+    """Bytes of each token, 0 for special ones.
+
+    Names of byte-level tokens have one character per byte.
+    """
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     return np.array([0 if name in tokenizer.all_special_tokens else len(name) for name in names])
 
 
 def by_bytes(
     tokenizer: PreTrainedTokenizerFast, prompt: str, response: str, ids: np.ndarray
-) -> list[bool]:
-    """Which byte-level tokens reach beyond the prompt; a space the tokenizer put in front is no one's."""
+) -> np.ndarray:
+    """Which byte-level tokens reach beyond the prompt; a space put in front is no one's."""
     lengths = byte_lengths(tokenizer)[ids]
     added = lengths.sum() - len((prompt + response).encode())
     assert added in (0, 1)
-    return ((lengths.cumsum() - added > len(prompt.encode())) & (lengths > 0)).tolist()
+    return (lengths.cumsum() - added > len(prompt.encode())) & (lengths > 0)
 
 
 @pytest.mark.parametrize("kind", BYTES)
@@ -169,7 +184,7 @@ def test_byte_level_tokens_against_their_bytes(kind: dict, texts: tuple[str, str
     tokenizer = byte_level(**kind)
     tokens = one(tokenizer, *texts)
     assert tokens.ids.tolist() == tokenizer("".join(texts)).input_ids
-    assert tokens.counted.tolist() == by_bytes(tokenizer, *texts, tokens.ids)
+    assert np.array_equal(tokens.counted, by_bytes(tokenizer, *texts, tokens.ids))
 
 
 @given(texts=cut_anywhere(), trim=st.booleans())
@@ -190,7 +205,7 @@ def test_counted_tokens_decode_to_the_response_and_a_little_before(
 
 @given(texts=cut_anywhere(), prepend=st.booleans())
 def test_pieces_against_their_lengths(texts: tuple[str, str], prepend: bool) -> None:
-    """Pieces put together are the text, with a sign for each space and perhaps one more at the front."""
+    """Pieces together are the text, a sign for each space and perhaps one at the front."""
     prompt, response = texts[0].replace("▁", ""), texts[1].replace("▁", "")
     tokenizer = pieces(prepend=prepend)
     ids, counted = one(tokenizer, prompt, response)
@@ -233,7 +248,7 @@ def test_pieces_against_their_lengths(texts: tuple[str, str], prepend: bool) -> 
 )
 @pytest.mark.parametrize("trim", [True, False])
 def test_seams_by_hand(prompt: str, response: str, expected: str, trim: bool) -> None:
-    """A vocabulary written down: `ab`, `cd` and ` cd` are merged whatever part of them is the prompt's."""
+    """By hand: `ab`, `cd` and ` cd` are merged whatever part of them is the prompt's."""
     names = ["<s>", "</s>", *pre_tokenizers.ByteLevel.alphabet(), "ab", "cd", "Ġcd", "ĉĠ"]
     merges = [("a", "b"), ("ĉ", "Ġ"), ("c", "d"), ("Ġ", "cd")]
     bare = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, merges))
@@ -301,7 +316,10 @@ def test_characters_split_into_bytes_count_together() -> None:
     st.integers(0, 9),
 )
 def test_words_on_either_side(words: list[str], at: int) -> None:
-    """WordPiece never joins two words, so each side has the tokens it has alone; unknown ones count as well."""
+    """WordPiece never joins two words: each side has the tokens it has alone.
+
+    Unknown ones count as well.
+    """
     tokenizer = word_pieces()
     prompt, response = " ".join(words[:at]), " ".join(words[at:])
     ids, counted = one(tokenizer, f"{prompt} ", response)
@@ -321,11 +339,11 @@ def test_a_space_the_tokenizer_puts_in_front(texts: tuple[str, str], trim: bool)
     tokenizer = byte_level(spaced=True, trim=trim)
     ids, counted = one(tokenizer, *texts)
     skip = 0 if texts[0] else 2
-    assert counted.tolist()[skip:] == by_bytes(tokenizer, *texts, ids)[skip:]
+    assert np.array_equal(counted[skip:], by_bytes(tokenizer, *texts, ids)[skip:])
 
 
 def test_many_at_once_are_as_each_alone() -> None:
-    """More than the tokenizer is given at once; and nothing is cut at the tokenizer's own limit or filled up."""
+    """More than the tokenizer is given at once; nothing is cut at its own limit or filled up."""
     tokenizer = byte_level()
     responses = [
         Response(f"q{i}", "en", LINES[i % 8][: i % 17], LINES[i % 7] * (i % 3)) for i in range(1100)
@@ -336,6 +354,27 @@ def test_many_at_once_are_as_each_alone() -> None:
         assert tokens.ids.tolist() == alone.ids.tolist()
         assert tokens.counted.tolist() == alone.counted.tolist()
     assert tokenise(tokenizer, []) == []
+
+
+def test_prompts_to_write_after_have_no_end_token() -> None:
+    tokenizer = byte_level(ends=True)
+    [with_text, with_its_own, empty] = prompt_ids(tokenizer, ["ab", "ab</s>", ""])
+    assert with_text == tokenizer("ab").input_ids[:-1]
+    assert with_its_own == with_text
+    assert empty == [tokenizer.bos_token_id]
+    assert prompt_ids(byte_level(ends=False), [""]) == [[]]
+
+
+@pytest.mark.parametrize("prepend", [True, False])
+def test_what_was_written_keeps_the_space_before_it(prepend: bool) -> None:
+    """Decoded alone, the first word of a text loses the sign for the space before it."""
+    tokenizer = pieces(prepend=prepend)
+    prompt, whole = "The answer", "The answer is 18. So she"
+    ids = tokenizer(whole).input_ids[:-1]
+    before = tokenizer(prompt).input_ids[:-1]
+    assert ids[: len(before)] == before
+    assert continuation(tokenizer, before, ids[len(before) :]) == " is 18. So she"
+    assert continuation(tokenizer, before, [tokenizer.eos_token_id]) == ""
 
 
 def test_a_slow_tokenizer() -> None:
@@ -404,6 +443,5 @@ def test_real_responses_in_every_language() -> None:
     responses = read_responses(data("responses_mcot7b", "mgsm"))
     tokenizer = byte_level(trim=True)
     for response, tokens in zip(responses, tokenise(tokenizer, responses), strict=True):
-        assert tokens.counted.tolist() == by_bytes(
-            tokenizer, response.prompt, response.response, tokens.ids
-        )
+        expected = by_bytes(tokenizer, response.prompt, response.response, tokens.ids)
+        assert np.array_equal(tokens.counted, expected)

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langneurons.errors import FormatError, InputError, MismatchError
-from langneurons.layout import describe as describe_widths
 from langneurons.neurons.counts import Counts, merge
 from support.values import random_counts, tiny
 
@@ -17,7 +16,8 @@ def test_probability_by_hand() -> None:
 
 
 def test_experts_count_over_all_tokens() -> None:
-    # One layer, two experts of width 1; of 10 tokens 4 reached expert 0; its neuron was active on 2: p = 2 / 10.
+    # One layer, two experts of width 1; of 10 tokens 4 reached expert 0; its neuron was active on
+    # 2: p = 2 / 10.
     active = np.array([[[[2], [3]]]])
     counts = Counts(("en",), (active,), np.array([[10]]), (np.array([[[4, 6]]]),))
     assert counts.widths == ((2, 1),)
@@ -53,6 +53,7 @@ def test_blocks_pool_by_weight() -> None:
     assert tokens.tolist() == [40, 100]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 5))
 def test_shards_add_up_in_any_order(seed: int, shards: int) -> None:
     parts = [random_counts(seed + i, widths=((5,), (2, 3))) for i in range(shards)]
@@ -87,6 +88,7 @@ def test_sums_beyond_32_bits() -> None:
     assert (again.active[0] == total.active[0]).all()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_tensors_round_trip(seed: int) -> None:
     counts = random_counts(seed, widths=((4,), (2, 3), (7,)))
@@ -158,5 +160,13 @@ def test_other_tensors_are_refused() -> None:
         Counts.from_tensors({"tokens": np.ones((1, 1), int)}, {"format": 99})
 
 
-def test_widths_in_words() -> None:
-    assert describe_widths(((3,), (3,), (8, 16), (3,))) == "2 x 3 + 1 x 8*16 + 1 x 3"
+def test_in_a_line_and_in_a_notebook() -> None:
+    counts = random_counts(0, 3, blocks=2, widths=((30,), (3, 10)))
+    assert repr(counts) == (
+        f"Counts(en, ru, es; {counts.tokens.sum():,} tokens, 1 x 30 + 1 x 3*10 neurons, drawn)"
+    )
+    shown = counts._repr_html_()
+    assert (
+        "<caption>Counts of 1 x 30 + 1 x 3*10 neurons, in 2 blocks of questions.</caption>" in shown
+    )
+    assert f"<tr><td>ru</td><td>{counts.tokens[1].sum():,}</td></tr>" in shown

@@ -1,3 +1,5 @@
+"""From counts to the table of neurons, and what resampling the blocks says of it."""
+
 import dataclasses
 import math
 
@@ -8,129 +10,14 @@ from hypothesis import strategies as st
 
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
-from langneurons.layout import addresses as positions
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.identify import (
-    choose_lambda,
-    find,
-    general_selected,
-    identify,
-    lowest,
+from langneurons.neurons.identify import identify
+from langneurons.neurons.selection import (
     score,
-    threshold,
 )
-from langneurons.neurons.table import Neurons
-from support.values import random_counts, tiny
+from support.values import random_counts
 
-
-def loop_score(p: list[float], lam: float) -> float:
-    """The released score of one neuron, in the plainest code there is."""
-    total, languages = sum(p), len(p)
-    entropy = 0.0
-    for x in p:
-        share = x / total if total else 1 / languages
-        if share > 0:
-            entropy -= share * math.log(share)
-    h = sum(1 / k for k in range(1, languages + 1)) / languages
-    return entropy / math.log(languages) - lam * max(p) / h
-
-
-def test_every_kind_by_hand() -> None:
-    # Ten tokens in each of three languages; five neurons, all selected. tau is the 7th smallest of 15 probabilities.
-    #            none      specific  related   general   never active
-    active = [[[1, 9, 9, 9, 0], [1, 0, 8, 9, 0], [1, 1, 1, 9, 0]]]
-    neurons = identify(
-        tiny(active, 10, "en zh sw"),
-        IdentifyConfig(rate=0.99, tau_quantile=7 / 15, lam=0.1, bootstrap=0),
-    )
-    assert neurons.rule.tau == 0.1
-    assert neurons.rule.histogram == (2, 1, 1, 1)
-    assert neurons.kind.tolist() == ["none", "specific", "related", "general", "none"]
-    assert neurons.member.tolist() == [
-        [False, False, False],
-        [True, False, False],
-        [True, True, False],
-        [True, True, True],
-        [False, False, False],
-    ]
-    p = neurons.probability.tolist()
-    assert p[1] == [0.9, 0.0, 0.1]
-    assert neurons.score.tolist() == pytest.approx([loop_score(row, 0.1) for row in p])
-
-
-def test_tau_is_strict_and_of_that_rank() -> None:
-    p = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 1.0]])
-    assert threshold(p, 0.95) == 1.0  # round(9.5) = 10th smallest
-    assert threshold(p, 0.8) == 0.8
-    assert score(p, IdentifyConfig(rate=0.2, tau_quantile=0.8)).n_languages.tolist() == [
-        0,
-        0,
-        0,
-        1,
-        1,
-    ]
-
-
-def test_lowest_takes_the_first_of_equals() -> None:
-    assert lowest(np.array([3.0, 1.0, 1.0, 0.0, 1.0]), 3).tolist() == [1, 2, 3]
-    assert lowest(
-        np.array([3.0, 1.0, 1.0, 0.0, 1.0]), 3, np.array([1, 0, 1, 1, 1], bool)
-    ).tolist() == [2, 3, 4]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.integers(2, 6), st.floats(0, 0.5))
-def test_scores_agree_with_the_loop(seed: int, languages: int, lam: float) -> None:
-    p = random_counts(seed, languages).probability()
-    p[:, 0] = 0
-    scores = score(p, IdentifyConfig(rate=0.1))
-    expected = [loop_score(column, lam) for column in p.T.tolist()]
-    assert scores.at(lam).tolist() == pytest.approx(expected, abs=1e-12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([0.05, 0.1, 0.3]), st.sampled_from([0.5, 0.7, 0.8]))
-def test_lambda_is_the_supremum(seed: int, rate: float, quantile: float) -> None:
-    counts = random_counts(seed, 3, widths=((60,),))
-    config = IdentifyConfig(rate=rate, tau_quantile=quantile, lam_limit=1.0)
-    scores = score(counts.probability(), config)
-    try:
-        lam = choose_lambda(scores, 3, counts.widths, config)
-    except InputError:
-        assert general_selected(scores, 3, 0.0) > 0
-        return
-    assert general_selected(scores, 3, lam.value) == 0
-    for step in np.linspace(0, lam.value, 50):
-        assert general_selected(scores, 3, float(step)) == 0
-    if lam.status == "bound":
-        assert lam.supremum is not None
-        assert lam.value < lam.supremum
-        assert lam.supremum - lam.value < 1e-12
-        assert general_selected(scores, 3, min(lam.supremum + 1e-9, 1.0)) > 0
-        chosen = lowest(scores.at(lam.supremum + 1e-9), scores.size)
-        assert lam.binding == (0, *[int(i) for i in chosen if scores.n_languages[i] == 3][:1])
-    else:
-        assert lam.value == 1.0
-        assert general_selected(scores, 3, 1.0) == 0
-
-
-def test_no_general_neuron_uses_the_limit() -> None:
-    lam = identify(
-        tiny([[[9, 0, 1], [0, 9, 1]]], 10), IdentifyConfig(rate=0.4, tau_quantile=0.6)
-    ).rule.lam
-    assert lam is not None
-    assert (lam.status, lam.value, lam.binding) == ("no general", 0.2, None)
-
-
-def test_general_at_lambda_0_is_named_with_a_rate_that_works() -> None:
-    # Neuron 2 is highly active everywhere and yet the second most specific; with one selected it is not.
-    counts = tiny([[[8, 2, 9, 2], [0, 3, 5, 2]]], 10)
-    config = IdentifyConfig(rate=0.5, tau_quantile=0.5)
-    with pytest.raises(
-        InputError, match=r"neuron \(0, 2\) is highly active in every language .* at most 0.25"
-    ):
-        identify(counts, config)
-    assert identify(counts, dataclasses.replace(config, rate=0.25)).selected.sum() == 1
+CONFIG = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=30)
 
 
 def test_margin_says_how_far_from_the_boundary() -> None:
@@ -155,7 +42,7 @@ def test_order_of_languages_does_not_matter(seed: int, random) -> None:
     counts = random_counts(seed, 4)
     order = list(counts.languages)
     random.shuffle(order)
-    config = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1)
+    config = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=0)
     one, other = identify(counts, config), identify(counts.spread(tuple(order)), config)
     assert one.rule.tau == other.rule.tau
     assert one.keys.tolist() == other.keys.tolist()
@@ -174,25 +61,6 @@ def test_layers_of_any_width_and_experts() -> None:
     assert (neurons.expert >= 0).tolist() == (neurons.layer == 1).tolist()
 
 
-def test_positions() -> None:
-    found = positions(((2,), (2, 3), (1,)), np.arange(9)).tolist()
-    assert found[:4] == [[0, -1, 0], [0, -1, 1], [1, 0, 0], [1, 0, 1]]
-    assert found[-2:] == [[1, 1, 2], [2, -1, 0]]
-
-
-def test_lape_by_hand() -> None:
-    # tau is the 6th smallest of 8, 0.3. Neuron 0 is never above it and is dropped although its entropy is 0.
-    active = [[[3, 9, 1, 2], [0, 0, 5, 2]]]
-    neurons = identify(tiny(active, 10), IdentifyConfig("lape", rate=0.5, tau_quantile=0.75))
-    assert neurons.rule.tau == 0.3
-    assert neurons.rule.lam is None
-    assert neurons.neuron.tolist() == [1, 2]
-    assert neurons.kind.tolist() == ["specific", "specific"]
-    assert neurons.score.tolist() == pytest.approx(
-        [loop_score([0.9, 0], 0), loop_score([0.1, 0.5], 0)]
-    )
-
-
 def test_prefilter_drops_what_is_active_nowhere() -> None:
     counts = random_counts(2, 4, widths=((200,),))
     config = IdentifyConfig(rate=0.2, tau_quantile=0.8, lam=0.05)
@@ -207,7 +75,7 @@ def test_prefilter_drops_what_is_active_nowhere() -> None:
 
 def test_planted_neurons_are_found(example) -> None:
     made = example.make(seed=3)
-    neurons = identify(made.counts)
+    neurons = identify(made.counts, bootstrap=0)
     planted = made.kind[neurons.layer, neurons.neuron]
     for kind in ("specific", "general"):
         right = (planted == kind) & (neurons.kind == kind)
@@ -235,60 +103,130 @@ def test_any_number_of_languages(languages: int) -> None:
     )
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(["ternary", "lape"]))
-def test_table_round_trip(seed: int, method) -> None:
-    counts = random_counts(seed, 3, widths=((9,), (2, 4)))
-    neurons = identify(counts, IdentifyConfig(method, rate=0.3, tau_quantile=0.6, lam=0.1))
-    again = Neurons.from_table(neurons.to_table())
-    for field in dataclasses.fields(Neurons):
-        ours, theirs = getattr(neurons, field.name), getattr(again, field.name)
-        if isinstance(ours, np.ndarray):
-            assert np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"), field.name
-        else:
-            assert ours == theirs, field.name
+def test_a_resampling_is_identification_of_resampled_blocks() -> None:
+    """Intervals from replicates that are put together block by block and identified from the
+    start.
+    """
+    counts = random_counts(4, 3, blocks=4, widths=((30,), (3, 10)))
+    neurons = identify(counts, CONFIG)
+    draws = np.random.default_rng(CONFIG.seed).multinomial(4, np.full(4, 0.25), CONFIG.bootstrap)
+    taus, specific, kept = [], [], []
+    for draw in draws:
+        blocks = np.repeat(np.arange(4), draw)
+        again = identify(
+            Counts(
+                counts.languages,
+                tuple(a[:, blocks] for a in counts.active),
+                counts.tokens[:, blocks],
+                tuple(None if r is None else r[:, blocks] for r in counts.routed),
+                "drawn",
+            ),
+            CONFIG,
+        )
+        taus.append(again.rule.tau)
+        specific.append(int((again.kind == "specific").sum()))
+        mine = {
+            tuple(key): (kind, tuple(member) if kind == "specific" else None)
+            for key, kind, member in zip(
+                again.keys.tolist(), again.kind, again.member.tolist(), strict=True
+            )
+        }
+        kept.append(
+            [
+                mine.get(tuple(key)) == (kind, tuple(member) if kind == "specific" else None)
+                for key, kind, member in zip(
+                    neurons.keys.tolist(), neurons.kind, neurons.member.tolist(), strict=True
+                )
+            ]
+        )
+    assert neurons.uncertainty is not None
+    ends = neurons.uncertainty.intervals.named(neurons.languages)
+    point = {"tau": neurons.rule.tau, "specific": (neurons.kind == "specific").sum()}
+    for name, values in (("tau", taus), ("specific", specific)):
+        low, high = np.quantile(values, [0.025, 0.975])
+        expected = min(low, point[name]), max(high, point[name])
+        assert ends[name] == pytest.approx(expected)
+    keeps = np.where(neurons.selected, np.mean(kept, axis=0), np.nan)
+    assert np.allclose(neurons.keeps, keeps, equal_nan=True)
 
 
-def test_other_tools_read_the_table() -> None:
-    neurons = identify(random_counts(0, 3), IdentifyConfig(rate=0.2, tau_quantile=0.6, lam=0.1))
-    table = neurons.to_table()
-    expected = "layer neuron kind n_languages languages selected score margin keeps p_en p_ru p_es"
-    assert table.column_names == expected.split()
-    row = table.to_pylist()[0]
-    assert row["languages"] == [c for c in ("en", "ru", "es") if row[f"p_{c}"] > neurons.rule.tau]
+def test_equal_blocks_leave_nothing_uncertain() -> None:
+    one = random_counts(1, 3, blocks=1)
+    same = Counts(
+        one.languages, tuple(a.repeat(5, axis=1) for a in one.active), one.tokens.repeat(5, axis=1)
+    )
+    neurons = identify(same, CONFIG)
+    assert neurons.uncertainty is not None
+    ends = neurons.uncertainty.intervals.named(neurons.languages)
+    assert len(ends) == 2 + 4 * (1 + 2) + 2 * 3
+    assert all(low == high for low, high in ends.values())
+    assert (neurons.keeps[neurons.selected] == 1).all()
+    assert np.isnan(neurons.keeps[~neurons.selected]).all()
 
 
-def test_one_language_is_refused() -> None:
-    one = Counts(("en",), (np.ones((1, 1, 100), int),), np.full((1, 1), 10))
-    with pytest.raises(InputError, match="these counts hold one language"):
-        identify(one)
+def test_an_interval_holds_what_was_observed() -> None:
+    """Ten languages, very different blocks: a neuron just above tau everywhere is below it
+    somewhere in most draws.
+    """
+    counts = random_counts(9, 10, blocks=3, widths=((200,),), tokens=40)
+    config = dataclasses.replace(CONFIG, tau_quantile=0.5)
+    neurons = identify(counts, config)
+    general = neurons.numbers.of_kind("general")
+    assert general.low < general.high == general.value == (neurons.kind == "general").sum()
+    for kind in ("specific", "related", "general"):
+        number = neurons.numbers.of_kind(kind)
+        assert number.low <= (neurons.kind == kind).sum() <= number.high
 
 
-def test_a_rate_that_selects_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match=r"rate 0\.01 of 2 neurons selects none; use 0\.5 or more"):
-        identify(tiny([[[5, 1], [1, 5]]], 10))
+def test_same_seed_same_result() -> None:
+    counts = random_counts(2, 3, blocks=5)
+    first, again, other = (
+        identify(counts, dataclasses.replace(CONFIG, seed=seed)).to_table() for seed in (0, 0, 1)
+    )
+    assert first.equals(again, check_metadata=True)
+    assert first.schema.metadata != other.schema.metadata
 
 
-@pytest.mark.parametrize(
-    ("settings", "what"),
-    [
-        ({"rate": 0}, "rate 0 is outside"),
-        ({"rate": 1.0}, "rate 1.0 is outside"),
-        ({"tau_quantile": 1.5}, "tau-quantile 1.5 is outside"),
-        ({"lam": -0.1}, "lam -0.1 is not"),
-        ({"lam": math.nan}, "lam nan is not"),
-        ({"lam_limit": 0.0}, "lam-limit 0.0 is not above 0"),
-        ({"bootstrap": 1}, "needs 2 resamplings"),
-        ({"method": "magic"}, "'magic' is no method"),
-    ],
-)
-def test_settings_out_of_range(settings: dict, what: str) -> None:
-    with pytest.raises(InputError, match=what):
-        IdentifyConfig(**settings)
+def test_one_block_has_no_intervals() -> None:
+    counts = random_counts(0, 3, blocks=1)
+    neurons = identify(counts, CONFIG)
+    assert neurons.uncertainty is None
+    assert neurons.numbers.intervals is None
+    assert np.isnan(neurons.keeps).all()
 
 
-def test_find_on_ties_is_deterministic() -> None:
-    p = np.full((3, 50), 0.25)
-    p[0, ::7] = 0.5
-    config = IdentifyConfig(rate=0.1, tau_quantile=0.9, lam=0.1)
-    assert find(p, ((50,),), config).selected.tolist() == [0, 7, 14, 21, 28]
+def test_replicates_without_tokens_are_left_out_and_counted() -> None:
+    """Every token of one language is in one block: resamplings without that block have no
+    probability for it.
+    """
+    counts = random_counts(3, 3, blocks=3)
+    tokens = counts.tokens.copy()
+    tokens[0, 1:] = 0
+    active = tuple(a.copy() for a in counts.active)
+    for a in active:
+        a[0, 1:] = 0
+    lonely = Counts(counts.languages, active, tokens)
+    neurons = identify(lonely, CONFIG)
+    draws = np.random.default_rng(0).multinomial(3, np.full(3, 1 / 3), 30)
+    assert neurons.uncertainty is not None
+    assert neurons.uncertainty.failed == (draws[:, 0] == 0).sum() > 0
+
+
+def test_progress_is_told() -> None:
+    counts, seen = random_counts(0, 3), []
+    identify(counts, CONFIG, on_step=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 30) for i in range(30)]
+
+
+def test_no_resampling_that_works_is_an_error() -> None:
+    """Each language has its tokens in another block, and both draws miss a block."""
+    counts = random_counts(0, 2, blocks=2)
+    apart = Counts(counts.languages, counts.active, np.array([[100, 0], [0, 100]]))
+    missing = (
+        seed
+        for seed in range(1000)
+        if (np.random.default_rng(seed).multinomial(2, [0.5, 0.5], 2) == 0).any(axis=1).all()
+    )
+    config = dataclasses.replace(CONFIG, bootstrap=2, seed=next(missing))
+    with pytest.raises(InputError, match="none of 2 resamplings of the 2 blocks"):
+        identify(apart, config)

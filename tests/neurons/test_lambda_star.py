@@ -1,4 +1,6 @@
-"""The exact spans of lambda against the slowest possible way: look between every two crossings of any two lines."""
+"""The exact spans of lambda against the slowest possible way: look between every two crossings of
+any two lines.
+"""
 
 from itertools import pairwise
 
@@ -7,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langneurons.neurons.identify import lowest
 from langneurons.neurons.lambda_star import spans
+from langneurons.neurons.selection import lowest
 
 
 def slow(height, slope, general, size, limit):
-    """Feasible or not between all neighbouring crossings of all pairs of lines, by selecting at the middle."""
+    """Feasible or not between all neighbouring crossings of all pairs of lines, by selecting at
+    the middle.
+    """
     points = {0.0, limit}
     for i in range(len(height)):
         for j in range(i):
@@ -35,8 +39,8 @@ def slow(height, slope, general, size, limit):
 
 
 def test_by_hand() -> None:
-    # General line 1.0 - 2x meets the lines 0.5 - x (at 0.5) and 0.8 - x (at 0.2). Two are selected: the general one
-    # enters when it passes the second of them, at 0.2, and stays.
+    # General line 1.0 - 2x meets the lines 0.5 - x (at 0.5) and 0.8 - x (at 0.2). Two are selected:
+    # the general one enters when it passes the second of them, at 0.2, and stays.
     height, slope = np.array([0.5, 0.8, 1.0]), np.array([1.0, 1.0, 2.0])
     found = spans(height, slope, np.array([False, False, True]), 2, 1.0)
     assert [(s.feasible, s.general) for s in found] == [(True, 2), (False, 2)]
@@ -46,7 +50,8 @@ def test_by_hand() -> None:
 
 
 def test_two_feasible_intervals() -> None:
-    # The general neuron sinks below the first line at 0.25; a steep third line passes it at 0.5 and pushes it out.
+    # The general neuron sinks below the first line at 0.25; a steep third line passes it at 0.5 and
+    # pushes it out.
     height, slope = np.array([0.5, 3.0, 0.75]), np.array([0.0, 5.5, 1.0])
     found = spans(height, slope, np.array([False, False, True]), 1, 1.0)
     assert [s.feasible for s in found] == [True, False, True]
@@ -64,7 +69,8 @@ def test_infeasible_from_the_start() -> None:
 
 
 def test_equal_lines_go_by_position() -> None:
-    # Neuron 0 has the very line of general neuron 1: the first of equals is selected, so the general one never is.
+    # Neuron 0 has the very line of general neuron 1: the first of equals is selected, so the
+    # general one never is.
     same = np.array([0.5, 0.5])
     assert [s.feasible for s in spans(same, same, np.array([False, True]), 1, 0.2)] == [True]
     assert [s.feasible for s in spans(same, same, np.array([True, False]), 1, 0.2)] == [False]

@@ -17,7 +17,9 @@ from support.values import random_counts
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two layers of three neurons; Chinese and English; one difference is negative, one exceeds the tokens."""
+    """Two layers of three neurons; Chinese and English; one difference is negative, one exceeds
+    the tokens.
+    """
     activation(tmp_path, "zh", torch.tensor([[9, 5, 2], [1, 1, 1]]), 20)
     activation(tmp_path, "zh", torch.tensor([[4, 6, 2], [0, 0, 0]]), 12, prefix=True)
     activation(tmp_path, "en", torch.tensor([[9, 5, 2], [7, 1, 1]]), 10)

@@ -21,13 +21,15 @@ from langneurons.errors import InputError, RecordError
 from langneurons.model import batches
 from langneurons.model.forward import context
 from langneurons.model.hooks import Reading, watch
+from langneurons.model.loading import Loaded, load
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens
 from langneurons.neurons.counts import Counts, merge
+from langneurons.neurons.record import Recorded, record, recorded
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
+from langneurons.texts.rows import read_responses
 from support import families
-from support.command import killed
 
 BLOCKS = 3
 LANGS = ("en", "zh", "sw")
@@ -36,7 +38,9 @@ LANGS = ("en", "zh", "sw")
 def made_up(
     seed: int = 0, questions: int = 4, samples: int = 3
 ) -> tuple[list[Response], list[Tokens]]:
-    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths that differ."""
+    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths
+    that differ.
+    """
     rng = np.random.default_rng(seed)
     responses, tokens = [], []
     for code in LANGS:
@@ -66,7 +70,9 @@ def count(
 def reference(
     name: str, responses: Sequence[Response], tokens: Sequence[Tokens]
 ) -> list[np.ndarray]:
-    """The same counts in the plainest way: one sequence, one plain forward, whatever `watch` reads, added up."""
+    """The same counts in the plainest way: one sequence, one plain forward, whatever `watch`
+    reads, added up.
+    """
     model = families.tiny(name)
     sites = find_sites(model)
     active = [np.zeros((len(LANGS), BLOCKS, *site.shape), np.int64) for site in sites]
@@ -85,7 +91,9 @@ def reference(
 
 
 def hooked(name: str, responses: Sequence[Response], tokens: Sequence[Tokens]) -> list[np.ndarray]:
-    """The same of a dense family with no code of ours: a hook on the activation module, named by hand."""
+    """The same of a dense family with no code of ours: a hook on the activation module, named by
+    hand.
+    """
     model, family = families.tiny(name), families.DENSE[name]
     seen: dict[int, torch.Tensor] = {}
 
@@ -123,7 +131,9 @@ def test_every_family_agrees_with_the_plain_loop(name: str) -> None:
 
 @pytest.mark.parametrize("name", families.MOE)
 def test_routed_tokens_of_a_mixture(name: str) -> None:
-    """Each token goes to two experts, and to every shared one; an expert's neurons are active on its tokens only."""
+    """Each token goes to two experts, and to every shared one; an expert's neurons are active on
+    its tokens only.
+    """
     responses, tokens = made_up()
     counts = count(name, responses, tokens)
     for site, active, routed in zip(
@@ -186,7 +196,9 @@ def test_a_shared_prompt_is_computed_once() -> None:
 
 
 def test_responses_that_begin_alike_are_counted_each() -> None:
-    """Two equal responses to one prompt: what they have in common beyond the prompt is not computed once."""
+    """Two equal responses to one prompt: what they have in common beyond the prompt is not
+    computed once.
+    """
     responses = [Response("q", "en", "p", "a", sample) for sample in range(2)]
     tokens = [Tokens(np.array([5, 6, 7, 8], np.int32), np.array([False, False, True, True]))] * 2
     twice = count("llama", responses, tokens)
@@ -296,7 +308,9 @@ def test_a_site_that_is_not_passed_is_named() -> None:
 
 
 def test_bfloat16_counts_are_close() -> None:
-    """Another batching flips the sign of a few activations near zero in bfloat16; tokens stay exact."""
+    """Another batching flips the sign of a few activations near zero in bfloat16; tokens stay
+    exact.
+    """
     model = families.build("llama").to(torch.bfloat16)
     sites = find_sites(model)
     responses, tokens = made_up(questions=10)
@@ -325,7 +339,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of <language>.jsonl: several responses to each of 12 questions, in three languages."""
+    """A folder of <language>.jsonl: four responses to each of 12 questions, in three languages."""
     import json
 
     folder = tmp_path_factory.mktemp("texts")
@@ -354,7 +368,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recorded(
+def counts_folder(
     model_folder: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory, langneurons
 ) -> Path:
     out = tmp_path_factory.mktemp("runs") / "x" / "counts"
@@ -364,12 +378,12 @@ def recorded(
     return out
 
 
-def test_record_then_identify(recorded: Path, langneurons) -> None:
+def test_record_then_identify(counts_folder: Path, langneurons) -> None:
     done = langneurons(
         "identify",
-        recorded,
+        counts_folder,
         "--out",
-        recorded.parent / "neurons",
+        counts_folder.parent / "neurons",
         "--rate",
         0.1,
         "--tau-quantile",
@@ -378,10 +392,10 @@ def test_record_then_identify(recorded: Path, langneurons) -> None:
         0.05,
     )
     assert done.status == 0, done.err
-    counts = Counts.from_tensors(*artifacts.read(recorded).tensors("counts.safetensors"))
+    counts = Counts.from_tensors(*artifacts.read(counts_folder).tensors("counts.safetensors"))
     assert counts.blocks == 4
     assert (counts.tokens.sum(axis=1) > 100).all()
-    facts = artifacts.read(recorded).manifest["facts"]
+    facts = artifacts.read(counts_folder).manifest["facts"]
     assert facts["model"]["class"] == "LlamaForCausalLM"
     assert facts["tokens"] == dict(
         zip(counts.languages, counts.tokens.sum(axis=1).tolist(), strict=True)
@@ -389,14 +403,14 @@ def test_record_then_identify(recorded: Path, langneurons) -> None:
 
 
 def test_recorded_again_is_up_to_date(
-    recorded: Path, model_folder: Path, texts: Path, langneurons
+    counts_folder: Path, model_folder: Path, texts: Path, langneurons
 ) -> None:
     done = langneurons(
-        "record", model_folder, texts, "--out", recorded, "--blocks", 4, "--budget", 200
+        "record", model_folder, texts, "--out", counts_folder, "--blocks", 4, "--budget", 200
     )
     assert "up to date" in done.err
     other = langneurons(
-        "record", model_folder, texts, "--out", recorded, "--blocks", 5, "--budget", 200
+        "record", model_folder, texts, "--out", counts_folder, "--blocks", 5, "--budget", 200
     )
     assert other.status == 2
     assert "blocks 4 there, 5 now" in other.err
@@ -407,7 +421,7 @@ def digest(folder: Path) -> str:
 
 
 def test_two_processes_equal_one(
-    recorded: Path, model_folder: Path, texts: Path, tmp_path: Path
+    counts_folder: Path, model_folder: Path, texts: Path, tmp_path: Path
 ) -> None:
     torchrun = [
         sys.executable,
@@ -433,70 +447,74 @@ def test_two_processes_equal_one(
         [*command, *options], capture_output=True, text=True, env=env, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert digest(tmp_path / "c") == digest(recorded)
+    assert digest(tmp_path / "c") == digest(counts_folder)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_shards_merge_into_the_same_bytes(
-    recorded: Path, model_folder: Path, texts: Path, tmp_path: Path, langneurons
+    counts_folder: Path, model_folder: Path, texts: Path, tmp_path: Path, langneurons
 ) -> None:
     for i in (1, 2):
         words = ("--blocks", 4, "--budget", 200, "--shard", f"{i}/2", "--out", tmp_path / str(i))
         assert langneurons("record", model_folder, texts, *words).status == 0
     done = langneurons("merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "all")
     assert done.status == 0, done.err
-    assert digest(tmp_path / "all") == digest(recorded)
+    assert digest(tmp_path / "all") == digest(counts_folder)
 
 
-@pytest.mark.parametrize("attempt", range(2))
+class KilledError(Exception):
+    """What ends a recording in the middle."""
+
+
+class Mortal(resume.State):
+    """A state whose process is killed after so many savings."""
+
+    def __init__(self, folder: Path, savings: int) -> None:
+        super().__init__(folder, {"a": 1}, {})
+        self.left = savings
+
+    def save(self, tensors: Any, done: int) -> None:
+        super().save(tensors, done)
+        self.left -= 1
+        if not self.left:
+            raise KilledError
+
+
+SAVING = RecordConfig(blocks=4, budget=200, save_every=0)
+
+
+@pytest.fixture(scope="module")
+def loaded(model_folder: Path) -> Loaded:
+    return load(model_folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(loaded: Loaded, texts: Path) -> Recorded:
+    return recorded(loaded, read_responses(texts), SAVING)
+
+
+@pytest.mark.parametrize("savings", [1, 5])
 def test_killed_and_resumed_is_the_same(
-    recorded: Path, model_folder: Path, texts: Path, tmp_path: Path, attempt: int, langneurons
+    loaded: Loaded, undisturbed: Recorded, texts: Path, tmp_path: Path, savings: int
 ) -> None:
-    """SIGKILL at a random moment after the first batches were saved; then again, to the end."""
-    words = [
-        "record",
-        model_folder,
-        texts,
-        "--out",
-        tmp_path / "c",
-        "--blocks",
-        "4",
-        "--budget",
-        "200",
-        "--save-every",
-        "0",
-    ]
-    state = tmp_path / ".c.state-0-of-1"
-    killed_in_time = killed(
-        *words, when=state.exists, after=random.Random(attempt).uniform(0, 0.05)
+    """What was saved is not computed again, and the counts are the same to the byte."""
+    responses, (whole, facts) = read_responses(texts), undisturbed
+    with pytest.raises(KilledError):
+        recorded(loaded, responses, SAVING, state=Mortal(tmp_path / "c", savings))
+    told: list[tuple[int, int]] = []
+    state = Mortal(tmp_path / "c", -1)
+    again, facts_again = recorded(
+        loaded, responses, SAVING, state=state, on_step=lambda *step: told.append(step)
     )
-    done = langneurons(*words)
-    assert done.status == 0, done.err
-    assert digest(tmp_path / "c") == digest(recorded)
-    assert [path.name for path in tmp_path.iterdir()] == ["c"]
-    assert killed_in_time or attempt
-
-
-def test_resuming_goes_on_where_it_was(tmp_path: Path) -> None:
-    """What was saved is not computed again; what was saved under other settings is not used."""
-    responses, tokens = made_up()
-    model = families.tiny("llama")
-    sites = find_sites(model)
-    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=64)
-    tally = Tally(work, sites)
-    for batch in work.batches[:2]:
-        tally.add(run_batch(model, sites, work, batch))
-    resume.State(tmp_path / "c", {"a": 1}, {}).save(tally.tensors(), 2)
-    assert resume.State(tmp_path / "c", {"a": 2}, {}).load() is None
     saved = resume.State(tmp_path / "c", {"a": 1}, {}).load()
     assert saved is not None
-    again = Tally(work, sites)
-    again.load(*saved)
-    assert again.done == 2
-    for batch in work.batches[again.done :]:
-        again.add(run_batch(model, sites, work, batch))
-    for a, b in zip(again.counts().active, count("llama", responses, tokens).active, strict=True):
-        assert (a == b).all()
+    assert len(told) == saved[1] - savings
+    assert told[-1] == (facts["computed tokens"], facts["computed tokens"])
+    assert facts_again == facts
+    ours, theirs = again.to_tensors(), whole.to_tensors()
+    assert ours[1] == theirs[1]
+    for name, array in theirs[0].items():
+        assert ours[0][name].tobytes() == array.tobytes(), name
 
 
 def test_a_response_longer_than_the_context_is_named(
@@ -552,3 +570,15 @@ def test_positions_that_predict() -> None:
     assert config.part == (0, 1)
     with pytest.raises(InputError, match="positions are reading or predicting"):
         RecordConfig(positions="both")  # ty: ignore[invalid-argument-type]
+
+
+def test_settings_by_name_or_as_a_config(loaded: Loaded, texts: Path) -> None:
+    responses = read_responses(texts)[::4]
+    by_name = record(loaded, responses, blocks=2, languages=("sw", "en", "zh"))
+    as_config = record(loaded, responses, RecordConfig(blocks=2), languages=("sw", "en", "zh"))
+    assert by_name.languages == ("sw", "en", "zh")
+    assert by_name.blocks == 2
+    for a, b in zip(by_name.active, as_config.active, strict=True):
+        assert (a == b).all()
+    with pytest.raises(InputError, match="block is no setting here"):
+        record(loaded, responses, block=2)

@@ -2,14 +2,11 @@ import csv
 import io
 
 import numpy as np
-import pytest
 
 from langneurons.config import IdentifyConfig
-from langneurons.neurons.bootstrap import bootstrap
 from langneurons.neurons.identify import identify
 from langneurons.neurons.layer_stages import segment
 from langneurons.neurons.tables import (
-    by_layer,
     english,
     layers,
     per_language,
@@ -17,7 +14,6 @@ from langneurons.neurons.tables import (
     stage_table,
 )
 from langneurons.tables import Table
-from langneurons.texts.languages import LANGUAGES, language
 from support.values import random_counts, tiny
 
 CONFIG = IdentifyConfig(rate=0.5, tau_quantile=0.5, lam=0.1, bootstrap=10)
@@ -46,12 +42,7 @@ def test_by_hand() -> None:
     assert [row[2:] for row in per_language(neurons).rows] == [(2, 1), (0, 1), (1, 0)]
     assert english(neurons) is not None
     assert english(neurons).rows == (("English", 2.0, 1.0), ("mean of the others", 0.5, 0.5))  # ty: ignore
-    assert {kind: counts.tolist() for kind, counts in by_layer(neurons).items()} == {
-        "specific": [2, 1],
-        "related": [1, 0],
-        "general": [0, 1],
-        "none": [0, 1],
-    }
+    assert layers(neurons).rows == ((0, 2, 1, 0, 0), (1, 1, 0, 1, 1))
     assert shared_by(neurons).rows == ((0, 1, 1), (1, 3, 3), (2, 1, 1), (3, 1, 1))
 
 
@@ -60,7 +51,7 @@ def test_histogram_and_layers_account_for_every_neuron() -> None:
     shared = shared_by(neurons)
     assert sum(row[1] for row in shared.rows) == neurons.selected.sum()  # ty: ignore
     assert sum(row[2] for row in shared.rows) == 50  # ty: ignore
-    assert sum(counts.sum() for counts in by_layer(neurons).values()) == len(neurons)
+    assert neurons.numbers.kinds.sum() == len(neurons)
     per = per_language(neurons).records()
     assert sum(row["related"] for row in per) == neurons.member[neurons.kind == "related"].sum()
 
@@ -71,10 +62,12 @@ def test_without_english() -> None:
 
 def test_intervals_follow_their_counts() -> None:
     counts = random_counts(1, 3)
-    neurons = bootstrap(counts, identify(counts, CONFIG), CONFIG)
-    assert neurons.uncertainty is not None
+    neurons = identify(counts, CONFIG)
+    intervals = neurons.numbers.intervals
+    assert intervals is not None
+    ends = intervals.named(neurons.languages)
     for row in per_language(neurons).records():
-        low, high = neurons.uncertainty.intervals[f"specific/{row['language']}"]
+        low, high = ends[f"specific/{row['language']}"]
         assert (row["specific low"], row["specific high"]) == (round(low, 2), round(high, 2))
     assert layers(neurons).columns[:5] == (
         "layer",
@@ -115,16 +108,3 @@ def test_csv_and_latex() -> None:
         r"  \end{tabular}",
         r"\end{table}",
     ]
-
-
-@pytest.mark.parametrize("code", LANGUAGES)
-def test_languages_are_whole(code: str) -> None:
-    known = language(code)
-    assert known.code == code
-    assert known.name
-    assert known.endonym
-    assert known.nllb == f"{known.nllb[:3]}_{known.script}"  # ty: ignore
-
-
-def test_unknown_language_goes_by_its_code() -> None:
-    assert language("tlh") == ("tlh", "tlh", "tlh", None, None)

@@ -83,7 +83,8 @@ def test_masks_by_hand(neurons: Neurons) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe", "deepseek_v3"])
 def test_masks_fit_the_sites(name: str) -> None:
-    """Positions run over layers, experts, neurons as the sites do; each row of a batch loses its own set."""
+    """Positions run over layers, experts, neurons as the sites do; each row of a batch loses its
+    own set."""
     model = families.tiny(name)
     sites = find_sites(model)
     shapes = [site.shape for site in sites]
@@ -124,7 +125,8 @@ def test_layers_in_words(neurons: Neurons) -> None:
 
 
 def test_layers_of_a_stage() -> None:
-    """Neurons that lie in layers as in the paper: many languages' at both ends, general in the middle."""
+    """Neurons that lie in layers as in the paper: many languages' at both ends, general in the
+    middle."""
     counts = random_counts(1, widths=((30,),) * 6)
     found = identify(counts, IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.05))
     parts = [
@@ -149,7 +151,8 @@ def test_controls_are_matched(seed: int, size: int, by_rate: bool) -> None:
 
 
 def test_controls_are_near_in_rate_and_differ_by_draw() -> None:
-    """Of 1,000 neurons in a layer, each control lies within the 2 * NEAREST around its neuron's rate."""
+    """Of 1,000 neurons in a layer, each control lies within the 2 * NEAREST around its neuron's
+    rate."""
     rng = np.random.default_rng(0)
     rates = rng.permutation(np.arange(1000) / 1000)
     chosen = np.flatnonzero(rates > 0.98)[::2]

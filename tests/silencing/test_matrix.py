@@ -33,7 +33,8 @@ def test_one_language_alone_has_nothing_off_the_diagonal() -> None:
 
 
 def test_z_and_percentile_by_hand() -> None:
-    """Control draws change the log perplexity by 0.01, 0.02, 0.03: mean 0.02, standard deviation 0.01."""
+    """Control draws change the log perplexity by 0.01, 0.02, 0.03: mean 0.02, standard deviation
+    0.01."""
     found = matrix(
         losses({"specific": [[0.5, 0.02], [0.0, 0.025]]}, [1.0, 2.0], controls=3),
         "specific",
@@ -50,7 +51,8 @@ def test_z_and_percentile_by_hand() -> None:
 
 
 def test_intervals_are_paired() -> None:
-    """Blocks differ a lot, but every condition shifts them all alike: the log ratio has no spread at all."""
+    """Blocks differ a lot, but every condition shifts them all alike: the log ratio has no spread
+    at all."""
     found = losses({"specific": CHANGE}, [1.0, 2.0], blocks=8, noise=0.5)
     ratio = matrix(found, "specific", "log ratio")
     assert np.allclose(ratio.low, CHANGE)
@@ -94,7 +96,8 @@ def test_p_is_the_share_of_permutations(k: int, seed: int) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(3, 5), st.integers(0, 1000))
 def test_effects_of_rows_and_columns_do_not_count(k: int, seed: int) -> None:
-    """A language that any silencing hurts, or a set that hurts everything, changes neither p nor its rank."""
+    """A language that any silencing hurts, or a set that hurts everything, changes neither p nor
+    its rank."""
     rng = np.random.default_rng(seed)
     change = rng.standard_normal((k, k))
     shifted = change + 10 * rng.standard_normal((k, 1)) + 10 * rng.standard_normal(k)

@@ -1,8 +1,10 @@
-"""The stage on real tiny models: its costs are those of the plainest loop, however the work is cut."""
+"""The stage on real tiny models: its costs are those of the plainest loop, however the work is
+cut."""
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from langneurons import artifacts, resume
+from langneurons import resume
 from langneurons.config import PerplexityConfig
 from langneurons.errors import InputError, MismatchError, RecordError
+from langneurons.model import loading as models
 from langneurons.model.hooks import silence
-from langneurons.model.sites import find_sites
+from langneurons.model.loading import Loaded
 from langneurons.neurons.sets import to_masks
 from langneurons.neurons.table import Neurons, Rule
 from langneurons.silencing.controls import conditions
 from langneurons.silencing.losses import Losses
-from langneurons.silencing.perplexity import perplexity
+from langneurons.silencing.perplexity import measured, perplexity
 from langneurons.texts.responses import Response, block_of
 from support import families
 
@@ -41,7 +44,8 @@ def texts(questions: int = 2, samples: int = 2) -> list[Response]:
 
 
 def drawn(shapes: Sequence[tuple[int, ...]], seed: int = 0, each: int = 6) -> Neurons:
-    """Neurons drawn at random: in each layer some of every language; sw has none that is specific."""
+    """Neurons drawn at random: in each layer some of every language; sw has none that is
+    specific."""
     rng = np.random.default_rng(seed)
     at, member = [], []
     for layer, shape in enumerate(shapes):
@@ -64,52 +68,50 @@ def drawn(shapes: Sequence[tuple[int, ...]], seed: int = 0, each: int = 6) -> Ne
     )
 
 
-class Loaded:
-    """A tiny model of a family with room for longer texts, its tokenizer, its sites and neurons drawn for it."""
+@dataclass
+class Subject:
+    """A tiny model of a family, and neurons drawn for it."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        from langneurons.model import loading as models
+    loaded: Loaded
+    neurons: Neurons
 
-        loaded = models.load(families.save(name, folder))
-        self.model, self.tokenizer = loaded.model, loaded.tokenizer
-        self.sites = find_sites(self.model)
-        self.neurons = drawn([site.shape for site in self.sites])
+    @property
+    def model(self) -> Any:
+        return self.loaded.model
 
-    def measure(self, responses: Sequence[Response] | None = None, **settings: Any) -> Losses:
-        options = {
-            name: settings.pop(name) for name in ("state", "rates", "languages") if name in settings
-        }
-        config = PerplexityConfig(**{"controls": 1, "blocks": 3, **settings})
-        return perplexity(
-            self.model, self.tokenizer, responses or texts(), self.neurons, config, **options
-        ).losses
+    @property
+    def tokenizer(self) -> Any:
+        return self.loaded.tokenizer
+
+    def measure(self, responses: Sequence[Response] | None = None, **options: Any) -> Losses:
+        options = {"controls": 1, "blocks": 3, **options}
+        return perplexity(self.loaded, self.neurons, responses or texts(), **options)
 
 
 @pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
-    held: dict[str, Loaded] = {}
-
-    def get(name: str) -> Loaded:
-        if name not in held:
-            held[name] = Loaded(name, tmp_path_factory.mktemp(name))
-        return held[name]
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject]:
+    @cache
+    def get(name: str) -> Subject:
+        loaded = models.load(families.save(name, tmp_path_factory.mktemp(name)))
+        return Subject(loaded, drawn(loaded.widths))
 
     return get
 
 
-def plain(loaded: Loaded, config: PerplexityConfig, responses: Sequence[Response]) -> np.ndarray:
-    """Summed costs [C, K, G] in the plainest way: one condition, one text, one forward with all logits."""
-    shapes = [site.shape for site in loaded.sites]
-    sets = conditions(loaded.neurons, shapes, LANGS, config)
+def plain(subject: Subject, config: PerplexityConfig, responses: Sequence[Response]) -> np.ndarray:
+    """Summed costs [C, K, G] in the plainest way: one condition, one text, one forward with all
+    logits."""
+    shapes = subject.loaded.widths
+    sets = conditions(subject.neurons, shapes, LANGS, config)
     out = np.zeros((len(sets), len(LANGS), config.blocks))
     for c, (condition, chosen) in enumerate(sets):
-        with silence(loaded.sites, to_masks([chosen], shapes)):
+        with silence(subject.loaded.sites, to_masks([chosen], shapes)):
             for r in responses:
-                ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])
+                ids = torch.tensor(subject.tokenizer(r.prompt + r.response)["input_ids"])
                 start = len(
-                    loaded.tokenizer(r.prompt)["input_ids"]
+                    subject.tokenizer(r.prompt)["input_ids"]
                 )  # a byte is a token: no token reaches across
-                logits = loaded.model(input_ids=ids[None], use_cache=False).logits[0].float()
+                logits = subject.model(input_ids=ids[None], use_cache=False).logits[0].float()
                 cost = cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum")
                 out[c, LANGS.index(r.lang), block_of(r.question_id, config.blocks)] += float(cost)
         if condition.silenced and not len(chosen):
@@ -119,11 +121,11 @@ def plain(loaded: Loaded, config: PerplexityConfig, responses: Sequence[Response
 
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_every_family_costs_what_the_plain_loop_says(
-    name: str, load: Callable[[str], Loaded]
+    name: str, load: Callable[[str], Subject]
 ) -> None:
-    loaded, responses = load(name), texts(2, 1)
-    found = loaded.measure(responses, budget=300)
-    expected = plain(loaded, PerplexityConfig(controls=1, blocks=3), responses)
+    subject, responses = load(name), texts(2, 1)
+    found = subject.measure(responses, budget=300, controls=0)
+    expected = plain(subject, PerplexityConfig(controls=0, blocks=3), responses)
     tokens = np.where(found.tokens, found.tokens, 1)
     assert np.isnan(found.nll).tolist() == np.isnan(expected).tolist()
     assert np.nanmax(np.abs(found.nll - expected) / tokens) < 1e-5
@@ -132,33 +134,33 @@ def test_every_family_costs_what_the_plain_loop_says(
 
 @pytest.mark.parametrize("name", ["llama", "falcon", "gemma2", "deepseek_v3", "gpt_oss"])
 def test_conditions_in_one_batch_equal_conditions_alone(
-    name: str, load: Callable[[str], Loaded]
+    name: str, load: Callable[[str], Subject]
 ) -> None:
     """The budget says how many conditions run as rows of one batch; prompts are shared or not."""
-    loaded = load(name)
-    alone = loaded.measure(budget=1, share_prompts=False)
+    subject = load(name)
+    alone = subject.measure(budget=1, share_prompts=False)
     for options in ({"budget": 4000}, {"budget": 300, "share_prompts": False}):
-        together = loaded.measure(**options)
+        together = subject.measure(**options)
         assert (alone.tokens == together.tokens).all()
         assert np.nanmax(np.abs(alone.nll - together.nll)) < 1e-3
         assert np.nanmax(np.abs(alone.log_perplexity() - together.log_perplexity())) < 1e-5
 
 
-def test_an_empty_set_is_said_and_not_run(load: Callable[[str], Loaded]) -> None:
-    """No neuron is specific to sw: its row says 0 neurons, its costs are unknown and not those of the whole model."""
-    loaded = load("llama")
+def test_an_empty_set_is_said_and_not_run(load: Callable[[str], Subject]) -> None:
+    """No neuron is specific to sw: its row says 0 neurons, its costs are unknown and not those of
+    the whole model."""
+    subject = load("llama")
     config = PerplexityConfig(controls=1, blocks=3)
-    done = perplexity(loaded.model, loaded.tokenizer, texts(), loaded.neurons, config)
-    losses = done.losses
+    losses, facts = measured(subject.loaded, subject.neurons, texts(), config)
     row = losses.find("specific")[LANGS.index("sw")]
     assert losses.conditions[row].neurons == 0
     assert np.isnan(losses.nll[row]).all()
     assert not np.isnan(losses.nll[losses.find("specific+related")]).any()
-    assert done.facts["silenced"]["specific"]["sw"] == 0
+    assert facts["silenced"]["specific"]["sw"] == 0
     assert (losses.tokens == losses.tokens[0]).all()
 
 
-def test_what_is_counted(load: Callable[[str], Loaded]) -> None:
+def test_what_is_counted(load: Callable[[str], Subject]) -> None:
     """A byte is a token, so tokens and bytes of the responses are their lengths."""
     losses = load("llama").measure()
     for k, code in enumerate(LANGS):
@@ -170,33 +172,34 @@ def test_what_is_counted(load: Callable[[str], Loaded]) -> None:
     assert np.allclose(losses.bits_per_byte(), per_byte, equal_nan=True)
 
 
-def test_means_of_texts(load: Callable[[str], Loaded]) -> None:
-    loaded = load("llama")
+def test_means_of_texts(load: Callable[[str], Subject]) -> None:
+    subject = load("llama")
     alone = [
-        loaded.measure([r], languages=[r.lang]).log_perplexity()[0, 0]
+        subject.measure([r], languages=[r.lang]).log_perplexity()[0, 0]
         for r in texts()
         if r.lang == "zh"
     ]
-    found = loaded.measure(average="sequences")
+    found = subject.measure(average="sequences")
     assert found.log_perplexity()[0, 1] == pytest.approx(np.mean(alone), abs=1e-5)
     assert found.log_perplexity()[0, 1] != pytest.approx(
-        loaded.measure().log_perplexity()[0, 1], abs=1e-4
+        subject.measure().log_perplexity()[0, 1], abs=1e-4
     )
 
 
-def test_prompt_text(load: Callable[[str], Loaded]) -> None:
-    """Every prompt once, however many responses it has; all its tokens, which the first one predicts."""
-    loaded = load("llama")
-    losses = loaded.measure(text="prompt")
+def test_prompt_text(load: Callable[[str], Subject]) -> None:
+    """Every prompt once, however many responses it has; all its tokens, which the first one
+    predicts."""
+    subject = load("llama")
+    losses = subject.measure(text="prompt")
     for k, code in enumerate(LANGS):
         prompts = {r.prompt for r in texts() if r.lang == code}
         assert losses.texts[k].sum() == len(prompts)
         assert losses.tokens[0, k].sum() == sum(len(p.encode()) for p in prompts)
-        ids = [torch.tensor(loaded.tokenizer(p)["input_ids"]) for p in prompts]
+        ids = [torch.tensor(subject.tokenizer(p)["input_ids"]) for p in prompts]
         cost = sum(
             float(
                 cross_entropy(
-                    loaded.model(input_ids=i[None]).logits[0, :-1], i[1:], reduction="sum"
+                    subject.model(input_ids=i[None]).logits[0, :-1], i[1:], reduction="sum"
                 )
             )
             for i in ids
@@ -204,16 +207,19 @@ def test_prompt_text(load: Callable[[str], Loaded]) -> None:
         assert losses.nll[0, k].sum() == pytest.approx(cost, rel=1e-5)
 
 
-def test_arg_max_mixed_in(load: Callable[[str], Loaded]) -> None:
-    """As the released code averages: each token's cost, and the likeliest token's where that is another."""
-    loaded = load("llama")
-    mixed = loaded.measure(mix_argmax=True)
+def test_arg_max_mixed_in(load: Callable[[str], Subject]) -> None:
+    """As the released code averages: each token's cost, and the likeliest token's where that is
+    another."""
+    subject = load("llama")
+    mixed = subject.measure(mix_argmax=True)
     total, entries = 0.0, 0
     for r in texts():
         if r.lang == "en":
-            ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])
+            ids = torch.tensor(subject.tokenizer(r.prompt + r.response)["input_ids"])
             start = len(r.prompt) + 1
-            log = torch.log_softmax(loaded.model(input_ids=ids[None]).logits[0], -1)[start - 1 : -1]
+            log = torch.log_softmax(subject.model(input_ids=ids[None]).logits[0], -1)[
+                start - 1 : -1
+            ]
             for row, token in zip(log, ids[start:], strict=True):
                 total -= float(row[token])
                 entries += 1
@@ -222,16 +228,17 @@ def test_arg_max_mixed_in(load: Callable[[str], Loaded]) -> None:
                     entries += 1
     assert mixed.nll[0, 0].sum() == pytest.approx(total, rel=1e-5)
     assert mixed.tokens[0, 0].sum() == entries
-    assert (mixed.log_perplexity()[0] < loaded.measure().log_perplexity()[0]).all()
+    assert (mixed.log_perplexity()[0] < subject.measure().log_perplexity()[0]).all()
 
 
-def test_silencing_to_a_value(load: Callable[[str], Loaded]) -> None:
-    """Zero as a number is zero; the mean is that of the languages' means on the scored positions."""
-    loaded = load("llama")
-    zero = loaded.measure()
-    held = loaded.measure(to="1e-30")
+def test_silencing_to_a_value(load: Callable[[str], Subject]) -> None:
+    """Zero as a number is zero; the mean is that of the languages' means on the scored
+    positions."""
+    subject = load("llama")
+    zero = subject.measure()
+    held = subject.measure(to="1e-30")
     assert np.nanmax(np.abs(zero.nll - held.nll)) < 1e-3
-    assert np.nanmax(np.abs(zero.nll - loaded.measure(to="0.7").nll)) > 1
+    assert np.nanmax(np.abs(zero.nll - subject.measure(to="0.7").nll)) > 1
     with pytest.raises(InputError, match="experts"):
         load("mixtral").measure(to="mean")
     with pytest.raises(InputError, match="experts"):
@@ -239,19 +246,19 @@ def test_silencing_to_a_value(load: Callable[[str], Loaded]) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "opt"])
-def test_mean_activations_by_hooks(name: str, load: Callable[[str], Loaded]) -> None:
-    loaded = load(name)
+def test_mean_activations_by_hooks(name: str, load: Callable[[str], Subject]) -> None:
+    subject = load(name)
     path = families.FAMILIES[name].activation
-    modules = [loaded.model.get_submodule(str(path).format(i)) for i in range(families.LAYERS)]
+    modules = [subject.model.get_submodule(str(path).format(i)) for i in range(families.LAYERS)]
     sums = torch.zeros(families.LAYERS, len(LANGS), 48)
     tokens = torch.zeros(len(LANGS))
     for r in texts():
-        ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])[None]
-        k, start, seen = LANGS.index(r.lang), len(loaded.tokenizer(r.prompt)["input_ids"]), []
+        ids = torch.tensor(subject.tokenizer(r.prompt + r.response)["input_ids"])[None]
+        k, start, seen = LANGS.index(r.lang), len(subject.tokenizer(r.prompt)["input_ids"]), []
         handles = [
             m.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out)) for m in modules
         ]
-        loaded.model(input_ids=ids, use_cache=False)
+        subject.model(input_ids=ids, use_cache=False)
         for handle in handles:
             handle.remove()
         for i, out in enumerate(seen):
@@ -261,7 +268,7 @@ def test_mean_activations_by_hooks(name: str, load: Callable[[str], Loaded]) -> 
     chosen = [
         set_
         for condition, set_ in conditions(
-            loaded.neurons, [(48,)] * 3, LANGS, PerplexityConfig(controls=0)
+            subject.neurons, [(48,)] * 3, LANGS, PerplexityConfig(controls=0)
         )
     ]
     by_hand = np.zeros((len(chosen), len(LANGS)))
@@ -274,49 +281,51 @@ def test_mean_activations_by_hooks(name: str, load: Callable[[str], Loaded]) -> 
 
         handles = [m.register_forward_hook(put(i)) for i, m in enumerate(modules)]
         for r in texts():
-            ids = torch.tensor(loaded.tokenizer(r.prompt + r.response)["input_ids"])
-            start = len(loaded.tokenizer(r.prompt)["input_ids"])
-            logits = loaded.model(input_ids=ids[None], use_cache=False).logits[0]
+            ids = torch.tensor(subject.tokenizer(r.prompt + r.response)["input_ids"])
+            start = len(subject.tokenizer(r.prompt)["input_ids"])
+            logits = subject.model(input_ids=ids[None], use_cache=False).logits[0]
             cost = cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum")
             by_hand[c, LANGS.index(r.lang)] += float(cost)
         for handle in handles:
             handle.remove()
         if c and not len(places):
             by_hand[c] = np.nan
-    found = loaded.measure(to="mean", controls=0, budget=700).nll.sum(2)
+    found = subject.measure(to="mean", controls=0, budget=700).nll.sum(2)
     assert np.allclose(found, by_hand, rtol=1e-5, equal_nan=True)
 
 
-def test_layers_only(load: Callable[[str], Loaded]) -> None:
-    loaded = load("llama")
-    whole, part = loaded.measure(controls=0), loaded.measure(controls=0, layers="1-2")
-    lower = replace(loaded.neurons).where(loaded.neurons.layer >= 1)
+def test_layers_only(load: Callable[[str], Subject]) -> None:
+    subject = load("llama")
+    whole, part = subject.measure(controls=0), subject.measure(controls=0, layers="1-2")
+    lower = subject.neurons.where(subject.neurons.layer >= 1)
     assert part.conditions[1].neurons < whole.conditions[1].neurons
-    config = PerplexityConfig(controls=0, blocks=3)
-    again = perplexity(loaded.model, loaded.tokenizer, texts(), lower, config).losses
+    again = perplexity(subject.loaded, lower, texts(), controls=0, blocks=3)
     assert np.array_equal(again.nll, part.nll, equal_nan=True)
 
 
-def test_controls_do_not_depend_on_what_else_is_measured(load: Callable[[str], Loaded]) -> None:
-    loaded = load("llama")
-    shapes = [site.shape for site in loaded.sites]
+def test_controls_do_not_depend_on_what_else_is_measured(load: Callable[[str], Subject]) -> None:
+    subject = load("llama")
+    shapes = subject.loaded.widths
     rates = {code: np.random.default_rng(0).random(3 * 48) for code in LANGS}
     all_of_them = dict(
-        conditions(loaded.neurons, shapes, LANGS, PerplexityConfig(controls=3), rates)
+        conditions(subject.neurons, shapes, LANGS, PerplexityConfig(controls=3), rates)
     )
     some = PerplexityConfig(controls=2, settings="specific+related")
-    for condition, chosen in conditions(loaded.neurons, shapes, ("zh",), some, rates)[1:]:
+    for condition, chosen in conditions(subject.neurons, shapes, ("zh",), some, rates)[1:]:
         assert (all_of_them[condition] == chosen).all()
     own = {tuple(chosen) for condition, chosen in all_of_them.items() if condition.silenced == "zh"}
     assert len(own) == 8  # two settings, each the set and three draws, all different
 
 
-def test_resuming_runs_only_what_is_not_done(load: Callable[[str], Loaded], tmp_path: Path) -> None:
-    """Killed after a few units: what was saved is not computed again, and the sums are the same to the last bit."""
-    loaded = load("llama")
-    whole = loaded.measure(budget=60)
+def test_resuming_runs_only_what_is_not_done(
+    load: Callable[[str], Subject], tmp_path: Path
+) -> None:
+    """Killed after a few units: what was saved is not computed again, and the sums are the same to
+    the last bit."""
+    subject = load("llama")
+    whole = subject.measure(budget=60)
 
-    class State(artifacts.State):
+    class Killed(resume.State):
         left = 5
 
         def save(self, tensors: Any, done: int) -> None:
@@ -325,14 +334,14 @@ def test_resuming_runs_only_what_is_not_done(load: Callable[[str], Loaded], tmp_
             if not self.left:
                 raise KeyboardInterrupt
 
-    state = State(tmp_path / "p", {}, {})
+    state = Killed(tmp_path / "p", {}, {})
     with pytest.raises(KeyboardInterrupt):
-        loaded.measure(budget=60, save_every=0, state=state)
+        subject.measure(budget=60, save_every=0, state=state)
     calls = []
-    counter = loaded.model.register_forward_pre_hook(lambda *_: calls.append(1))
-    resumed = loaded.measure(budget=60, state=resume.State(tmp_path / "p", {}, {}))
+    counter = subject.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    resumed = subject.measure(budget=60, state=resume.State(tmp_path / "p", {}, {}))
     mine, calls[:] = len(calls), []
-    loaded.measure(budget=60)
+    subject.measure(budget=60)
     counter.remove()
     assert 0 < mine < len(calls)
     assert np.array_equal(resumed.nll, whole.nll, equal_nan=True)
@@ -340,11 +349,11 @@ def test_resuming_runs_only_what_is_not_done(load: Callable[[str], Loaded], tmp_
 
 
 def test_little_memory_halves(
-    load: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch
+    load: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = load("llama")
-    whole = loaded.measure(budget=2000)
-    forward = loaded.model.forward
+    subject = load("llama")
+    whole = subject.measure(budget=2000)
+    forward = subject.model.forward
 
     def small(*args: Any, **inputs: Any) -> Any:
         if len(inputs["input_ids"]) > limit:
@@ -352,15 +361,15 @@ def test_little_memory_halves(
         return forward(*args, **inputs)
 
     limit = 3
-    monkeypatch.setattr(loaded.model, "forward", small)
-    halved = loaded.measure(budget=2000)
+    monkeypatch.setattr(subject.model, "forward", small)
+    halved = subject.measure(budget=2000)
     assert np.nanmax(np.abs(whole.nll - halved.nll)) < 1e-3
     limit = 0
     with pytest.raises((RecordError, torch.OutOfMemoryError), match="memory"):
-        loaded.measure(budget=2000)
+        subject.measure(budget=2000)
 
 
-def test_the_table_holds_everything(load: Callable[[str], Loaded]) -> None:
+def test_the_table_holds_everything(load: Callable[[str], Subject]) -> None:
     losses = load("llama").measure()
     table = losses.to_table()
     assert table.num_rows == losses.nll.size
@@ -383,27 +392,19 @@ def test_the_table_holds_everything(load: Callable[[str], Loaded]) -> None:
         )
 
 
-def test_languages_that_do_not_fit(load: Callable[[str], Loaded]) -> None:
-    loaded = load("llama")
+def test_languages_that_do_not_fit(load: Callable[[str], Subject]) -> None:
+    subject = load("llama")
     with pytest.raises(InputError, match=r"the neurons have no th; they have en, zh, sw"):
-        loaded.measure(languages=["en", "th"])
+        subject.measure(languages=["en", "th"])
     with pytest.raises(InputError, match=r"the responses have no sw; they have en"):
-        loaded.measure([r for r in texts() if r.lang == "en"], languages=["en", "sw"])
+        subject.measure([r for r in texts() if r.lang == "en"], languages=["en", "sw"])
     with pytest.raises(
         InputError, match=r"neurons \(en, zh, sw\) and responses \(th\) share no language"
     ):
-        loaded.measure([Response("q", "th", "p", "r")])
+        subject.measure([Response("q", "th", "p", "r")])
     with pytest.raises(InputError, match="'general1' is no kind"):
-        loaded.measure(settings="general1")
-    both = loaded.measure([*texts(), Response("q", "th", "p", "r")])
+        subject.measure(settings="general1")
+    both = subject.measure([*texts(), Response("q", "th", "p", "r")])
     assert both.languages == LANGS
     with pytest.raises(MismatchError, match="another model"):
-        Loaded.measure(_with(loaded, drawn([(48,)] * 2)))
-
-
-def _with(loaded: Loaded, neurons: Neurons) -> Loaded:
-    import copy
-
-    other = copy.copy(loaded)
-    other.neurons = neurons
-    return other
+        replace(subject, neurons=drawn([(48,)] * 2)).measure()

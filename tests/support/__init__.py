@@ -1,1 +1,2 @@
-"""What several test files need. One module a thing: the command line, places, small values, models, a browser."""
+"""What several test files need. One module a thing: the command line, places, small values, models,
+a browser."""

@@ -27,7 +27,8 @@ class Outcome(NamedTuple):
 
 
 def run_here(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Outcome:
-    """Run the command line in this process: the same entry point, words, messages and exit status."""
+    """Run the command line in this process: the same entry point, words, messages and exit
+    status."""
     from langneurons import cli
 
     out, err, status = io.StringIO(), io.StringIO(), 0
@@ -58,7 +59,8 @@ def run_process(
 
 
 def killed(*words: object, when: Callable[[], object], after: float = 0.0) -> bool:
-    """Run the real command line and kill it, seconds after something is true; False: it had ended by itself."""
+    """Run the real command line and kill it, seconds after something is true; False: it had ended
+    by itself."""
     command = [sys.executable, "-m", "langneurons", *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -1,4 +1,6 @@
-"""Tiny random models of every architecture family, from their own configs: 3 layers, 32 wide, nothing trivially zero.
+"""Tiny random models of every architecture family, from their own configs.
+
+3 layers, 32 wide, nothing trivially zero.
 
 Where their activations are is written down by hand: independent knowledge to hold `find_sites`
 against.
@@ -34,7 +36,10 @@ _GPT2 = {"n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64}
 
 
 class Family(NamedTuple):
-    """Config of a family, and where its activation and down projection are in layer `{}` (None: only experts)."""
+    """Config of a family, and where its activation and down projection are in layer `{}`.
+
+    None: only experts.
+    """
 
     model_type: str
     config: dict[str, object]
@@ -179,7 +184,7 @@ FAMILIES = {**DENSE, **MOE}
 
 
 def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:
-    """A new model of this family, float32 on the CPU, in eval mode, with these changes to its config."""
+    """A new model of this family, float32 on the CPU, in eval mode, its config so changed."""
     family = FAMILIES[name]
     config = AutoConfig.for_model(family.model_type, **{**family.config, **_SPECIAL, **changes})
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
@@ -196,7 +201,7 @@ def tiny(name: str) -> PreTrainedModel:
 
 
 def save(name: str, folder: Path, **changes: int) -> Path:
-    """A model of this family in a folder, with room for 2,048 tokens, and a byte-level tokenizer beside it."""
+    """A model of this family and a byte-level tokenizer, with room for 2,048 tokens."""
     room = {
         key: 2048
         for key in ("max_position_embeddings", "n_positions", "max_seq_len")

@@ -16,6 +16,7 @@ def data(*parts: str) -> Path:
     path = SHARED.joinpath(*parts)
     if not path.exists():
         pytest.skip(
-            f"real data {'/'.join(parts)} is not on this machine (LANGNEURONS_DATA names its folder)"
+            f"real data {'/'.join(parts)} is not on this machine (LANGNEURONS_DATA names its "
+            "folder)"
         )
     return path

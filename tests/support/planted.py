@@ -1,4 +1,5 @@
-"""A Llama set by hand, whose neurons serve chosen languages, so that everything found in it is known beforehand.
+"""A Llama set by hand, whose neurons serve chosen languages, so that everything found in it is
+known beforehand.
 
 Four languages have ten words each; no word is in two languages. Attention adds nothing. A neuron
 fires on some words and raises the logits of all words of its languages, where it fires; on every
@@ -29,7 +30,8 @@ EPSILON, READ, GATE, HEAD = 1e-6, 10.0, 0.15, 2.0
 
 
 class Planted(NamedTuple):
-    """One neuron: where it is, on how many words of which languages it fires, and what it adds to their logits."""
+    """One neuron: where it is, on how many words of which languages it fires, and what it adds to
+    their logits."""
 
     layer: int
     neuron: int
@@ -133,7 +135,8 @@ def save(folder: Path) -> Path:
 
 
 def responses() -> list[dict[str, str]]:
-    """Rows of texts: 6 questions in each language, each answered by all words of the language in some order."""
+    """Rows of texts: 6 questions in each language, each answered by all words of the language in
+    some order."""
     rng = np.random.default_rng(0)
     rows = []
     for code in LANGS:
@@ -160,7 +163,8 @@ def write(folder: Path) -> Path:
 
 
 def costs(silenced: Iterable[tuple[int, int]]) -> dict[str, float]:
-    """Summed cost in nats of every language's texts with these (layer, neuron) silenced, by hand."""
+    """Summed cost in nats of every language's texts with these (layer, neuron) silenced, by
+    hand."""
     gone = set(silenced)
     after = {word: _logits(word, gone) for word in ("ask", *VOCABULARY[len(SPECIAL) :])}
     total = dict.fromkeys(LANGS, 0.0)

@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForSeq2SeqLM, M2M100Config, PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from langneurons.model.loading import Loaded, around
+
 
 def tiny_tokenizer(
     languages: Sequence[str] = ("__en__", "__zh__", "__sw__"),
@@ -52,6 +54,11 @@ def tiny_translator() -> PreTrainedModel:
     for parameter in model.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
     return model
+
+
+def tiny_judge() -> Loaded:
+    """The model that all tests share, with its tokenizer."""
+    return around(tiny_translator(), tiny_tokenizer(), name="tiny")
 
 
 def save_translator(

@@ -25,7 +25,8 @@ def random_counts(
     widths: tuple = ((40,), (24,)),
     tokens: int = 200,
 ) -> Counts:
-    """Counts drawn at random, with structure: neurons differ in level and in which languages they like."""
+    """Counts drawn at random, with structure: neurons differ in level and in which languages they
+    like."""
     rng = np.random.default_rng(seed)
     held = rng.integers(tokens // 2, tokens, (languages, blocks))
     active, routed = [], []
@@ -76,7 +77,8 @@ def losses(
     noise: float = 0,
     **more,
 ) -> Losses:
-    """Losses whose mean cost per token is `before` [K], plus `changes` [K, K] when silenced (None: no neurons).
+    """Losses whose mean cost per token is `before` [K], plus `changes` [K, K] when silenced (None:
+    no neurons).
 
     Control draws change nothing but by `draw / 100`. Every block has 10 tokens of each language,
     and 20 bytes.

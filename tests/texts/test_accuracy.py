@@ -1,6 +1,7 @@
 """Accuracy, its intervals and paired tests, against values worked out by hand or by plain loops."""
 
 from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langneurons.errors import InputError, MismatchError
+from langneurons import artifacts
+from langneurons.errors import FormatError, InputError, MismatchError
 from langneurons.intervals import mcnemar, wilson
-from langneurons.texts.accuracy import MEAN, accuracies, compare_accuracy
+from langneurons.texts.accuracy import MEAN, Evaluation, accuracies, compare_accuracy
 from langneurons.texts.responses import Response
+from langneurons.texts.rows import Responses
 
 
 def marked(**right: str) -> list[Response]:
-    """Responses from strings of 1 (right), 0 (wrong), ? (not known) and . (not asked), one per language."""
+    """Responses from strings of 1 (right), 0 (wrong), ? (not known), . (not asked), by language."""
     marks: dict[str, Any] = {"1": True, "0": False, "?": None}
     return [
         Response(f"q{i}", code, "", "", answer=1, correct=marks[mark])
@@ -32,9 +35,8 @@ def test_accuracy_and_wilson() -> None:
     assert (mean.lang, mean.n, mean.correct) == (MEAN, 4, 4)
     assert mean.accuracy == pytest.approx((0.75 + 1 / 3) / 2)
     assert mean.low < mean.accuracy < mean.high
-    assert wilson(8, 10) == pytest.approx(
-        (0.49016, 0.94331), abs=1e-5
-    )  # Newcombe 1998 gives this form's values
+    # Newcombe 1998 gives this form's values
+    assert wilson(8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-5)
     assert wilson(0, 10) == pytest.approx((0, 0.27753), abs=1e-5)
     assert wilson(10, 10) == pytest.approx((0.72247, 1), abs=1e-5)
 
@@ -79,7 +81,7 @@ def test_intervals_and_p_on_many_questions() -> None:
 
 
 def test_the_mean_keeps_a_question_together() -> None:
-    """Three languages that always change alike are one observation, not three: the interval is that of one of them."""
+    """Three languages that always change alike are one observation: the interval is that of one."""
     before, after = "10" * 40, "11" * 20 + "10" * 20
     one, mean = compare_accuracy(marked(en=before), marked(en=after))
     *_, three = compare_accuracy(
@@ -97,6 +99,19 @@ def test_order_does_not_matter(text: str, order: Any) -> None:
     shuffled = rows.copy()
     order.shuffle(shuffled)
     assert {r[:4] for r in accuracies(rows)} == {r[:4] for r in accuracies(shuffled)}
+
+
+def test_an_evaluation_comes_back(tmp_path: Path) -> None:
+    responses = marked(en="1101", zh="0?11")
+    evaluation = Evaluation(responses, accuracies(responses))
+    evaluation.save(tmp_path / "accuracy")
+    assert artifacts.read(tmp_path / "accuracy").manifest["kind"] == "accuracy"
+    assert Evaluation.load(tmp_path / "accuracy") == evaluation
+    with pytest.raises(InputError, match="holds accuracy; responses are needed here"):
+        Responses.load(tmp_path / "accuracy")
+    (tmp_path / "accuracy" / "responses.jsonl").write_bytes(b"")
+    with pytest.raises(FormatError, match="not as it was written"):
+        Evaluation.load(tmp_path / "accuracy")
 
 
 def test_what_cannot_be_compared() -> None:

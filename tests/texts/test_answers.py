@@ -183,18 +183,19 @@ def test_a_long_run_of_digits_is_read_quickly() -> None:
     assert readings("1,111" * 5000 + " 1 " * 5000, "de") == (1,)
 
 
-# (right by us and wrong by the authors, the reverse): groups that they did not read; half of a number that they did
+# (right by us and wrong by the authors, the reverse): groups that they did not read; half of a
+# number that they did
 MGSM = {"fr": (8, 0), "ru": (4, 1), "th": (1, 0), "sw": (0, 1), "zh": (0, 1)}
 MSVAMP = {"de": (0, 1), "es": (0, 1), "fr": (3, 2), "ru": (0, 1), "th": (2, 0)}
 
 
 @pytest.mark.parametrize(("benchmark", "differ"), [("mgsm", MGSM), ("msvamp", MSVAMP)])
 def test_on_real_responses(benchmark: str, differ: dict[str, tuple[int, int]]) -> None:
-    """The verdicts are those of the authors of the responses but for a few; each of these was looked at."""
+    """The verdicts are those of the responses' authors but for a few; each was looked at."""
     for file in sorted(data("responses_mcot7b", benchmark).glob("*.jsonl")):
         rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         pairs = [
             (is_correct(row["response"], row["answer"], file.stem), row["correct"]) for row in rows
         ]
-        found = pairs.count((True, False)), pairs.count((False, True))
-        assert found == differ.get(file.stem, (0, 0)), file
+        disagree = pairs.count((True, False)), pairs.count((False, True))
+        assert disagree == differ.get(file.stem, (0, 0)), file

@@ -1,21 +1,23 @@
 """Which language a text is in."""
 
-import json
-
 import pytest
 
 from langneurons.texts.language_id import Identifier, learn
+from langneurons.texts.rows import from_lines
 from support.places import data
 
 TEXTS = {
     "en": [
-        "How many eggs does the farmer sell every day at the market, and how much money does she make with them?"
+        "How many eggs does the farmer sell every day at the market, "
+        "and how much money does she make with them?"
     ],
     "de": [
-        "Wie viele Eier verkauft die Bäuerin jeden Tag auf dem Markt, und wie viel Geld verdient sie damit?"
+        "Wie viele Eier verkauft die Bäuerin jeden Tag auf dem Markt, "
+        "und wie viel Geld verdient sie damit?"
     ],
     "sw": [
-        "Mkulima anauza mayai mangapi kila siku sokoni, na anapata pesa ngapi kwa mayai hayo anayouza?"
+        "Mkulima anauza mayai mangapi kila siku sokoni, "
+        "na anapata pesa ngapi kwa mayai hayo anayouza?"
     ],
     "zh": ["这位农民每天在市场上卖多少个鸡蛋，她用它们赚了多少钱？"],
 }
@@ -40,26 +42,22 @@ def test_which_language(text: str, code: str | None) -> None:
 def test_there_must_be_something_to_learn_from() -> None:
     assert learn({"en": TEXTS["en"] * 10}) is None
     assert learn(TEXTS) is None
-    found = learn({code: texts * 30 for code, texts in TEXTS.items()})
-    assert found is not None
-    assert found.languages == tuple(TEXTS)
+    identifier = learn({code: texts * 30 for code, texts in TEXTS.items()})
+    assert identifier is not None
+    assert identifier.languages == tuple(TEXTS)
 
 
 def test_on_real_responses() -> None:
-    """Learnt from the questions of MGSM in ten languages: right for every fifth response to MGSM and to MSVAMP."""
+    """Learnt from MGSM's questions in ten languages: right for every fifth response to two sets."""
 
-    def read(*parts: str) -> list[dict[str, str]]:
-        return [json.loads(line) for line in data(*parts).read_text("utf-8").splitlines()]
+    def column(name: str, *parts: str) -> list[str]:
+        return [row[name] for row in from_lines(data(*parts).read_bytes())]
 
     codes = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "th", "zh")
-    found = learn(
-        {code: [row["question"] for row in read("mgsm", f"{code}.jsonl")] for code in codes}
-    )
-    assert found is not None
+    identifier = learn({code: column("question", "mgsm", f"{code}.jsonl") for code in codes})
+    assert identifier is not None
     for benchmark in ("mgsm", "msvamp"):
         for code in codes:
-            responses = [
-                row["response"] for row in read("responses_mcot7b", benchmark, f"{code}.jsonl")
-            ][::5]
-            wrong = [text for text in responses if found.language(text) not in (code, None)]
+            responses = column("response", "responses_mcot7b", benchmark, f"{code}.jsonl")[::5]
+            wrong = [text for text in responses if identifier.language(text) not in (code, None)]
             assert not wrong, (benchmark, code)

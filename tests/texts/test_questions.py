@@ -1,4 +1,4 @@
-"""Questions by path and by name: what the Hub's data sets become, tried on folders that hold such data sets."""
+"""Questions by path and by name; the Hub's data sets are tried on folders that hold such."""
 
 import csv
 import json
@@ -13,11 +13,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from langneurons import artifacts
 from langneurons.errors import InputError
-from langneurons.texts.questions import BENCHMARKS, load_questions
+from langneurons.texts.questions import BENCHMARKS, Questions, load_questions
 from langneurons.texts.responses import Question
 from langneurons.texts.rows import read_questions
-from support import families
 from support.places import data
 
 MGSM = {"answer": None, "equation_solution": None}
@@ -25,7 +25,7 @@ Rows = Iterable[Mapping[str, object]]
 
 
 def hub(folder: Path, parts: Mapping[str, Mapping[str, Rows]], form: str = "parquet") -> Path:
-    """A folder as the Hub holds a data set: a file for each configuration and split, and a card that lists them."""
+    """A folder as the Hub holds a data set: a file for each configuration and split, and a card."""
     card = ["---", "configs:"]
     for config, splits in parts.items():
         card += [f"- config_name: {config}", "  data_files:"]
@@ -85,7 +85,7 @@ def refused(said: str, *args: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-# --- paths -----------------------------------------------------------------------------------------------------------
+# --- paths
 
 
 def test_files_are_read_as_before(tmp_path: Path) -> None:
@@ -106,6 +106,14 @@ def test_other_languages_in_a_file_are_left_out(tmp_path: Path) -> None:
     refused(r"q\.jsonl has no question in th; add some", str(tmp_path / "q.jsonl"), ["en", "th"])
 
 
+def test_questions_of_a_study_come_back(tmp_path: Path) -> None:
+    kept = Questions([Question("q1", "en", "2+2?", 4), Question("q1", "zh", "二加二？")])
+    kept.save(tmp_path / "q")
+    assert artifacts.read(tmp_path / "q").manifest["kind"] == "questions"
+    assert Questions.load(tmp_path / "q") == kept
+    assert load_questions(str(tmp_path / "q" / Questions.FILE)) == kept.questions
+
+
 def test_a_path_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mgsm(Path("mgsm"))
@@ -123,7 +131,10 @@ def test_a_path_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_neither_path_nor_name(tmp_path: Path) -> None:
-    names = "give a JSONL file, .* mgsm, msvamp, numglue, or a data set of the Hugging Face Hub as owner/name"
+    names = (
+        "give a JSONL file, .* mgsm, msvamp, numglue, "
+        "or a data set of the Hugging Face Hub as owner/name"
+    )
     for name in ("mgsn", "gsm8k", "/nowhere/at.jsonl", "a/b/c", "a/b:c:d:e", "", "a b/c"):
         if name:
             refused(f"{name} is no file or folder here, and no name of questions; {names}", name)
@@ -136,12 +147,12 @@ def test_what_is_neither_path_nor_name(tmp_path: Path) -> None:
     refused("broken holds no .* data set that can be read: ", str(tmp_path / "broken"))
 
 
-# --- benchmarks ------------------------------------------------------------------------------------------------------
+# --- benchmarks
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The benchmarks, read from folders with their columns in place of the Hub, in whatever languages are there."""
+    """The benchmarks, read from folders with their columns in place of the Hub."""
     for name, benchmark in BENCHMARKS.items():
         monkeypatch.setitem(
             BENCHMARKS, name, benchmark._replace(source=str(tmp_path / name), configs=())
@@ -196,7 +207,7 @@ def test_numglue_is_three_of_its_tasks(here: Path) -> None:
 
 
 def test_mgsm_as_the_hub_has_it_is_mgsm_as_files(here: Path) -> None:
-    """Made again in the Hub's form, the real questions come back as they stand in the files, ids included."""
+    """Made again in the Hub's form, the real questions come back as in the files, ids included."""
     files = data("mgsm")
     wanted = read_questions(files)
     of = {q.lang: [p for p in wanted if p.lang == q.lang] for q in wanted}
@@ -210,7 +221,7 @@ def test_mgsm_as_the_hub_has_it_is_mgsm_as_files(here: Path) -> None:
     assert load_questions("mgsm") == wanted
 
 
-# --- any data set ----------------------------------------------------------------------------------------------------
+# --- any data set
 
 
 def test_configurations_and_splits(tmp_path: Path) -> None:
@@ -312,7 +323,10 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-UNFETCHED = r"no such file or folder here, and it could not be fetched from the Hub \(.*\); give a local file or folder"
+UNFETCHED = (
+    r"no such file or folder here, and it could not be fetched from the Hub \(.*\); "
+    "give a local file or folder"
+)
 
 
 def test_a_hub_id_without_network(offline: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -322,21 +336,20 @@ def test_a_hub_id_without_network(offline: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_command_without_network(tmp_path: Path, langneurons: Callable[..., Any]) -> None:
-    model = families.save("llama", tmp_path / "llama")
-    words = ("sample", model, "langneurons/no-such-questions", "--out", tmp_path / "responses")
-    done = langneurons(*words, env={"HF_HUB_OFFLINE": "1"})
+def test_a_command_without_network(
+    offline: Path, tmp_path: Path, langneurons: Callable[..., Any]
+) -> None:
+    """It says so before it looks for the model, which is not there either."""
+    model, out = tmp_path / "no-such-model", tmp_path / "responses"
+    done = langneurons("sample", model, "langneurons/no-such-questions", "--out", out)
     assert (done.status, done.out) == (2, "")
     assert re.fullmatch(rf"langneurons: langneurons/no-such-questions: {UNFETCHED}\n", done.err)
-    assert not (tmp_path / "responses").exists()
+    assert not out.exists()
 
 
 def test_what_was_fetched_before_needs_no_network(offline: Path, tmp_path: Path) -> None:
     folder = mgsm(tmp_path / "mgsm")
-    for code in (
-        "de",
-        "zh",
-    ):  # what `datasets` leaves behind, under the name it would have from the Hub
+    for code in ("de", "zh"):  # what `datasets` leaves behind, by the name it has from the Hub
         datasets.load_dataset(str(folder), code)
     (offline / "mgsm").rename(offline / "juletxara___mgsm")
     assert {(q.id, q.lang) for q in load_questions("mgsm", ["zh", "de"])} == {

@@ -92,7 +92,7 @@ def test_a_question_without_a_question() -> None:
 
 
 def test_blocks_are_the_same_for_ever() -> None:
-    """Worked out with sha256sum and long division: counts recorded today must add to counts recorded then."""
+    """Worked out with sha256sum and long division: today's counts must add to those of then."""
     assert [block_of(f"mgsm-00{i}", 10) for i in range(6)] == [4, 2, 9, 7, 3, 2]
     assert block_of("ΔΘ-ไทย", 1) == 0
 

@@ -1,4 +1,4 @@
-"""The nano world: every language's file words the same meanings, with the numbers that belong there."""
+"""The nano world: every language's file words the same meanings, with the numbers that belong."""
 
 import re
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from langneurons.texts.responses import Response
 OPERATIONS = world.OPENINGS | world.EVENTS | world.ASKED
 EQUATIONS = {op: f"{{x}}{op}{{n}}={{z}}" for op in "+-*/"}
 OPENING_NUMBERS = {name: ["n", "m"] if op == "*" else ["x"] for name, op in world.OPENINGS.items()}
+DOES = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
 every_language = pytest.mark.parametrize("lang", world.LANGUAGES)
 
 
@@ -90,10 +91,10 @@ def test_all_that_can_be_said_can_be_said(lang):
     tongue, rng = world.tongue(lang), Random(0)
     for domain in ("nano", "nano-ood"):
         for problem in world.problems(domain, "train", 100):
-            for i, step in enumerate(problem.steps):
+            for i, sentence in enumerate(problem.sentences):
                 for part in ("tell", "think"):
-                    for choices in tongue.wordings(step.name, part, None):
-                        text = tongue.say(rng.choice(choices), step, problem.words, i)
+                    for choices in tongue.wordings(sentence.name, part, None):
+                        text = tongue.say(rng.choice(choices), sentence, problem.words, i)
                         assert "{" not in text
                         assert not re.search(r"  | [,.]|\s$|^\s", text), text
     for split in ("train", "test"):
@@ -111,10 +112,7 @@ def test_problems_are_worded_in_their_language_and_end_in_the_answer(lang, domai
         assert flaws(Response(problem.id, lang, "", thought)) == ()
         assert last_number(thought) == problem.answer
         for left, op, right, result in re.findall(r"(\d+)([-+*/])(\d+)=(\d+)", thought):
-            value = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}[
-                op
-            ]
-            assert value(int(left), int(right)) == int(result)
+            assert DOES[op](int(left), int(right)) == int(result)
 
 
 def test_problems_are_parallel_and_the_same_again():
@@ -137,29 +135,31 @@ def test_numbers_add_up():
     for domain in ("nano", "nano-ood"):
         for problem in world.problems(domain, "train", 300):
             x = 0
-            for step in problem.steps:
-                if step.name in world.OPENINGS:
-                    assert step.z == (step.n * step.m if step.op == "*" else step.x)
+            for sentence in problem.sentences:
+                if sentence.name in world.OPENINGS:
+                    assert sentence.z == (
+                        sentence.n * sentence.m if sentence.op == "*" else sentence.x
+                    )
                 else:
                     done = {
                         "=": x,
-                        "+": x + step.n,
-                        "-": x - step.n,
-                        "*": x * step.n,
-                        "/": x / max(step.n, 1),
+                        "+": x + sentence.n,
+                        "-": x - sentence.n,
+                        "*": x * sentence.n,
+                        "/": x / max(sentence.n, 1),
                     }
-                    assert step.x == x
-                    assert step.z == done[step.op]
-                x = step.z
+                    assert sentence.x == x
+                    assert sentence.z == done[sentence.op]
+                x = sentence.z
                 assert 2 <= x <= world.LARGEST
             assert problem.answer == x
-            assert 1 <= sum(step.op != "=" for step in problem.steps) <= 4
+            assert 1 <= sum(sentence.op != "=" for sentence in problem.sentences) <= 4
 
 
 @pytest.mark.parametrize("domain", ["nano", "nano-ood"])
 def test_what_is_held_out_for_the_test_is_never_shown(domain):
     train, test = (
-        {tuple(s.name for s in p.steps) for p in world.problems(domain, split, 400)}
+        {tuple(s.name for s in p.sentences) for p in world.problems(domain, split, 400)}
         for split in ("train", "test")
     )
     assert train

@@ -36,7 +36,7 @@ class Adapter:
     base: str | None = None
 
     def write(self, draft: artifacts.Draft) -> None:
-        """Add it to a folder that is being written: the last adapter, the others in folders of their own."""
+        """Add it to a folder that is being written; all but the last get folders of their own."""
         for step, place in _places(list(self.checkpoints)).items():
             for name, content in adapter_files(self.checkpoints[step], self.base).items():
                 draft.bytes((place / name).as_posix(), content)
@@ -71,7 +71,7 @@ class Adapter:
 
 
 def _places(steps: Sequence[int]) -> dict[int, Path]:
-    """Where in its folder the adapter of each step is; that of the last step is the folder's own."""
+    """Where in its folder the adapter of each step is; that of the last is the folder's own."""
     places = {step: Path(f"checkpoint-{step}") for step in steps}
     return places | {step: Path() for step in steps[-1:]}
 

@@ -2,24 +2,35 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 
 from langneurons import artifacts, console, resume
-from langneurons.config import AlignConfig, GrpoConfig, ModelConfig, PairConfig, RewardConfig
-from langneurons.console import Force, Json
+from langneurons.align.adapter import Adapter
+from langneurons.align.pairs import Pairs
+from langneurons.align.scores import Scores
+from langneurons.config import (
+    AlignConfig,
+    GrpoConfig,
+    ModelConfig,
+    PairConfig,
+    RewardConfig,
+    cut,
+    identity,
+)
+from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError
-from langneurons.texts.rows import from_lines, to_lines
+from langneurons.resume import Progress
 
 if TYPE_CHECKING:
-    from langneurons.align.pairs import Length, Scored
-
-SCORED, TRAIN, DEV, HISTORY = "scored.jsonl", "train.jsonl", "dev.jsonl", "history.jsonl"
-"""Names of the files in a folder of scored responses, in one of pairs, and of a training's log."""
+    from langneurons.align.pairs import Length
+    from langneurons.align.training import Trained
+    from langneurons.model.loading import Loaded
+    from langneurons.texts.responses import Response
 
 
 def reward(
@@ -34,8 +45,9 @@ def reward(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Score how well each response agrees with the English responses to its question, by a translation model.
+    quiet: Quiet = False,
+) -> Made[Scores]:
+    """Score how well each response agrees with the English ones to its question, by a translator.
 
     Parameters
     ----------
@@ -57,50 +69,48 @@ def reward(
     loading
         How the translator is loaded.
     """
-    from langneurons.align.reward import reward as run
+    from langneurons.align.reward import rewarded
     from langneurons.model import loading as models
-    from langneurons.texts.languages import ENGLISH
-    from langneurons.texts.rows import read_responses
+    from langneurons.texts import rows
 
     wanted, spelled = console.codes(languages), _spelled(codes)
-    rows = read_responses(responses)
-    if wanted:
-        if missing := [code for code in wanted if not any(row.lang == code for row in rows)]:
-            raise InputError(
-                f"{responses} has no response in {', '.join(missing)}; leave it out of --languages"
-            )
-        rows = [row for row in rows if row.lang in (*wanted, ENGLISH)]
-    loaded = models.load(translator, **asdict(loading), seq2seq=True)
+    read = rows.read(responses)
+    chosen = _in_languages(read.responses, wanted, responses)
+    judge = models.load(translator, **asdict(loading), seq2seq=True)
     settings = {
-        **asdict(config),
+        **identity(config),
         "languages": wanted,
         "codes": spelled,
-        "dtype": str(loaded.model.dtype),
+        "dtype": str(judge.model.dtype),
     }
-    del settings["save_every"]
-    inputs = _digests(responses)
-    inputs |= {
-        "translator": loaded.fingerprint,
-        "tokenizer": models.tokenizer_digest(loaded.tokenizer),
+    inputs = {
+        **read.digests,
+        "translator": judge.fingerprint,
+        "tokenizer": models.tokenizer_digest(judge.tokenizer),
     }
-    if not console.there(out, "scored", settings, inputs, force=force):
-        state = resume.State(out, settings, inputs)
-        with console.progress("scoring", quiet=json, unit="translations") as step:
-            scored, facts = run(
-                loaded.model,
-                loaded.tokenizer,
-                rows,
-                config,
-                spelled=spelled,
-                state=state,
-                on_step=step,
-            )
-        named = {"id": loaded.id, "revision": loaded.revision, "fingerprint": loaded.fingerprint}
-        with artifacts.writing(out, "scored", "reward", settings, inputs) as draft:
-            draft.bytes(SCORED, to_lines(one.to_row() for one in scored))
-            draft.facts |= facts | {"translator": named}
-        state.drop()
-    _tell_scored(out, json)
+
+    def make(state: resume.State, on_step: Progress | None) -> tuple[Scores, dict[str, Any]]:
+        scores, facts = rewarded(
+            judge, chosen, config, spelled=spelled, state=state, on_step=on_step
+        )
+        named = {"id": judge.id, "revision": judge.revision, "fingerprint": judge.fingerprint}
+        return scores, facts | {"translator": named}
+
+    made = console.made(
+        Scores,
+        out,
+        "reward",
+        settings,
+        inputs,
+        make,
+        doing="scoring",
+        unit="translations",
+        cut=cut(config),
+        force=force,
+        quiet=quiet,
+    )
+    _tell_scores(made, json)
+    return made
 
 
 def pair(
@@ -113,8 +123,8 @@ def pair(
     tokenizer: str | None = None,
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Make preference pairs of scored responses: the higher score is preferred, if its number is right.
+) -> Made[Pairs]:
+    """Make preference pairs of scored responses: the higher score wins, if its number is right.
 
     Parameters
     ----------
@@ -129,24 +139,31 @@ def pair(
     tokenizer
         The model that is to be aligned, for the limit on tokens; without it there is none here.
     """
-    from langneurons.align.pairs import Scored
-    from langneurons.align.pairs import pair as run
+    from langneurons.align import pairs
 
-    wanted, source = console.codes(languages), artifacts.read(scored, "scored")
+    wanted, source = console.codes(languages), artifacts.read(scored, Scores.KIND)
     length, inputs = None, {"scored": source.digest}
     if tokenizer:
         length, inputs["tokenizer"] = _length(tokenizer)
-    settings = {**asdict(config), "languages": wanted}
-    if not console.there(out, "pairs", settings, inputs, force=force):
-        rows = _marked(
-            [Scored.from_row(row) for row in from_lines(source.file(SCORED).read_bytes())]
-        )
-        train, dev, audit = run(rows, config, wanted, length)
-        with artifacts.writing(out, "pairs", "pair", settings, inputs) as draft:
-            draft.bytes(TRAIN, to_lines(one.to_row() for one in train))
-            draft.bytes(DEV, to_lines(one.to_row() for one in dev))
-            draft.facts["audit"] = [row._asdict() for row in audit]
-    _tell_pairs(out, json)
+
+    def make(_: resume.State, __: Progress | None) -> tuple[Pairs, dict[str, Any]]:
+        scores = Scores.load(source)
+        paired = pairs.pair(scores.scored, config, languages=wanted, length=length)
+        return paired.pairs, {"audit": [row._asdict() for row in paired.audit]}
+
+    made = console.made(
+        Pairs,
+        out,
+        "pair",
+        {**identity(config), "languages": wanted},
+        inputs,
+        make,
+        doing="pairing",
+        force=force,
+        quiet=True,
+    )
+    _tell_pairs(made, json)
+    return made
 
 
 def align(
@@ -164,8 +181,9 @@ def align(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Train a LoRA adapter: on preference pairs by DPO, or by GRPO with the alignment score as reward.
+    quiet: Quiet = False,
+) -> Made[Adapter]:
+    """Train a LoRA adapter: on pairs by DPO, or by GRPO with the alignment score as reward.
 
     Parameters
     ----------
@@ -194,111 +212,177 @@ def align(
     loading
         How the model, and the translator, are loaded.
     """
-    import torch
-
-    from langneurons import nano
-    from langneurons.align.training import adapter_files
     from langneurons.model import loading as models
-    from langneurons.resume import processes
 
     wanted, spelled = console.codes(languages), _spelled(codes)
-    if objective == "dpo" and (translator or wanted or spelled):
-        raise InputError(
-            "pairs are scored and in their languages already; --translator and the like go with grpo"
-        )
-    if objective == "grpo" and not translator:
+    loading = _on_own_device(loading)
+    if objective == "dpo":
+        if translator or wanted or spelled:
+            raise InputError(
+                "pairs are scored and in their languages already; --translator and the like go "
+                "with grpo"
+            )
+        training = _dpo(source, config)
+    else:
+        training = _grpo(source, translator, wanted, spelled, config, sampling, loading)
+    loaded = models.load(model, **asdict(loading))
+    settings = {**identity(config), "dtype": str(loaded.model.dtype), **training.settings}
+    inputs = {
+        **training.inputs,
+        "model": loaded.fingerprint,
+        "tokenizer": models.tokenizer_digest(loaded.tokenizer),
+    }
+    work = _work_folder(out, settings, inputs)
+    _report_beside(out, config)
+
+    def make(_: resume.State, on_step: Progress | None) -> tuple[Adapter, dict[str, Any]]:
+        adapter, facts = training.run(loaded, work, on_step)
+        return adapter, facts | {"base": {"id": loaded.id, "revision": loaded.revision}}
+
+    made = console.made(
+        Adapter,
+        out,
+        "align",
+        settings,
+        inputs,
+        make,
+        doing="training",
+        unit="steps",
+        force=force,
+        quiet=quiet,
+    )
+    if resume.processes()[0] == 0:
+        shutil.rmtree(work, ignore_errors=True)
+        made = replace(made, value=made.value.at(out))
+        _tell_adapter(made, json)
+    return made
+
+
+class _Training(NamedTuple):
+    """What an objective asks for.
+
+    Attributes:
+        settings: what determines its result besides the settings that both share.
+        inputs: digests of what it learns from, by name.
+        run: trains a model in a folder, and tells of its steps.
+    """
+
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    run: "Callable[[Loaded, Path, Progress | None], Trained]"
+
+
+def _dpo(source: Path, config: AlignConfig) -> _Training:
+    """Training on the pairs in a folder."""
+    pairs = artifacts.read(source, Pairs.KIND)
+
+    def run(model: "Loaded", work: Path, on_step: Progress | None) -> "Trained":
+        from langneurons.align.dpo import dpo
+
+        _, world = resume.processes()
+        return dpo(model, Pairs.load(pairs), work, config, processes=world, on_step=on_step)
+
+    return _Training({}, {"pairs": pairs.digest}, run)
+
+
+def _grpo(
+    source: Path,
+    translator: str | None,
+    languages: Sequence[str] | None,
+    spelled: Mapping[str, str],
+    config: AlignConfig,
+    sampling: GrpoConfig,
+    loading: ModelConfig,
+) -> _Training:
+    """Training on the prompts of responses, with a translator that scores what is sampled."""
+    from langneurons.model import loading as models
+    from langneurons.texts import rows
+
+    if not translator:
         raise InputError(
             "--objective grpo scores what is sampled: give a translation model with --translator"
         )
-    rank, world = processes()
+    read = rows.read(source)
+    judge = models.load(translator, **asdict(loading), seq2seq=True)
+    settings = {
+        "objective": "grpo",
+        "languages": languages,
+        "codes": spelled,
+        **identity(sampling),
+    }
+    inputs = {
+        **read.digests,
+        "translator": judge.fingerprint,
+        "its tokenizer": models.tokenizer_digest(judge.tokenizer),
+    }
+
+    def run(model: "Loaded", work: Path, on_step: Progress | None) -> "Trained":
+        from langneurons.align.grpo import Judge, grpo
+
+        _, world = resume.processes()
+        return grpo(
+            model,
+            Judge(judge, spelled),
+            read.responses,
+            work,
+            config,
+            sampling,
+            languages=languages,
+            processes=world,
+            on_step=on_step,
+        )
+
+    return _Training(settings, inputs, run)
+
+
+def _on_own_device(loading: ModelConfig) -> ModelConfig:
+    """How this process loads a model: on a device of its own where several train together."""
+    import torch
+
+    _, world = resume.processes()
     if world > 1 and loading.device == "auto" and torch.cuda.is_available():
-        loading = replace(loading, device=f"cuda:{os.environ['LOCAL_RANK']}")
-    inputs = (
-        _digests(source)
-        if objective == "grpo"
-        else {"pairs": artifacts.read(source, "pairs").digest}
-    )
-    loaded = models.load(model, **asdict(loading))
-    settings = {**asdict(config), "dtype": str(loaded.model.dtype)}
-    del settings["report_to"]
-    inputs |= {"model": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
-    judge = models.load(translator, **asdict(loading), seq2seq=True) if translator else None
-    if judge:
-        settings |= {
-            "objective": objective,
-            "languages": wanted,
-            "codes": spelled,
-            **asdict(sampling),
-        }
-        inputs |= {
-            "translator": judge.fingerprint,
-            "its tokenizer": models.tokenizer_digest(judge.tokenizer),
-        }
-    if not console.there(out, "adapter", settings, inputs, force=force, quiet=rank > 0):
-        state = resume.State(out, settings, inputs)
-        work = state.path.with_name(f"{state.path.name}-{state.key[:12]}")
-        if "tensorboard" in config.report_to:  # its files would go with the work folder
-            os.environ.setdefault(
-                "TENSORBOARD_LOGGING_DIR", str(out.parent / "tensorboard" / out.name)
-            )
-        with console.progress("training", quiet=json or rank > 0, unit="steps") as step:
-            more: dict[str, Any] = {"processes": world, "on_step": step}
-            if judge:
-                from langneurons.align.grpo import Judge, grpo
-                from langneurons.texts.rows import read_responses
-
-                scorer, rows = (
-                    Judge(judge.model, judge.tokenizer, spelled),
-                    read_responses(source),
-                )
-                done = grpo(
-                    loaded.model,
-                    loaded.tokenizer,
-                    scorer,
-                    rows,
-                    wanted,
-                    config,
-                    sampling,
-                    work,
-                    **more,
-                )
-            else:
-                from langneurons.align.pairs import Pair
-                from langneurons.align.training import align as run
-
-                train, dev = (
-                    [Pair(**row) for row in from_lines((source / name).read_bytes())]
-                    for name in (TRAIN, DEV)
-                )
-                done = run(loaded.model, loaded.tokenizer, train, dev, config, work, **more)
-        if rank == 0:
-            with artifacts.writing(out, "adapter", "align", settings, inputs) as draft:
-                base = model if nano.folder(model) else str(loaded.model.name_or_path)
-                for at, folder in done.checkpoints.items():
-                    inside = "" if at == config.steps else f"checkpoint-{at}/"
-                    for name, content in adapter_files(folder, base).items():
-                        draft.bytes(inside + name, content)
-                draft.bytes(HISTORY, to_lines(done.history))
-                draft.facts |= done.facts | {"base": {"id": loaded.id, "revision": loaded.revision}}
-            shutil.rmtree(work)
-    if rank == 0:
-        _tell_adapter(out, json)
+        return replace(loading, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    return loading
 
 
-def _digests(responses: Path) -> dict[str, str]:
-    """Digests of the files that responses are read from."""
-    files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
-    return {file.name: artifacts.file_digest(file) for file in files}
+def _work_folder(out: Path, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Path:
+    """Where checkpoints are while training: a hidden folder, the same for all processes."""
+    key = resume.State(out, settings, inputs).key
+    return out.parent / f".{out.name}.training-{key[:12]}"
+
+
+def _report_beside(out: Path, config: AlignConfig) -> None:
+    """Have tensorboard's files beside the adapter: they would go with the work folder."""
+    if "tensorboard" in config.report_to:
+        folder = out.parent / "tensorboard" / out.name
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder))
 
 
 def _spelled(codes: str | None) -> dict[str, str]:
     """The tokens in --codes, by language."""
-    found = dict(word.strip().partition("=")[::2] for word in codes.split(",")) if codes else {}
-    if not all(code and token for code, token in found.items()):
+    words = codes.split(",") if codes else []
+    spelled = dict(word.strip().partition("=")[::2] for word in words)
+    if not all(code and token for code, token in spelled.items()):
         raise InputError(
             f"--codes {codes!r}: give language and token, as in zh=zho_Hant,sr=srp_Cyrl"
         )
-    return found
+    return spelled
+
+
+def _in_languages(
+    responses: "Sequence[Response]", wanted: Sequence[str] | None, path: Path
+) -> "Sequence[Response]":
+    """The responses in the languages wanted, and the English ones."""
+    from langneurons.texts.languages import ENGLISH
+
+    if wanted is None:
+        return responses
+    codes = {response.lang for response in responses}
+    if missing := [code for code in wanted if code not in codes]:
+        raise InputError(
+            f"{path} has no response in {', '.join(missing)}; leave it out of --languages"
+        )
+    return [response for response in responses if response.lang in (*wanted, ENGLISH)]
 
 
 def _length(name: str) -> "tuple[Length, str]":
@@ -313,113 +397,116 @@ def _length(name: str) -> "tuple[Length, str]":
     return length, models.tokenizer_digest(tokenizer)
 
 
-def _marked(scored: "Sequence[Scored]") -> "list[Scored]":
-    """Responses that are not marked but whose question's answer is known are marked, as MAPO's code does: to 1e-3."""
-    from langneurons.texts.answers import is_correct
-
-    out = []
-    for one in scored:
-        said = one.response
-        if said.correct is None and said.answer is not None:
-            mark = is_correct(said.response, said.answer, said.lang, tolerance=1e-3)
-            one = replace(one, response=replace(said, correct=mark))
-        out.append(one)
-    return out
-
-
-def _tell_scored(out: Path, json: bool) -> None:
-    facts = artifacts.read(out, "scored").manifest["facts"]
+def _tell_scores(made: Made[Scores], json: bool) -> None:
+    out, facts = made.folder, made.facts
     if json:
         console.print_json({"out": str(out), **facts})
         return
-    heads = ("responses", "no reference", "mean score", "of right", "of wrong", "right above wrong")
-    print(f"{'language':<10}" + "".join(f"{head:>{len(head) + 3}}" for head in heads))
-    for row in facts["languages"]:
-        numbers = [_number(row[name]) for name in list(row)[1:]]
-        print(
-            f"{row['lang']:<10}"
-            + "".join(f"{n:>{len(head) + 3}}" for n, head in zip(numbers, heads, strict=True))
-        )
-    kept, *dropped = facts["references"].items()
-    print(
-        f"references in English: {kept[1]:,} ({', '.join(f'{n:,} {why}' for why, n in dropped)} left out)"
+    heads = (
+        "language",
+        "responses",
+        "no reference",
+        "mean score",
+        "of right",
+        "of wrong",
+        "right above wrong",
     )
+    rows = [[_number(value) for value in row.values()] for row in facts["languages"]]
+    print(console.columns(heads, rows))
+    kept, *dropped = facts["references"].items()
+    left_out = ", ".join(f"{n:,} {why}" for why, n in dropped)
+    print(f"references in English: {kept[1]:,} ({left_out} left out)")
     print(
-        f"translations judged: {facts['translations judged']:,}; texts cut to fit: {facts['texts cut']:,}"
+        f"translations judged: {facts['translations judged']:,}; "
+        f"texts cut to fit: {facts['texts cut']:,}"
     )
     print(f"wrote {out}; next: langneurons pair {out} --out {out.parent / 'pairs'}")
 
 
-def _tell_pairs(out: Path, json: bool) -> None:
-    audit = artifacts.read(out, "pairs").manifest["facts"]["audit"]
+def _tell_pairs(made: Made[Pairs], json: bool) -> None:
+    out, audit = made.folder, made.facts["audit"]
     if json:
         console.print_json({"out": str(out), "audit": audit})
         return
-    heads = [name for name in audit[0] if name != "lang"]
-    print(f"{'':<18}" + "".join(f"{row['lang']:>10}" for row in audit))
-    for head in heads:
-        print(f"{head.replace('_', ' '):<18}" + "".join(f"{row[head]:>10,}" for row in audit))
+    counted = [name for name in audit[0] if name != "lang"]
+    heads = ["", *(row["lang"] for row in audit)]
+    rows = [[name.replace("_", " "), *(row[name] for row in audit)] for name in counted]
+    print(console.columns(heads, rows))
     print(
-        "tied: scores equal or within the margin; wrong: the better one's number is; long: over the limit on tokens"
+        "tied: scores equal or within the margin; wrong: the better one's number is; "
+        "long: over the limit on tokens"
     )
     print(f"wrote {out}; next: langneurons align MODEL {out} --out {out.parent / 'aligned'}")
 
 
-DPO = {
-    "loss": "loss",
-    "margin": "rewards/margins",
-    "dev loss": "eval_loss",
-    "dev right": "eval_rewards/accuracies",
-}
-GRPO = {
-    "loss": "loss",
-    "reward": "reward",
-    "spread": "reward_std",
-    "divergence": "kl",
-    "tokens": "completions/mean_length",
-}
-"""What is shown of a training's log, and what it is called there."""
+class _Shown(NamedTuple):
+    """What is shown of a training.
+
+    Attributes:
+        log: what of its log: column -> what it is called there.
+        legend: what the columns mean.
+        texts: what it learns from, as the facts call it.
+    """
+
+    log: Mapping[str, str]
+    legend: str
+    texts: str
 
 
-def _tell_adapter(out: Path, json: bool) -> None:
-    source = artifacts.read(out, "adapter")
-    history, facts = from_lines(source.file(HISTORY).read_bytes()), source.manifest["facts"]
+_DPO = _Shown(
+    log={
+        "loss": "loss",
+        "margin": "rewards/margins",
+        "dev loss": "eval_loss",
+        "dev right": "eval_rewards/accuracies",
+    },
+    legend="margin: by how much the chosen response gained on the rejected one; "
+    "dev right: how often it gained more",
+    texts="pairs",
+)
+_GRPO = _Shown(
+    log={
+        "loss": "loss",
+        "reward": "reward",
+        "spread": "reward_std",
+        "divergence": "kl",
+        "tokens": "completions/mean_length",
+    },
+    legend="reward: mean alignment score; spread: within a group; "
+    "divergence: from the base, per token",
+    texts="prompts",
+)
+
+
+def _tell_adapter(made: Made[Adapter], json: bool) -> None:
+    out, adapter, facts = made.folder, made.value, made.facts
     if json:
-        console.print_json({"out": str(out), **facts, "history": history})
+        whole = {**facts, "checkpoints": list(adapter.checkpoints), "history": adapter.history}
+        console.print_json({"out": str(out), **whole})
         return
-    columns = DPO if "pairs" in facts else GRPO
-    kept = {
-        int(name.partition("/")[0][11:])
-        for name in source.manifest["files"]
-        if name.startswith("checkpoint-")
-    }
-    print(f"{'step':>6}" + "".join(f"{head:>{len(head) + 5}}" for head in columns))
-    steps: dict[int, dict[str, Any]] = {}
-    for row in history:  # what is logged of the dev pairs stands in a row of its own
-        steps.setdefault(row["step"], {}).update(row)
-    for at in [at for at in steps if at in (min(steps), *kept, max(steps))]:
-        numbers = {head: _number(steps[at].get(name)) for head, name in columns.items()}
-        print(
-            f"{at:>6}" + "".join(f"{number:>{len(head) + 5}}" for head, number in numbers.items())
-        )
-    if columns is DPO:
-        print(
-            "margin: by how much the chosen response gained on the rejected one; dev right: how often it gained more"
-        )
-    else:
-        print(
-            "reward: mean alignment score; spread: within a group; divergence: from the base, per token"
-        )
-    what = "pairs" if columns is DPO else "prompts"
-    used = ", ".join(f"{code} {n:,}" for code, n in facts[what].items())
-    left = {why: sum(facts[why].values()) for why in ("too long", "no reference") if facts.get(why)}
-    print(
-        f"{what}: {used}; left out: {', '.join(f'{n:,} {why}' for why, n in left.items()) or 'none'}"
-    )
+    shown = _DPO if _DPO.texts in facts else _GRPO
+    print(console.columns(("step", *shown.log), _logged(adapter, shown), left=0))
+    print(shown.legend)
+    used = ", ".join(f"{code} {n:,}" for code, n in facts[shown.texts].items())
+    lost = {why: sum(facts[why].values()) for why in ("too long", "no reference") if why in facts}
+    left_out = ", ".join(f"{n:,} {why}" for why, n in lost.items() if n)
+    print(f"{shown.texts}: {used}; left out: {left_out or 'none'}")
     print(
         f"wrote {out}; next: langneurons evaluate {out} QUESTIONS --out {out.parent / 'accuracy'}"
     )
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _logged(adapter: Adapter, shown: _Shown) -> list[list[object]]:
+    """What the log says of the first step, of each checkpoint, and of the last."""
+    lines: dict[int, dict[str, Any]] = {}
+    for line in adapter.history:  # what is logged of the dev pairs stands in a line of its own
+        lines.setdefault(line["step"], {}).update(line)
+    steps = [step for step in lines if step in (min(lines), *adapter.checkpoints, max(lines))]
+    return [
+        [step, *(_number(lines[step].get(name)) for name in shown.log.values())] for step in steps
+    ]
+
+
+def _number(value: object) -> object:
+    """A number as it is shown: three decimals, if it is no whole one."""
+    return f"{value:.3f}" if isinstance(value, float) else value

@@ -9,117 +9,99 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langneurons.align.recipe import settings
+from langneurons.align.recipe import grpo_fields
 from langneurons.align.reward import references, reward
-from langneurons.align.training import Aligned, Progress, begun, check, is_on_cpu, trained
+from langneurons.align.training import Objective, Trained, begun, check, place_of, trained
 from langneurons.align.translator import language_tokens
-from langneurons.config import AlignConfig, GrpoConfig, RewardConfig
+from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError
-from langneurons.model.forward import context
+from langneurons.resume import Progress
 from langneurons.texts.languages import ENGLISH
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from langneurons.model.loading import Loaded
 
 
 class Judge(NamedTuple):
     """A translation model that gives rewards.
 
     Attributes:
-        model: the model, in eval mode.
-        tokenizer: its tokenizer.
+        translator: the model.
         spelled: language tokens by code, for languages that are not found; see
-            `translation.language_tokens`.
+            `translator.language_tokens`.
     """
 
-    model: Any
-    tokenizer: "PreTrainedTokenizerBase"
+    translator: "Loaded"
     spelled: Mapping[str, str]
 
 
+class _Asked(NamedTuple):
+    """A prompt to train on."""
+
+    prompt: str
+    question_id: str
+    lang: str
+
+
 def grpo(
-    model: Any,
-    tokenizer: "PreTrainedTokenizerBase",
+    model: "Loaded",
     judge: Judge,
     responses: Sequence[Response],
-    languages: Sequence[str] | None,
-    config: AlignConfig,
-    ours: GrpoConfig,
     folder: Path,
+    config: AlignConfig,
+    sampling: GrpoConfig,
     *,
+    languages: Sequence[str] | None = None,
     processes: int = 1,
     on_step: Progress | None = None,
-) -> Aligned:
+) -> Trained:
     """Train an adapter on a model, from the last whole checkpoint in the folder if there is one.
 
     Args:
-        model: as for `align`.
-        tokenizer: as for `align`.
+        model: as for `dpo`.
         judge: what scores the responses that are sampled.
         responses: of the English ones the texts are references; of the others nothing but the
             prompts is used.
-        languages: languages to train; default all but English.
+        folder: as for `dpo`.
         config: settings.
-        ours: settings of GRPO.
-        folder: as for `align`.
-        processes: as for `align`.
+        sampling: settings of GRPO.
+        languages: languages to train; default all but English.
+        processes: as for `dpo`.
         on_step: told of the progress.
 
     Raises:
-        InputError: see `align`; for a language that is not there, or when no prompt is left, saying
+        InputError: see `dpo`; for a language that is not there, or when no prompt is left, saying
             why.
-        MissingExtraError: see `align`.
+        MissingExtraError: see `dpo`.
     """
-    check(model, tokenizer, config, processes)
+    check(model, config, processes)
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    arguments, lora = settings(
-        config, folder, str(model.dtype), processes, on_cpu=is_on_cpu(model), grpo=ours
-    )
+    place = place_of(model, folder, processes)
+    fields = grpo_fields(config, sampling, place)
     english: dict[str, list[Response]] = defaultdict(list)
-    for one in responses:
-        if one.lang == ENGLISH:
-            english[one.question_id].append(one)
-    found, asked = (
-        references([one for group in english.values() for one in group]),
-        _prompts(responses, languages),
-    )
-    language_tokens(judge.tokenizer, [ENGLISH, *{row["lang"] for row in asked}], judge.spelled)
-    limit = min(config.max_tokens, context(model) or config.max_tokens)
-    lengths = [
-        len(ids) for ids in tokenizer([row["prompt"] for row in asked], verbose=False)["input_ids"]
-    ]
-    kept, lost = [], {"no reference": Counter(), "too long": Counter()}
-    for row, length in zip(asked, lengths, strict=True):
-        long = length + ours.max_new_tokens > limit
-        why = (
-            "no reference"
-            if row["question_id"] not in found.texts
-            else "too long"
-            if long
-            else None
-        )
-        if why:
-            lost[why][row["lang"]] += 1
-        else:
-            kept.append(row | {"prompt": begun(tokenizer, row["prompt"])})
-    if not kept:
-        raise InputError(
-            f"no prompt is left of {len(asked)}: {lost['no reference'].total()} have no English response to be held "
-            f"against; with {lost['too long'].total()} a response of {ours.max_new_tokens} tokens would be longer than "
-            f"{limit}, which --max-tokens or the model allows; lower --max-new-tokens"
-        )
-    facts: dict[str, Any] = {
-        "prompts": dict(Counter(row["lang"] for row in kept)),
-        "references": found.facts,
+    for response in responses:
+        if response.lang == ENGLISH:
+            english[response.question_id].append(response)
+    known = references([response for group in english.values() for response in group])
+    asked = _prompts(responses, languages)
+    codes = {one.lang for one in asked}
+    language_tokens(judge.translator.tokenizer, [ENGLISH, *codes], judge.spelled)
+    kept, lost = _kept(model, asked, known.texts, config, sampling)
+    rows = [one._replace(prompt=begun(model.tokenizer, one.prompt)) for one in kept]
+    data = {
+        "train_dataset": Dataset.from_list([row._asdict() for row in rows]),
+        "reward_funcs": alignment(judge, english),
     }
-    facts |= {why: dict(counted) for why, counted in lost.items()}
-    given = {"train_dataset": Dataset.from_list(kept), "reward_funcs": alignment(judge, english)}
-    return trained(
-        GRPOTrainer, GRPOConfig, arguments, lora, model, tokenizer, folder, given, facts, on_step
-    )
+    facts = {
+        "prompts": dict(Counter(one.lang for one in kept)),
+        "references": known.facts,
+        **{why: dict(counted) for why, counted in lost.items()},
+    }
+    objective = Objective(GRPOTrainer, GRPOConfig, fields, data)
+    return trained(model, objective, config, place, facts, on_step)
 
 
 def alignment(
@@ -135,41 +117,74 @@ def alignment(
     def alignment(
         completions: list[str], question_id: list[str], lang: list[str], **_: Any
     ) -> list[float | None]:
-        said = [
+        written = [
             Response(question, code, "", text, sample)
             for sample, (question, code, text) in enumerate(
                 zip(question_id, lang, completions, strict=True)
             )
         ]
-        held = [one for question in dict.fromkeys(question_id) for one in english[question]]
-        scored = reward(
-            judge.model, judge.tokenizer, [*held, *said], RewardConfig(), spelled=judge.spelled
-        ).scored
-        return [one.score for one in scored]
+        asked = dict.fromkeys(question_id)
+        held_against = [response for question in asked for response in english[question]]
+        scores = reward(judge.translator, [*held_against, *written], spelled=judge.spelled)
+        return [one.score for one in scores.scored]
 
     return alignment
 
 
-def _prompts(
-    responses: Sequence[Response], languages: Sequence[str] | None
-) -> list[dict[str, str]]:
+def _prompts(responses: Sequence[Response], languages: Sequence[str] | None) -> list[_Asked]:
     """Each prompt that is not English, once, with its question and language, in order.
 
     Raises:
         InputError: for a language that has none.
     """
-    held = dict.fromkeys(
-        (one.prompt, one.question_id, one.lang) for one in responses if one.lang != ENGLISH
-    )
-    there = list(dict.fromkeys(code for *_, code in held))
-    if not there:
+    every = [
+        _Asked(response.prompt, response.question_id, response.lang)
+        for response in responses
+        if response.lang != ENGLISH
+    ]
+    if not every:
         raise InputError(
             f"all responses are in {ENGLISH}; sample the questions in other languages as well"
         )
-    if missing := [code for code in languages or () if code not in there]:
+    codes = list(dict.fromkeys(one.lang for one in every))
+    if missing := [code for code in languages or () if code not in codes]:
         raise InputError(
-            f"no response is in {', '.join(missing)}, so that no prompt is known; there are {', '.join(there)}. "
-            f"{ENGLISH} is what the others are held against and is not trained"
+            f"no response is in {', '.join(missing)}, so that no prompt is known; there are "
+            f"{', '.join(codes)}. {ENGLISH} is what the others are held against and is not trained"
         )
-    rows = [dict(zip(("prompt", "question_id", "lang"), key, strict=True)) for key in held]
-    return [row for row in rows if not languages or row["lang"] in languages]
+    return [one for one in dict.fromkeys(every) if not languages or one.lang in languages]
+
+
+def _kept(
+    model: "Loaded",
+    asked: Sequence[_Asked],
+    references: Mapping[str, Sequence[str]],
+    config: AlignConfig,
+    sampling: GrpoConfig,
+) -> tuple[list[_Asked], dict[str, Counter[str]]]:
+    """Prompts whose responses can be scored and have room, and how many have not.
+
+    Those that have not are counted by reason and language.
+
+    Raises:
+        InputError: when none is left.
+    """
+    limit = min(config.max_tokens, model.context or config.max_tokens)
+    tokens = model.tokenizer([one.prompt for one in asked], verbose=False)["input_ids"]
+    kept: list[_Asked] = []
+    lost: dict[str, Counter[str]] = {"no reference": Counter(), "too long": Counter()}
+    for one, ids in zip(asked, tokens, strict=True):
+        if one.question_id not in references:
+            lost["no reference"][one.lang] += 1
+        elif len(ids) + sampling.max_new_tokens > limit:
+            lost["too long"][one.lang] += 1
+        else:
+            kept.append(one)
+    if not kept:
+        raise InputError(
+            f"no prompt is left of {len(asked)}: {lost['no reference'].total()} have no English "
+            f"response to be held against; with {lost['too long'].total()} a response of "
+            f"{sampling.max_new_tokens} tokens would be longer than {limit}, which --max-tokens or "
+            "the model allows; lower --max-new-tokens"
+        )
+    return kept, lost

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from langneurons import artifacts
+from langneurons import config as configs
 from langneurons.align.scores import Scored
 from langneurons.config import PairConfig
 from langneurons.errors import InputError
@@ -164,9 +165,11 @@ class _Candidate(NamedTuple):
 
 def pair(
     scored: Iterable[Scored],
-    config: PairConfig,
+    config: PairConfig | None = None,
+    *,
     languages: Sequence[str] | None = None,
     length: Length | None = None,
+    **settings: Any,
 ) -> Paired:
     """Preference pairs of each language, drawn and split.
 
@@ -178,14 +181,16 @@ def pair(
     Args:
         scored: scored responses. Those that are not marked right or wrong are, where the answer is
             known, to `TOLERANCE`.
-        config: settings.
+        config: settings, or give them by name.
         languages: languages to pair; default all there are.
         length: for the limit on tokens; without it there is none.
+        **settings: those of `PairConfig`, by name.
 
     Raises:
         InputError: for a language that is not there, or gives no pair to train on, saying what
             became of them all.
     """
+    config = configs.of(PairConfig, config, settings)
     by_language: dict[str, list[Scored]] = defaultdict(list)
     for response in scored:
         by_language[response.response.lang].append(_marked(response))
@@ -290,7 +295,7 @@ def _too_long(scored: Sequence[Scored], config: PairConfig, length: Length | Non
 
 
 def _drawn(kept: Sequence[_Candidate], config: PairConfig) -> list[Pair]:
-    """The pairs to use: the first of each question by hash, then the second of each, up to the number wanted."""
+    """Pairs to use: the first of each question by hash, then the second, up to the number asked."""
 
     def order(candidate: _Candidate) -> bytes:
         samples = (candidate.better.response.sample, candidate.worse.response.sample)

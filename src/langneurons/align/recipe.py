@@ -110,7 +110,7 @@ def lora_fields(config: AlignConfig) -> dict[str, Any]:
 
 
 def _common_fields(config: AlignConfig, place: Place, size: int) -> dict[str, Any]:
-    """Fields that the configs of all of TRL's trainers have; `size`: in memory at once on a device."""
+    """Fields that both configs have; `size`: how many are in memory at once on a device."""
     return {
         "output_dir": str(place.folder),
         "max_steps": config.steps,
@@ -158,7 +158,7 @@ def _log_every(save_every: int) -> int:
 
 
 def _set_by_hand(config: AlignConfig, *, lora: bool) -> dict[str, Any]:
-    """The fields in `config.set` that are those of LoraConfig, or those that are not, with their values.
+    """The fields in `config.set`, with their values: those of LoraConfig, or the others.
 
     Raises:
         InputError: for any of them, of either sort, without a value or not to be set.

@@ -1,8 +1,8 @@
-"""Reward: how well each response agrees with the English responses to its question, by a translation model.
+"""Reward: scores of how well each response agrees with the English responses to its question.
 
 Each English response to a question is a reference. A response's alignment score against one is log
-P(reference | response) per token of the reference, under the translation model; its score is the
-mean over the references.
+P(reference | response) per token of the reference, under a translation model; its score is the mean
+over the references.
 """
 
 import re
@@ -51,7 +51,16 @@ def reward(
     spelled: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Scores:
-    """Alignment scores of all responses that are not English; see `rewarded`."""
+    """Alignment scores of all responses that are not English; see `rewarded`.
+
+    Args:
+        translator: a multilingual translation model.
+        responses: responses in English and other languages, to the same questions.
+        config: settings, or give them by name.
+        spelled: language tokens by code, for languages that are not found; see
+            `translator.language_tokens`.
+        **settings: those of `RewardConfig`, by name.
+    """
     config = configs.of(RewardConfig, config, settings)
     return rewarded(translator, responses, config, spelled=spelled).scores
 
@@ -135,7 +144,9 @@ class References(NamedTuple):
 
 
 def references(english: Sequence[Response], most: int = 0) -> References:
-    """The references among English responses: cleaned, each text once, none empty, none with a line that repeats.
+    """The references among English responses: cleaned, each once, none empty, none that loops.
+
+    A text loops where one of its lines stands twice.
 
     Args:
         english: responses in English.
@@ -168,7 +179,7 @@ def _loops(text: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """A text without calculator marks `<<...>>`, and without `####` and what follows it (MAPO's preparation)."""
+    """A text as MAPO prepares it: without calculator marks `<<...>>`, `####` and the rest."""
     return re.sub(r"<<.*?>>", "", text.partition("####")[0]).strip()
 
 
@@ -229,7 +240,7 @@ def _judged(
     state: Saved | None,
     on_step: Progress | None,
 ) -> NDArray[np.float64]:
-    """Log-probabilities of each translation [P, 2]: of text and end token, of the language token."""
+    """Log-probability of each translation [P, 2]: of text and end token, of the language token."""
     on_cpu = model.get_input_embeddings().weight.device.type == "cpu"
     budget = config.budget or (4096 if on_cpu else 8192)
     chunks = translation.in_chunks(work.sources, work.targets, work.pairs, budget)
@@ -279,7 +290,7 @@ def _scored(
 
 
 def _as_mapo(sums: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """MAPO's scores of one response [n]: 1 / mean of -log P, language token and padding among what it is the mean of."""
+    """MAPO's scores [n]: 1 / mean of -log P, that over language token and padding too."""
     starts = range(0, len(lengths), _TOGETHER)
     padded = [lengths[start : start + _TOGETHER].max() for start in starts]
     mean = -sums.sum(axis=1) / np.repeat(padded, _TOGETHER)[: len(lengths)]
@@ -305,7 +316,7 @@ def _counted(code: str, scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _right_above_wrong(scored: Sequence[Scored]) -> float | None:
-    """How often a right response scores above a wrong one to the same question; half for equal scores."""
+    """How often a right response scores above a wrong one to its question; half for equal ones."""
     by_question: dict[str, tuple[list[float], list[float]]] = {}
     for one in scored:
         if one.score is not None and one.response.correct is not None:

@@ -43,7 +43,7 @@ class Translation(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Sources that are encoded together, and the pairs they are in, as they run through the decoder.
+    """Sources encoded together, and the pairs they are in, as they run through the decoder.
 
     Attributes:
         sources: positions among the source texts.
@@ -114,7 +114,7 @@ def language_tokens(
 
 
 def _spellings(code: str, known: Collection[str]) -> list[str]:
-    """How the token of a language may be spelled, of NLLB-200 first, then M2M100, plain, as it is, mBART."""
+    """How the token of a language may be spelled: NLLB-200, M2M100, plain, as it is, mBART."""
     length = len(code) + len("_XX")
     mbart = sorted(
         token for token in known if token.startswith(f"{code}_") and len(token) == length
@@ -128,7 +128,7 @@ def encode(
     tokens: Mapping[str, int],
     limit: int,
 ) -> tuple[list[Ids], int]:
-    """Ids of each text, `[language] text </s>`, at most `limit` of them, and how many texts were cut to that.
+    """Ids of each text, `[language] text </s>`, at most `limit` of them; how many texts were cut.
 
     A text that is cut keeps its beginning and gets the end token all the same.
     """
@@ -192,7 +192,9 @@ def judge(
     pairs: Sequence[Translation],
     chunk: Chunk,
 ) -> Sums:
-    """Log P(target | source) of the chunk's pairs, in the order of its batches. Padding has no part in it.
+    """Log P(target | source) of the chunk's pairs, in the order of its batches.
+
+    Padding has no part in it.
 
     Raises:
         ModelError: when the model does not say what its decoder begins with.
@@ -225,7 +227,10 @@ def _log_probabilities(
     counted: torch.Tensor,
     start: int,
 ) -> torch.Tensor:
-    """Log-probability of every label, float64 [n, T], 0 where none is counted. Logits are never all held at once."""
+    """Log-probability of every label, float64 [n, T], 0 where none is counted.
+
+    Logits are never all held at once.
+    """
     head = model.get_output_embeddings()
     states = _before_the_head(model, hidden, mask, labels, start)[counted]
     bias = getattr(model, "final_logits_bias", None)  # mBART, Marian
@@ -243,7 +248,7 @@ def _log_probabilities(
 def _before_the_head(
     model: Any, hidden: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor, start: int
 ) -> torch.Tensor:
-    """What the decoder gives its language head at every label [n, T, H]; the head runs on one position only."""
+    """What the decoder gives its language head at every label [n, T, H]; the head runs on one."""
     from transformers.modeling_outputs import BaseModelOutput
 
     states = []
@@ -267,7 +272,10 @@ def _before_the_head(
 
 
 def _padded(rows: Sequence[Ids], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows side by side, filled up on the right, and which places are not filling (1) or are (0); both [n, T]."""
+    """Rows side by side, filled up on the right; 1 where a place is no filling, 0 where it is.
+
+    Both [n, T].
+    """
     length = max(map(len, rows))
     ids = np.stack([np.pad(row, (0, length - len(row)), constant_values=pad) for row in rows])
     real = np.arange(length) < np.array([len(row) for row in rows])[:, None]
@@ -277,7 +285,7 @@ def _padded(rows: Sequence[Ids], pad: int, device: Any) -> tuple[torch.Tensor, t
 def _packed(
     items: Sequence[int], length: Callable[[int], int], budget: int
 ) -> list[tuple[int, ...]]:
-    """Items in runs whose number times longest length stays within the budget; lengths must not fall."""
+    """Items in runs whose number times longest length is within the budget; lengths never fall."""
     runs: list[list[int]] = []
     for item in items:
         if runs and (len(runs[-1]) + 1) * length(item) <= budget:

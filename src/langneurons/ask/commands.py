@@ -94,7 +94,7 @@ def sample(
         unit="responses",
         cut=cut(config),
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     _tell_sampled(made, model, json)
     return made
@@ -141,7 +141,6 @@ def evaluate(
     loading
         How the model is loaded.
     """
-    silent = quiet or json
     before: Made[Evaluation] | None = None
     if against:
         source = artifacts.read(against, Evaluation.KIND)
@@ -152,9 +151,9 @@ def evaluate(
         if adapted := base_of(model):
             beside = out.with_name(f"{out.name}-base")
             before = _evaluated(
-                adapted, questions, beside, config, how, loading, force=force, quiet=silent
+                adapted, questions, beside, config, how, loading, force=force, quiet=quiet
             )
-    made = _evaluated(model, questions, out, config, how, loading, force=force, quiet=silent)
+    made = _evaluated(model, questions, out, config, how, loading, force=force, quiet=quiet)
     _tell_evaluated(made, before, json)
     return made
 
@@ -327,19 +326,14 @@ def _in_process(
     loaded = load(model, **asdict(loading))
     settings: dict[str, Any] = {"dtype": str(loaded.model.dtype)}
     inputs = {"model": loaded.fingerprint, "tokenizer": tokenizer_digest(loaded.tokenizer)}
-    described: dict[str, Any] = {
-        "id": loaded.id,
-        "revision": loaded.revision,
-        "fingerprint": loaded.fingerprint,
-        "device": str(loaded.model.get_input_embeddings().weight.device),
-    }
+    described: dict[str, Any] = dict(loaded.facts)
     masks = None
     if silenced:
         masks, described["silenced"] = _masks(loaded, silenced, force=force)
         settings |= {"silence": list(silenced.languages), "kinds": list(silenced.kinds)}
         inputs["neurons"] = silenced.source.digest
     return _Writer(
-        engine=InProcess(loaded.model, loaded.tokenizer, masks),
+        engine=InProcess(loaded, masks),
         tokenizer=loaded.tokenizer,
         settings=settings,
         inputs=inputs,
@@ -371,23 +365,21 @@ def _masks(
         MismatchError: when the neurons are of another model.
         InputError: when there are none of these kinds and languages.
     """
-    from langneurons.model.sites import find_sites
     from langneurons.neurons.sets import require_fit, select, to_masks
 
     neurons = Neurons.load(silenced.source)
-    shapes = [site.shape for site in find_sites(loaded.model)]
-    require_fit(neurons, shapes)
+    require_fit(neurons, loaded.widths)
     weights = silenced.source.manifest["facts"].get("model")
     if weights not in (None, loaded.fingerprint) and not force:
         raise MismatchError(
             f"the neurons were found on weights {weights[:12]}, this model has "
             f"{loaded.fingerprint[:12]}; --force silences them all the same and notes it"
         )
-    chosen = select(neurons, shapes, silenced.kinds, silenced.languages)
+    chosen = select(neurons, loaded.widths, silenced.kinds, silenced.languages)
     if not len(chosen):
         what = f"{', '.join(silenced.kinds)} neuron of {', '.join(silenced.languages)}"
         raise InputError(f"{silenced.source.folder} has no {what}, so there is nothing to silence")
-    return to_masks([chosen], shapes), {"neurons": len(chosen), "found on": weights}
+    return to_masks([chosen], loaded.widths), {"neurons": len(chosen), "found on": weights}
 
 
 def _tell_sampled(made: Made[Responses], model: str, json: bool) -> None:

@@ -9,9 +9,8 @@ million) can fall otherwise in another batch.
 Letters: B row of a batch, T token, V vocabulary.
 """
 
-import inspect
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,15 +21,11 @@ from langneurons.ask.draws import bases_of, draw
 from langneurons.ask.engine import Completion, Request, until_stop
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
-from langneurons.model import tokens
-from langneurons.model.forward import cache_name, context
+from langneurons.model.forward import cache_name, forward_arguments
 from langneurons.model.hooks import silence
-from langneurons.model.sites import find_sites
+from langneurons.model.loading import Loaded
+from langneurons.model.tokens import continuation, prompt_ids
 from langneurons.resume import free_memory, out_of_memory
-from langneurons.texts.responses import Response
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOOK = 8
 """Tokens between two looks at which rows have ended; in between the device is not waited for."""
@@ -58,31 +53,22 @@ class Row(NamedTuple):
 class InProcess:
     """The engine that runs a model in this process; see `engine.Engine`."""
 
-    def __init__(
-        self,
-        model: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
-        masks: Sequence[Tensor | None] | None = None,
-    ) -> None:
+    def __init__(self, loaded: Loaded, masks: Sequence[Tensor | None] | None = None) -> None:
         """Use this model.
 
         Args:
-            model: a causal language model in eval mode.
-            tokenizer: its fast tokenizer.
-            masks: neurons that are silenced meanwhile, as `silence` takes them.
+            loaded: a causal language model with a fast tokenizer.
+            masks: neurons that are silenced meanwhile, as `hooks.silence` takes them.
         """
-        self.model, self.tokenizer, self.masks = model, tokenizer, masks
-        self.context = context(model)
-        self.sites = find_sites(model) if masks is not None else ()
-        embeddings: Any = model.get_input_embeddings()
-        self.device: torch.device = embeddings.weight.device
-        # PEFT's own forward names nothing
-        inner = getattr(model, "get_base_model", lambda: model)()
-        takes = inspect.signature(inner.forward).parameters
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self.device, self.context = loaded.device, loaded.context
+        self.masks = masks or ()
+        self.sites = loaded.sites if masks is not None else ()
+        takes = forward_arguments(loaded.model)
         self.takes_positions = "position_ids" in takes
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-        self.cache_name = cache_name(model)
-        self.ends = _end_ids(model, tokenizer)
+        self.cache_name = cache_name(loaded.model)
+        self.ends = _end_ids(loaded)
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
@@ -126,18 +112,9 @@ class InProcess:
         return min(config.max_new_tokens, self.context - len(prompt))
 
     def _ids(self, prompts: list[str]) -> list[list[int]]:
-        """Ids of each prompt as `record` reads it.
-
-        An end token that the tokenizer puts after a text is left out.
-        """
-        texts = [Response("prompt", "en", prompt, "") for prompt in prompts]
-        read = []
-        for row in tokens.tokenise(self.tokenizer, texts):
-            ids = row.ids.tolist()
-            while len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
-                ids.pop()
-            read.append(ids or [next(iter(self.ends), 0)])
-        return read
+        """Ids of each prompt; of an empty one an end token, as a model needs something to read."""
+        end = next(iter(self.ends), 0)
+        return [ids or [end] for ids in prompt_ids(self.tokenizer, prompts)]
 
     def _run_if_it_fits(
         self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
@@ -148,7 +125,7 @@ class InProcess:
             RecordError: when it does not suffice for a single row.
         """
         try:
-            with torch.inference_mode(), silence(self.sites, self.masks or ()):
+            with torch.inference_mode(), silence(self.sites, self.masks):
                 return self._run(prompts, batch, config)
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -234,7 +211,10 @@ class InProcess:
 
     def _stopped(self, written: Tensor, stop: Sequence[str]) -> Tensor:
         """Which rows hold a stop string, bool [B]."""
-        return torch.tensor([until_stop(text, stop)[1] for text in self._texts(written)])
+        texts = self.tokenizer.batch_decode(
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return torch.tensor([until_stop(text, stop)[1] for text in texts])
 
     def _completions(
         self,
@@ -243,24 +223,15 @@ class InProcess:
         written: "_Written",
         stop: Sequence[str],
     ) -> list[Completion]:
-        """What was written, as text: what the prompt and it are together, without the prompt.
-
-        Decoded alone, a word at its beginning would lose the space before it with some tokenizers.
-        """
+        """What was written, as text."""
         completions = []
         lengths = written.length.tolist()
         for row, ids, length in zip(batch, written.tokens.tolist(), lengths, strict=True):
-            prompt = prompts[row.prompt]
-            before, whole = self._texts([prompt, prompt + ids[:length]])
-            text, stopped = until_stop(whole.removeprefix(before), stop)
+            whole = continuation(self.tokenizer, prompts[row.prompt], ids[:length])
+            text, stopped = until_stop(whole, stop)
             ended = stopped or length < row.room
             completions.append(Completion(row.place, text, "stop" if ended else "length"))
         return completions
-
-    def _texts(self, ids: list[list[int]] | Tensor) -> list[str]:
-        return self.tokenizer.batch_decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
 
 
 class _Text:
@@ -387,8 +358,8 @@ def _with_room(cache: DynamicCache) -> DynamicCache | None:
     return cache
 
 
-def _end_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+def _end_ids(loaded: Loaded) -> list[int]:
     """Tokens that end a text, as the model's generation config and its tokenizer say."""
-    said = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
+    said = loaded.model.generation_config.eos_token_id
+    ends = {loaded.tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
     return sorted(token for token in ends if token is not None)

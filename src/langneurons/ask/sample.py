@@ -14,6 +14,7 @@ from langneurons.texts.answers import is_correct
 from langneurons.texts.flaws import flaws
 from langneurons.texts.language_id import Identifier, learn
 from langneurons.texts.prompts import load_template
+from langneurons.texts.questions import chosen
 from langneurons.texts.responses import Question, Response
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ class Sampled(NamedTuple):
 
 def sample(
     model: "Loaded | Engine",
-    questions: Sequence[Question],
+    questions: str | Sequence[Question],
     config: SampleConfig | None = None,
     *,
+    languages: Sequence[str] | None = None,
+    take: int = 0,
     template: str | None = None,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     state: Saved | None = None,
@@ -52,8 +55,11 @@ def sample(
     Args:
         model: a loaded model, which answers in this process, or whatever else writes completions,
             such as `server.Server`.
-        questions: what to ask.
+        questions: what to ask: questions, or where they come from (see `load_questions`): `mgsm`,
+            a file, a folder, a data set of the Hub.
         config: settings.
+        languages: languages to ask in; default: all there are.
+        take: the first so many questions, the same in every language; 0: all.
         template: makes a prompt of a question, see `load_template`; default `chat` where the
             tokenizer has a chat template, else `mathoctopus`.
         tokenizer: the model's, for an engine of which it is at hand; a loaded model brings its own.
@@ -66,7 +72,7 @@ def sample(
     """
     return sampled(
         model,
-        questions,
+        chosen(questions, languages, take),
         of(SampleConfig, config, settings),
         template=template,
         tokenizer=tokenizer,
@@ -166,7 +172,7 @@ def _engine_and_tokenizer(
         return model, tokenizer
     from langneurons.ask.local import InProcess
 
-    return InProcess(model.model, model.tokenizer), tokenizer or model.tokenizer
+    return InProcess(model), tokenizer or model.tokenizer
 
 
 def _response(

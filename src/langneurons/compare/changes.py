@@ -28,17 +28,17 @@ from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
 from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.layout import Widths
-from langneurons.neurons.counts import Counts
-from langneurons.neurons.numbers import (
+from langneurons.neurons.classes import (
     CLASSES,
     Classified,
-    Numbers,
     Thresholds,
     classify,
     listed,
     moved,
 )
-from langneurons.neurons.table import KINDS, Neurons
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.numbers import KINDS, Numbers, stacked
+from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress
 
 Choice = Literal["own", "base's"]
@@ -141,7 +141,7 @@ class Changes(NamedTuple):
 
 def total(kind: str) -> Callable[[Numbers], Floats]:
     """Takes the neurons of a kind, over all layers."""
-    return lambda numbers: numbers.layers[..., KINDS.index(kind), :].sum(axis=-1)
+    return lambda numbers: numbers.of_kind(kind).value
 
 
 def mean_of(
@@ -368,13 +368,13 @@ def _together(
             f"none of {len(before)} resamplings of the blocks allows a lambda or has tokens in "
             f"every language, in {names}; use --bootstrap 0"
         )
-    numbers_before = _stack([first.numbers for first, _ in allowed])
+    numbers_before = stacked([first.numbers for first, _ in allowed])
     by_chance = np.stack([moved(was, first) for first, _ in allowed])
 
     def of(place: int) -> Resampled:
         return Resampled(
             before=numbers_before,
-            after=_stack([second[place].numbers for _, second in allowed]),
+            after=stacked([second[place].numbers for _, second in allowed]),
             transitions=np.stack([moved(first, second[place]) for first, second in allowed]),
             by_chance=by_chance,
             failed=len(before) - len(allowed),
@@ -382,11 +382,6 @@ def _together(
         )
 
     return {"own": of(0), "base's": of(1)}
-
-
-def _stack(numbers: Sequence[Numbers]) -> Numbers:
-    """Numbers of R resamplings as one, every array with a first axis R."""
-    return Numbers(*(np.stack(column) for column in zip(*numbers, strict=True)))
 
 
 def _stay(transitions: NDArray[np.int64], kind: str) -> Floats:

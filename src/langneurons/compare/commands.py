@@ -107,7 +107,7 @@ def compare(
         make,
         doing="resampling",
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     if json:
         _print_json(made)
@@ -299,7 +299,7 @@ def _print_changes(table: Table) -> None:
     """Changes by own thresholds, and beside them by the base's."""
     places = [name for name in table.columns if name in ("languages", "kind")]
     what = "mean per language" if "languages" in places else "neurons"
-    heads = (*places, "before", "now", "change", "by those before")
+    heads = (*places, "before", "now", "change", "95% interval", "by those before", "95% interval")
     for after, rows in _by_after(table.records()).items():
         print(f"-- {what}, {after}: change by own thresholds, and by those before")
         by_base = {
@@ -309,18 +309,18 @@ def _print_changes(table: Table) -> None:
         for row in rows:
             if row["thresholds"] == "own":
                 place = tuple(row[name] for name in places)
-                other = _moved(by_base[place]) if place in by_base else ""
+                by_those_before = _moved(by_base[place]) if place in by_base else ("", "")
                 numbers = (f"{row['before']:,}", f"{row['now']:,}")
-                cells.append((*place, *numbers, _moved(row), other))
+                cells.append((*place, *numbers, *_moved(row), *by_those_before))
         print(console.columns(heads, cells, left=len(places)))
 
 
-def _moved(row: Mapping[str, Any]) -> str:
-    """A change with its interval."""
+def _moved(row: Mapping[str, Any]) -> tuple[str, str]:
+    """A change and its interval."""
     change = f"{row['change']:+,.6g}"
     if row["low"] is None:
-        return change
-    return f"{change} [{row['low']:+,.4g}, {row['high']:+,.4g}]"
+        return change, ""
+    return change, f"[{row['low']:+,.4g}, {row['high']:+,.4g}]"
 
 
 def _print_accuracy(table: Table) -> None:

@@ -29,9 +29,8 @@ from langneurons.intervals import (
     lower_than_others,
 )
 from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
-from langneurons.neurons.numbers import Numbers
-from langneurons.neurons.table import KINDS, Neurons
-from langneurons.neurons.tables import by_layer
+from langneurons.neurons.numbers import LANGUAGE_KINDS, Numbers
+from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import RESAMPLINGS, Matrices
 from langneurons.silencing.matrix import words as dominance_in_words
@@ -56,9 +55,8 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
         return missing(*stated, "the neurons of a model")
     if neurons.layers < 5:
         return missing(*stated, f"more layers than {neurons.layers}: four stages of at least 5")
-    per_layer = by_layer(neurons)
-    language = per_layer["specific"] + per_layer["related"]
-    general = per_layer["general"]
+    language = neurons.numbers.language_neurons
+    general = neurons.numbers.by_layer("general").value
     cut = layer_stages(language, general)
     p = order_of_layers(np.log1p(np.stack([language, general])), 4)
     pattern = {what: bool(is_so) for what, is_so in _pattern(language, general, cut).items()}
@@ -68,7 +66,10 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
         numbers[f"fit of {stages}"] = layer_stages(language, general, stages).fit
     share = float(whole)
     if resampled:
-        share = _share_with_pattern(resampled, cut)
+        in_resamplings = _pattern(
+            resampled.language_neurons, resampled.by_layer("general").value, cut
+        )
+        share = float(np.all(list(in_resamplings.values()), axis=0).mean())
         numbers["resamplings with the pattern"] = share
     verdict: Verdict = "cannot tell"
     if whole and share >= LEVEL and p <= SURE:
@@ -153,7 +154,9 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
     there are others, less one), on log(1 + neurons), which is closer to a normal distribution than
     the number. It needs no blocks. It holds when p is at most 0.05 for both kinds and, where there
     are resamplings, the interval of the mean of the others less English lies above 0 for both; it
-    does not hold when that is at or below 0 for one of them.
+    does not hold when that is at or below 0 for one of them. Of resamplings of which only the
+    neurons' own intervals are left, that interval is the widest these allow: others at their
+    lowest less English at its highest, and the other way round.
     """
     stated = (
         "english",
@@ -166,15 +169,14 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []
-    for kind in ("specific", "related"):
-        per_language = neurons.member[neurons.kind == kind].sum(axis=0)
-        english, others = per_language[place], np.delete(per_language, place)
-        drawn = resampled and _fewer_in_english(resampled, kind, place)
-        fewer = estimate(float(others.mean() - english), drawn)
-        p = lower_than_others(math.log1p(english), np.log1p(others))
+    for kind in LANGUAGE_KINDS:
+        per_language = neurons.numbers.by_language(kind).value
+        english, others = int(per_language[place]), np.delete(per_language, place)
         mean = float(others.mean())
-        numbers[kind] = {"English": int(english), "others": mean, "p": p} | in_numbers(fewer)
-        verdicts.append(_fewer(fewer, p))
+        p = lower_than_others(math.log1p(english), np.log1p(others))
+        fewer = _fewer_in_english(neurons.numbers, resampled, kind, place)
+        numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
+        verdicts.append(_judge_fewer(fewer, p))
         words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, p = {p:.2g}")
     return Claim(*stated, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
 
@@ -199,26 +201,36 @@ def _pattern(
     }
 
 
-def _share_with_pattern(resampled: Numbers, cut: Segmentation) -> float:
-    """Share of the resamplings in which layers, cut the same way, look as they are said to."""
-    kinds = {kind: resampled.layers[:, place] for place, kind in enumerate(KINDS)}
-    pattern = _pattern(kinds["specific"] + kinds["related"], kinds["general"], cut)
-    return float(np.all(list(pattern.values()), axis=0).mean())
+def _fewer_in_english(
+    numbers: Numbers, resampled: Numbers | None, kind: str, english: int
+) -> Estimate:
+    """Mean of the other languages' neurons of a kind, less those of English."""
+    per_language = numbers.by_language(kind)
+    fewer = _others(per_language.value, english) - per_language.value[english]
+    if resampled:
+        drawn = resampled.by_language(kind).value
+        return estimate(fewer, _others(drawn, english) - drawn[:, english])
+    low, high = per_language.low, per_language.high
+    return Estimate(
+        value=fewer,
+        low=_others(low, english) - high[english],
+        high=_others(high, english) - low[english],
+        replicates=np.zeros(0),
+    )
 
 
-def _fewer_in_english(resampled: Numbers, kind: str, english: int) -> Floats:
-    """Mean of the other languages' neurons of a kind, less those of English, in resamplings [R]."""
-    per_language = resampled.languages[:, KINDS.index(kind)]
-    return np.delete(per_language, english, axis=1).mean(axis=1) - per_language[:, english]
+def _others(per_language: Floats, english: int) -> Floats:
+    """Mean of the other languages, [..., K] -> [...]."""
+    return np.delete(per_language, english, axis=-1).mean(axis=-1)
 
 
-def _fewer(fewer: Estimate, p: float) -> Verdict:
+def _judge_fewer(fewer: Estimate, p: float) -> Verdict:
     """Whether English has fewer neurons than others, by how many fewer and the test of one case."""
-    resampled = len(fewer.replicates) > 0
-    at_most = fewer.high if resampled else fewer.value
+    known = not np.isnan(fewer.low)
+    at_most = fewer.high if known else fewer.value
     if at_most <= 0:
         return "does not hold"
-    above = not resampled or fewer.low > 0
+    above = not known or fewer.low > 0
     return "holds" if p <= SURE and above else "cannot tell"
 
 

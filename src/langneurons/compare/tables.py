@@ -11,8 +11,8 @@ from langneurons.compare.changes import Changes, Side, mean_of, total
 from langneurons.compare.overlap import Overlap, overlap
 from langneurons.compare.verdicts import Claim
 from langneurons.intervals import Estimate, Floats, estimate, holm
-from langneurons.neurons.numbers import CLASSES, Numbers
-from langneurons.neurons.table import KINDS
+from langneurons.neurons.classes import CLASSES
+from langneurons.neurons.numbers import KINDS, Numbers
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
 from langneurons.texts.languages import ENGLISH, language

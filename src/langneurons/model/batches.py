@@ -1,4 +1,6 @@
-"""Batches: how a recording is cut into work for the model. Counts do not depend on it; time and memory do.
+"""Batches: how responses are cut into work for the model.
+
+Results do not depend on it; time and memory do.
 
 Rows are sorted by length, so that little is padded. Responses to the same prompt share its
 computation where they begin alike; prompts run together where they are equally long, so that none
@@ -7,7 +9,7 @@ is padded.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from langneurons.errors import InputError
@@ -65,17 +67,19 @@ class Batches:
         return len(batch.rows) * (longest - batch.prefix) + prompts * batch.prefix
 
     def share(self, number: int, of: int) -> "Batches":
-        """The `number`-th (from 0) of so many parts of nearly equal cost; together they are the whole."""
-        order = sorted(range(len(self.batches)), key=lambda i: (-self.computed(self.batches[i]), i))
-        load, mine = [0] * of, []
-        for i in order:
+        """The `number`-th (from 0) of so many parts of nearly equal cost.
+
+        Together they are the whole.
+        """
+        costs = [self.computed(batch) for batch in self.batches]
+        load = [0] * of
+        mine = []
+        for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
             lightest = load.index(min(load))
-            load[lightest] += self.computed(self.batches[i])
+            load[lightest] += costs[i]
             if lightest == number:
                 mine.append(i)
-        return Batches(
-            self.languages, self.blocks, self.rows, tuple(self.batches[i] for i in sorted(mine))
-        )
+        return replace(self, batches=tuple(self.batches[i] for i in sorted(mine)))
 
 
 def batched(
@@ -87,7 +91,9 @@ def batched(
     budget: int,
     share_prompts: bool = True,
 ) -> Batches:
-    """Cut the work into batches of at most `budget` tokens, padding included (a longer row runs alone).
+    """Cut the work into batches of at most `budget` tokens, padding included.
+
+    A row that is longer runs alone.
 
     Args:
         responses: what to run.
@@ -100,61 +106,81 @@ def batched(
     Raises:
         InputError: for a response in a language not among `languages`.
     """
-    place = {code: k for k, code in enumerate(languages)}
-    prompts: dict[tuple[str, str], int] = {}
-    rows = []
-    for response, row in zip(responses, tokens, strict=True):
-        if response.lang not in place:
-            raise InputError(
-                f"question {response.question_id} has a response in {response.lang}, not among {languages}"
-            )
-        key = place[response.lang] * blocks + block_of(response.question_id, blocks)
-        prompt = prompts.setdefault((response.lang, response.prompt), len(prompts))
-        rows.append(Row(row, key, prompt))
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        groups[row.prompt].append(i)
-    alone: list[int] = []
-    together: dict[int, list[list[int]]] = defaultdict(list)
-    for members in groups.values():
-        prefix = (
-            shared_prefix([rows[i].tokens for i in members])
-            if share_prompts and len(members) > 1
-            else 0
-        )
-        if prefix:
-            together[prefix].append(members)
-        else:
-            alone += members
-    length = [len(row.tokens.ids) for row in rows]
-    batches = _pack([[i] for i in alone], length, 0, budget)
-    for prefix, members in sorted(together.items()):
-        batches += _pack(members, length, prefix, budget)
+    rows = _rows(responses, tokens, languages, blocks)
+    lengths = [len(row.tokens.ids) for row in rows]
+    batches: list[Batch] = []
+    for prefix, groups in sorted(_groups(rows, share_prompts=share_prompts).items()):
+        batches += _pack(groups, lengths, prefix, budget)
     return Batches(tuple(languages), blocks, tuple(rows), tuple(batches))
 
 
-def _pack(groups: list[list[int]], length: list[int], prefix: int, budget: int) -> list[Batch]:
-    """Groups of rows into batches, longest first (so that what does not fit shows at once); groups stay together."""
+def _rows(
+    responses: Sequence[Response], tokens: Sequence[Tokens], languages: Sequence[str], blocks: int
+) -> list[Row]:
+    """Each response, ready to run."""
+    place = {code: k for k, code in enumerate(languages)}
+    prompts: dict[tuple[str, str], int] = {}
+    rows = []
+    for response, its_tokens in zip(responses, tokens, strict=True):
+        if response.lang not in place:
+            raise InputError(
+                f"question {response.question_id} has a response in {response.lang}, "
+                f"not among {languages}"
+            )
+        key = place[response.lang] * blocks + block_of(response.question_id, blocks)
+        prompt = prompts.setdefault((response.lang, response.prompt), len(prompts))
+        rows.append(Row(its_tokens, key, prompt))
+    return rows
+
+
+def _groups(rows: Sequence[Row], *, share_prompts: bool) -> dict[int, list[list[int]]]:
+    """Rows that run together, by the length of the prefix that they share.
+
+    A row that shares none is alone, under 0.
+    """
+    by_prompt: dict[int, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        by_prompt[row.prompt].append(i)
+    groups: dict[int, list[list[int]]] = defaultdict(list)
+    for members in by_prompt.values():
+        prefix = 0
+        if share_prompts and len(members) > 1:
+            prefix = shared_prefix([rows[i].tokens for i in members])
+        if prefix:
+            groups[prefix].append(members)
+        else:
+            groups[0] += [[i] for i in members]
+    return groups
+
+
+def _pack(groups: list[list[int]], lengths: list[int], prefix: int, budget: int) -> list[Batch]:
+    """Groups of rows into batches; a group stays together.
+
+    The longest come first, so that what does not fit shows at once.
+    """
     batches: list[Batch] = []
     current: list[int] = []
     longest = prompts = 0
-    for group in sorted(groups, key=lambda g: (-max(length[i] for i in g), g[0])):
-        for part in _parts(group, length, prefix, budget):
-            reach = max([longest, *(length[i] for i in part)])
+    for group in sorted(groups, key=lambda group: (-max(lengths[i] for i in group), group[0])):
+        for part in _parts(group, lengths, prefix, budget):
+            longest_of_part = max(lengths[i] for i in part)
+            reach = max(longest, longest_of_part)
             cost = (len(current) + len(part)) * (reach - prefix) + (prompts + 1) * prefix
             if current and cost > budget:
                 batches.append(Batch(tuple(current), prefix))
-                current, longest, prompts = [], 0, 0
-                reach = max(length[i] for i in part)
+                current = []
+                prompts = 0
+                reach = longest_of_part
             current += part
-            longest, prompts = reach, prompts + 1
+            prompts += 1
+            longest = reach
     if current:
         batches.append(Batch(tuple(current), prefix))
     return batches
 
 
-def _parts(group: list[int], length: list[int], prefix: int, budget: int) -> list[list[int]]:
+def _parts(group: list[int], lengths: list[int], prefix: int, budget: int) -> list[list[int]]:
     """One prompt's rows, cut where they alone exceed the budget."""
-    longest = max(length[i] for i in group) - prefix
+    longest = max(lengths[i] for i in group) - prefix
     size = max(1, (budget - prefix) // max(1, longest))
     return [group[i : i + size] for i in range(0, len(group), size)]

@@ -60,7 +60,7 @@ class Checks(tuple[Check, ...]):
 
 @torch.inference_mode()
 def check(loaded: Loaded) -> Checks:
-    """Try every claim on the model; the first that fails at finding or passing the sites ends it."""
+    """Try every claim on a model; the first that fails at finding or passing the sites ends it."""
     model = loaded.model
     rows = [
         torch.tensor(loaded.tokenizer(text)["input_ids"], device=loaded.device) for text in TEXTS
@@ -113,7 +113,10 @@ def _ignore(_: Reading) -> None:
 
 
 def _signs(model: Any, sites: Sequence[Site], ids: Tensor, **inputs: Any) -> list[Tensor]:
-    """Whether each neuron of each site is active at each token, [B, T, neurons]; experts without the token: not."""
+    """Whether each neuron of each site is active at each token, [B, T, neurons].
+
+    Where a token does not go to an expert, its neurons are not.
+    """
     shape = ids.shape
     out = [
         torch.zeros(ids.numel(), int(torch.tensor(site.shape).prod()), dtype=torch.bool)
@@ -200,7 +203,10 @@ def _nothing(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
 
 
 def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
-    """Silencing a sixteenth of the neurons of the first, middle and last layer, against zeroed weights."""
+    """Silencing some of the first, middle and last layer, against zeroed weights.
+
+    It is a sixteenth of their neurons.
+    """
     claim = "silencing equals zeroed weights of the down projection"
     chosen = sorted({0, len(sites) // 2, len(sites) - 1})
     masks: list[Tensor | None] = [None] * len(sites)
@@ -227,7 +233,7 @@ def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
 
 
 def _editable(site: Site) -> bool:
-    """Whether the weights of a site's down projections are plain numbers, not packed by a quantising library."""
+    """Whether a site's down projections are plain numbers, not packed by a quantising library."""
     held = ((site.experts, "down_proj"), (site.down, "weight"))
     return all(
         getattr(getattr(module, name, None), "dtype", None) in TOLERANCE
@@ -237,7 +243,7 @@ def _editable(site: Site) -> bool:
 
 
 def _down_weights(site: Site, mask: Tensor | None) -> Generator[tuple[Tensor, Tensor]]:
-    """(weight, which of its cells belong to the masked neurons) of every down projection of a site."""
+    """Every down projection of a site: its weight, and which cells the masked neurons have."""
     assert mask is not None  # noqa: S101 - chosen sites have one
     if site.experts is not None:
         weight: Any = site.experts.down_proj  # [E, I, hidden] when transposed, else [E, hidden, I]

@@ -19,7 +19,9 @@ def check(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     json: Json = False,
 ) -> Any:
-    """Prove on a model that its neurons can be read and silenced: sites, batches, padding, caches, restoring.
+    """Prove on a model that its neurons can be read and silenced.
+
+    What is tried: sites, batches, padding, caches, restoring.
 
     Parameters
     ----------

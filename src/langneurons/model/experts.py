@@ -1,4 +1,6 @@
-"""Experts: the mixture-of-experts layers of transformers, with taps where their activations are read and zeroed.
+"""Experts: mixtures of experts in transformers, with taps at their activations.
+
+There they are read and zeroed.
 
 Letters: B row of the batch, E expert, I neuron of an expert, N token of the flattened batch, S = N
 * experts a token goes to.
@@ -22,7 +24,10 @@ _IMPLEMENTATION = "langneurons"
 
 
 def expert_shape(path: str, module: Any, shared: int) -> tuple[int, int]:
-    """(E, I) of an experts module beside `shared` neurons of shared experts; SiteError when it cannot be read."""
+    """(E, I) of an experts module beside so many (`shared`) neurons of shared experts.
+
+    SiteError when it cannot be read.
+    """
     what = f"{path} ({type(module).__name__})"
     form = (
         "num_experts",
@@ -54,7 +59,8 @@ def expert_shape(path: str, module: Any, shared: int) -> tuple[int, int]:
     width = weight.shape[1 if module.is_transposed else 2]
     if shared % width:
         raise SiteError(
-            f"{what} has experts of {width} neurons beside shared ones of {shared}, no multiple of that"
+            f"{what} has experts of {width} neurons beside shared ones of {shared}, "
+            "no multiple of that"
         )
     return module.num_experts + shared // width, width
 
@@ -66,7 +72,10 @@ def _gate(experts: Any, gate_up: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _gate_decides(experts: Any) -> bool:
-    """Whether an expert's activation is positive exactly where its gate is, tried on a few values (with up = 1)."""
+    """Whether an expert's activation is positive exactly where its gate is.
+
+    Tried on a few values, with up = 1.
+    """
     device = "cpu" if experts.down_proj.is_meta else experts.down_proj.device
     values = torch.tensor([[-8, -1, -0.01, 0, 0.01, 1, 8]], device=device)
     gate_up = torch.ones(1, 2 * values.shape[1], device=device)
@@ -96,7 +105,10 @@ def share(size: int, mask: Tensor) -> int:
 
 @contextmanager
 def tapped(experts: Any, tap: Tap) -> Generator[None]:
-    """Inside this block the experts, and all that share their config, run in `_experts_forward`, which calls `tap`."""
+    """Inside this block the experts run in `_experts_forward`, which calls `tap`.
+
+    So do all that share their config.
+    """
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
     ALL_EXPERTS_FUNCTIONS.register(_IMPLEMENTATION, _experts_forward)
@@ -114,7 +126,7 @@ def tapped(experts: Any, tap: Tap) -> Generator[None]:
 
 
 def _experts_forward(self: Any, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-    """What the experts add for each token, [N, hidden], by transformers' `grouped_mm` with taps behind the gate.
+    """What the experts add for each token, [N, hidden]: `grouped_mm` with taps behind the gate.
 
     Rows are sorted by expert, so that those of one expert are one block of a grouped matrix
     product.

@@ -21,7 +21,10 @@ def device_of(model: Any) -> torch.device:
 
 
 def context(model: Any) -> int | None:
-    """How many tokens the model can read at once, as its config says; None where it says nothing (BLOOM: any)."""
+    """How many tokens the model can read at once, as its config says.
+
+    None where it says nothing (BLOOM: any).
+    """
     config = model.config.get_text_config()
     limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
     return next((limit for limit in limits if limit), None)
@@ -34,14 +37,17 @@ def forward_arguments(model: Any) -> set[str]:
 
 
 def cache_name(model: Any) -> str:
-    """What the model's forward calls its key-value cache: `cache`, or `past_key_values` before transformers 5.24."""
+    """What the model's forward calls its key-value cache.
+
+    `cache`; before transformers 5.24 `past_key_values`.
+    """
     return "cache" if "cache" in forward_arguments(model) else "past_key_values"
 
 
 def fitting(
     model: Any, responses: Sequence[Response], rows: Sequence[tokens.Tokens], codes: tuple[str, ...]
 ) -> tuple[list[int], dict[str, Any]]:
-    """Responses that fit into the model's context and have a token to count; how many do not, per language.
+    """Responses that fit into the model's context and have a token to count.
 
     Args:
         model: a causal language model.
@@ -79,7 +85,10 @@ def fitting(
 
 
 def model_inputs(model: Any, work: Batches, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the model is given: for the prompts that are computed once (nothing, if none), and for the rest."""
+    """What the model is given: for prompts that are computed once, and for the rest.
+
+    The first is empty where there are none.
+    """
     from transformers import DynamicCache
 
     rows = [work.rows[i].tokens.ids for i in batch.rows]
@@ -107,7 +116,7 @@ def model_inputs(model: Any, work: Batches, batch: Batch) -> tuple[dict[str, Any
 
 
 def _padded(rows: Sequence[NDArray[np.int32]], prefix: int) -> tuple[NDArray, NDArray]:
-    """Ids after the prefix, and the attention mask of the whole, both padded on the right, int64."""
+    """Ids after the prefix, and the attention mask of the whole, padded on the right, int64."""
     longest = max(map(len, rows))
     ids = np.zeros((len(rows), longest - prefix), dtype=np.int64)
     mask = np.zeros((len(rows), longest), dtype=np.int64)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from langneurons.errors import ModelError
+from langneurons.model.forward import device_of
 
 CHUNK = 1 << 24
 """Logits held at once on a CPU; eight times as many on a GPU, where small products leave it
@@ -35,7 +36,7 @@ class Costs(NamedTuple):
 
 
 class Head:
-    """The way from a model's final hidden states to its logits, taken apart from the rest of the model.
+    """The way from a model's final hidden states to its logits, apart from the rest of the model.
 
     Most models end in one linear layer; some scale or cap what it gives (Gemma 2, Granite, Cohere).
     What is known of them is tried out on a few tokens; where it does not give the model's own
@@ -66,9 +67,9 @@ class Head:
         return max(1, CHUNK * (8 if weight.is_cuda else 1) // weight.shape[0])
 
     def hidden(self, **inputs: Any) -> Tensor:
-        """Final hidden states of a batch, [B, T, H]: what the model gives its head. The head itself does not run.
+        """Final hidden states of a batch, [B, T, H]: what the model gives its head.
 
-        A key-value cache among the inputs ends up complete.
+        The head itself does not run. A key-value cache among the inputs ends up complete.
 
         Raises:
             ModelError: when the forward ended without reaching the head.
@@ -85,7 +86,8 @@ class Head:
         finally:
             handle.remove()
         raise ModelError(
-            f"{type(self.model).__name__} did not run its LM head in a forward; load it without kernels"
+            f"{type(self.model).__name__} did not run its LM head in a forward; "
+            "load it without kernels"
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -102,7 +104,8 @@ class Head:
             targets: the tokens, [n].
             best: whether the most likely token is looked for; without, `best` is `nll`.
         """
-        # made before any logits: small results between large temporaries would keep the allocator from reusing them
+        # made before any logits: small results between large temporaries would keep the allocator
+        # from reusing them
         nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         likeliest = torch.empty_like(nll) if best else nll
         for start in range(0, len(hidden), self.chunk):
@@ -127,7 +130,10 @@ class Head:
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
     def _own(self, hidden: Tensor) -> Tensor:
-        """The same by the model's own code: one token runs, and before the head these states take its place."""
+        """The same by the model's own code.
+
+        One token runs, and before the head these states take its place.
+        """
         handle = self.module.register_forward_pre_hook(lambda _, args: (hidden[None], *args[1:]))
         try:
             one = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
@@ -138,7 +144,7 @@ class Head:
     @torch.inference_mode()
     def _gives_the_same(self) -> bool:
         """Whether the head with what is known of it gives the model's own logits, to rounding."""
-        ids = torch.arange(8, device=self.model.get_input_embeddings().weight.device)[None]
+        ids = torch.arange(8, device=device_of(self.model))[None]
         hidden = self.hidden(input_ids=ids, use_cache=False)
         if hidden.shape[:2] != ids.shape:
             raise ModelError(

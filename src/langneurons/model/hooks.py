@@ -1,4 +1,4 @@
-"""Hooks: a model's feed-forward activations read (`watch`) and switched off (`silence`), or held at a value (`hold`).
+"""Hooks: a model's activations read (`watch`), switched off (`silence`), held (`hold`).
 
 Reading is the activation function's output. Silencing is a zero at the input of the down
 projection, which is what a zero activation comes to, in plain and in gated layers. Within one
@@ -16,6 +16,7 @@ Letters: D neuron of a dense layer, E expert, I neuron of an expert, B row of a 
 row, N = B * T tokens of the flattened batch, S = N * experts a token goes to.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -55,7 +56,7 @@ class Reading(NamedTuple):
 
 @contextmanager
 def watch(sites: Sequence[Site], on_active: Callable[[Reading], object]) -> Generator[None]:
-    """Inside this block, every forward calls `on_active` for each site, in the order in which the model computes them.
+    """Inside this block, every forward calls `on_active` for each site, in the model's order.
 
     Not a bit of the logits changes, and the device is never waited for. An exception in `on_active`
     ends the forward.
@@ -73,7 +74,9 @@ def watch(sites: Sequence[Site], on_active: Callable[[Reading], object]) -> Gene
 
 @contextmanager
 def silence(sites: Sequence[Site], masks: Sequence[Tensor | None]) -> Generator[None]:
-    """Inside this block the masked neurons are zero, in every forward and so at every step of `generate`.
+    """Inside this block the masked neurons are zero, in every forward.
+
+    So they are at every step of `generate`.
 
     Args:
         sites: sites of the model.
@@ -87,7 +90,8 @@ def silence(sites: Sequence[Site], masks: Sequence[Tensor | None]) -> Generator[
     """
     if len(masks) != len(sites):
         raise SiteError(
-            f"{len(masks)} masks were given for {len(sites)} sites; give one per site, None for nothing"
+            f"{len(masks)} masks were given for {len(sites)} sites; give one per site, "
+            "None for nothing"
         )
     with ExitStack() as stack:
         for site, mask in zip(sites, masks, strict=True):
@@ -122,15 +126,17 @@ def hold(
                 continue
             if site.activation is None or site.experts is not None:
                 raise SiteError(
-                    f"layer {site.layer} is a mixture of experts, whose neurons can be silenced to zero only; "
-                    "leave --to at zero"
+                    f"layer {site.layer} is a mixture of experts, whose neurons can be silenced to "
+                    "zero only; leave --to at zero"
                 )
             stack.enter_context(site.activation.register_forward_hook(_replace(mask, value)))
         yield
 
 
 def run_to_last_site(model: nn.Module, sites: Sequence[Site], **inputs: Any) -> None:
-    """Run the model only until its last site was read: no down projection after it, no final norm, no LM head.
+    """Run the model only until its last site was read.
+
+    No down projection runs after it, no final norm, no LM head.
 
     Called inside `watch`, which does the reading. A key-value cache among the inputs ends up
     complete: the attention of the last layer comes before its feed-forward.
@@ -158,7 +164,7 @@ def run_to_last_site(model: nn.Module, sites: Sequence[Site], **inputs: Any) -> 
 
 
 def probe(model: nn.Module, sites: Sequence[Site], input_ids: Tensor) -> None:
-    """Run `input_ids` [B, T] once and check that each site is passed exactly once, with as many neurons as it has.
+    """Run `input_ids` [B, T] once: each site is passed once, with as many neurons as it has.
 
     Fused kernels (Liger, MegaBlocks) compute a layer without the modules that are still there; they
     would read as never active, with no error. Tensor parallelism shows a part of the neurons.
@@ -168,18 +174,17 @@ def probe(model: nn.Module, sites: Sequence[Site], input_ids: Tensor) -> None:
             neurons.
     """
     tokens = input_ids.numel()
-    seen: dict[tuple[int, str], list[float]] = defaultdict(list)
+    passes: dict[tuple[int, str], list[float]] = defaultdict(list)
+    """Neurons for each token, of every time that a part of a site ran."""
 
     def read(reading: Reading) -> None:
-        routed = reading.experts is not None and bool(
-            (reading.experts < sites[reading.site].routed).all()
-        )
-        seen[reading.site, "experts" if routed else "activation"].append(
-            reading.values.numel() / tokens
-        )
+        experts = reading.experts
+        routed = experts is not None and bool((experts < sites[reading.site].routed).all())
+        part = "experts" if routed else "activation"
+        passes[reading.site, part].append(reading.values.numel() / tokens)
 
     def enter(i: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda _, args: seen[i, "down projection"].append(args[0].numel() / tokens)
+        return lambda _, args: passes[i, "down projection"].append(args[0].numel() / tokens)
 
     with ExitStack() as stack, torch.no_grad():
         for i, site in enumerate(sites):
@@ -190,50 +195,42 @@ def probe(model: nn.Module, sites: Sequence[Site], input_ids: Tensor) -> None:
 
     wrong = []
     for i, site in enumerate(sites):
-        neurons = (
-            site.shape[0] if site.experts is None else (site.shape[0] - site.routed) * site.shape[1]
-        )
-        parts = {
-            "activation": site.activation,
-            "down projection": site.down,
-            "experts": site.experts,
-        }
-        for part in (name for name, module in parts.items() if module is not None):
-            found, what = seen[i, part], f"layer {site.layer}: the {part} of {site.path}"
-            if len(found) != 1:
-                wrong.append(
-                    f"{what} {f'ran {len(found)} times in one forward' if found else 'never ran'}"
-                )
-            elif part != "experts" and found[0] != neurons:
-                wrong.append(f"{what} has {found[0]:g} neurons for each token, not {neurons}")
+        for part in _parts(site):
+            if fault := _fault(site, part, passes[i, part]):
+                wrong.append(f"layer {site.layer}: the {part} of {site.path} {fault}")
     if wrong:
         more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
         raise SiteError(
-            f"{'; '.join(wrong[:3])}{more}: something (Liger, a fused kernel, tensor parallelism) computes these layers"
-            " in another way; load the model without it"
+            f"{'; '.join(wrong[:3])}{more}: something (Liger, a fused kernel, tensor parallelism) "
+            "computes these layers in another way; load the model without it"
         )
 
 
 @torch.inference_mode()
 def mean_activations(model: Any, sites: Sequence[Site], work: Batches) -> list[Tensor]:
-    """Mean over languages of each neuron's mean activation on the counted positions, one [D] per site, float32.
+    """Each neuron's mean activation on the counted positions, [D] of each site, float32.
+
+    It is the mean over languages of the mean in each.
 
     Raises:
         SiteError: for a model with a mixture of experts.
     """
     if any(site.experts is not None for site in sites):
         raise SiteError(
-            "the mean activation of experts is not defined where they are not routed to; use --to zero"
+            "the mean activation of experts is not defined where they are not routed to; "
+            "use --to zero"
         )
-    k = len(work.languages)
-    sums: list[Tensor | None] = [None] * len(sites)
-    tokens = torch.zeros(k, dtype=torch.float64)
+    languages = len(work.languages)
+    sums: dict[int, Tensor] = {}
+    """Summed activations of each site, [languages, D], on the device where they are."""
+    tokens = torch.zeros(languages, dtype=torch.float64)
 
     def adder(weight: Tensor) -> Callable[[Reading], None]:
         def add(reading: Reading) -> None:
-            part = weight.to(reading.values.device) @ reading.values.float()
-            so_far = sums[reading.site]
-            sums[reading.site] = part if so_far is None else so_far + part
+            values = reading.values.float()
+            part = weight.to(values.device) @ values
+            i = reading.site
+            sums[i] = sums[i] + part if i in sums else part
 
         return add
 
@@ -242,22 +239,45 @@ def mean_activations(model: Any, sites: Sequence[Site], work: Batches) -> list[T
         if prompts:
             run_to_last_site(model, sites, **prompts)
             spread_prompts(work, batch, inputs[cache_name(model)])
-        weight = torch.zeros(k, *inputs["input_ids"].shape)
+        weight = torch.zeros(languages, *inputs["input_ids"].shape)
         for row, i in enumerate(batch.rows):
+            language = work.rows[i].key // work.blocks
             counted = torch.from_numpy(work.rows[i].tokens.counted[batch.prefix :])
-            weight[work.rows[i].key // work.blocks, row, : len(counted)] = counted.float()
+            weight[language, row, : len(counted)] = counted.float()
         tokens += weight.sum(dim=(1, 2))
         with watch(sites, adder(weight.flatten(1))):
             run_to_last_site(model, sites, **inputs)
-    return [
-        (total.double().cpu() / tokens[:, None]).mean(dim=0).float()
-        for total in sums
-        if total is not None
-    ]
+    means = [sums[i].double().cpu() / tokens[:, None] for i in range(len(sites))]
+    return [mean.mean(dim=0).float() for mean in means]
 
 
 class _LastSiteRead(Exception):  # noqa: N818
     """Ends a forward early; never leaves `run_to_last_site`."""
+
+
+def _parts(site: Site) -> list[str]:
+    """What of a site runs in a forward."""
+    modules = {
+        "activation": site.activation,
+        "down projection": site.down,
+        "experts": site.experts,
+    }
+    return [part for part, module in modules.items() if module is not None]
+
+
+def _fault(site: Site, part: str, passes: list[float]) -> str | None:
+    """What is wrong with how a part of a site ran; None if nothing.
+
+    `passes`: its neurons for each token, of each time that it ran.
+    """
+    if not passes:
+        return "never ran"
+    if len(passes) > 1:
+        return f"ran {len(passes)} times in one forward"
+    neurons = math.prod((site.shape[0] - site.routed, *site.shape[1:]))
+    if part != "experts" and passes[0] != neurons:
+        return f"has {passes[0]:g} neurons for each token, not {neurons}"
+    return None
 
 
 def _read_dense(i: int, site: Site, on_active: Callable[[Reading], object]) -> Callable[..., None]:
@@ -270,7 +290,10 @@ def _read_dense(i: int, site: Site, on_active: Callable[[Reading], object]) -> C
         else:
             rows = torch.arange(len(values) * shared, device=values.device)
             reading = Reading(
-                i, values.reshape(len(rows), -1), site.routed + rows % shared, rows // shared
+                site=i,
+                values=values.reshape(len(rows), -1),
+                experts=site.routed + rows % shared,
+                tokens=rows // shared,
             )
         on_active(reading)  # whatever it returns must not be returned: it would replace the output
 
@@ -279,7 +302,7 @@ def _read_dense(i: int, site: Site, on_active: Callable[[Reading], object]) -> C
 
 def _read_experts(i: int, on_active: Callable[[Reading], object]) -> Tap:
     def tap(gate: Tensor, hidden: Tensor, experts: Tensor, tokens: Tensor, _: int) -> Tensor:
-        on_active(Reading(i, gate, experts, tokens))
+        on_active(Reading(site=i, values=gate, experts=experts, tokens=tokens))
         return hidden
 
     return tap
@@ -306,11 +329,11 @@ def _zero_dense(mask: Tensor) -> Callable[..., tuple[Any, ...]]:
 
 
 def _per_row(site: Site, mask: Tensor) -> Tensor:
-    """A mask with an axis for rows of the batch, [B, *site.shape], B = 1 when it holds for all of them."""
+    """A mask with an axis for rows of the batch, [B, *site.shape]; B = 1: it holds for all."""
     if mask.dtype != torch.bool or site.shape not in (mask.shape, mask.shape[1:]):
         raise SiteError(
-            f"layer {site.layer}: a mask of {mask.dtype} {list(mask.shape)} was given; torch.bool {list(site.shape)} "
-            "is needed, or one such mask for each row of the batch"
+            f"layer {site.layer}: a mask of {mask.dtype} {list(mask.shape)} was given; "
+            f"torch.bool {list(site.shape)} is needed, or one such mask for each row of the batch"
         )
     return mask.reshape(-1, *site.shape)
 

@@ -1,4 +1,7 @@
-"""Models: a causal language model and its tokenizer, from the Hugging Face Hub, a folder or a PEFT adapter folder."""
+"""Loading: a causal language model and its tokenizer, ready to run.
+
+From the Hugging Face Hub, a folder, a PEFT adapter folder, or from memory.
+"""
 
 import hashlib
 import json
@@ -16,8 +19,8 @@ import torch
 from torch import nn
 
 from langneurons import nano, quiet
-from langneurons.errors import InputError, MissingExtraError, ModelError
-from langneurons.layout import Widths
+from langneurons.errors import InputError, MissingExtraError, ModelError, SiteError
+from langneurons.layout import Widths, describe
 from langneurons.model.forward import context, device_of
 from langneurons.model.sites import Site, find_sites
 from langneurons.model.tokens import continuation, prompt_ids
@@ -34,7 +37,9 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Loaded:
-    """A model that is ready to run, in eval mode and without gradients, and its tokenizer: what every stage takes.
+    """A model that is ready to run and its tokenizer: what every stage takes.
+
+    It is in eval mode, without gradients.
 
     Attributes:
         model: the model; for an adapter folder a PeftModel around its base, so that
@@ -51,8 +56,12 @@ class Loaded:
     revision: str | None = None
 
     def __repr__(self) -> str:
-        kind = str(self.model.dtype).removeprefix("torch.")
-        return f"<{self.id}: {type(self.model).__name__}, {kind}, on {self.device}>"
+        try:
+            neurons = f"{describe(self.widths)} neurons"
+        except SiteError:
+            neurons = "no neurons that can be read"
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return f"<{self.id}: {type(self.model).__name__}, {neurons}, {dtype} on {self.device}>"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,9 +88,20 @@ class Loaded:
         """How many tokens it can read at once; None where its config says nothing."""
         return context(self.model)
 
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What a result says of the model it was made with."""
+        return {
+            "id": self.id,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+            "class": type(self.model).__name__,
+            "device": str(self.device),
+        }
+
     @torch.inference_mode()
     def generate(self, prompt: str, *, max_new_tokens: int = 64, **settings: Any) -> str:
-        """What the model writes after a prompt: the likeliest token at each step, unless told otherwise.
+        """What the model writes after a prompt, each token the likeliest unless told otherwise.
 
         For many prompts, seeds and silenced neurons, use `sample`, whose texts do not depend on
         what runs beside them.
@@ -158,14 +178,14 @@ def load(
             another type than quantised weights were saved with.
         MissingExtraError: when peft is needed for an adapter, or accelerate for a device map.
     """
-    where = _device(device)
+    place = _device_named(device)
     if dtype not in ("auto", *DTYPES):
         raise ModelError(
             f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}"
         )
     adapter, base = _places(name, translator=seq2seq)
     with quiet.libraries("transformers"):
-        model = _model(base, dtype, where, device_map, revision, seq2seq)
+        model = _model(base, dtype, place, device_map, revision, seq2seq)
         if adapter is not None:
             model = _with_adapter(model, adapter)
         tokenizer = _tokenizer(base, adapter, revision)
@@ -189,7 +209,9 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrained
 
 
 def base_of(name: str | Path) -> str | None:
-    """What a PEFT adapter folder adapts: a folder, `nano`, or an id on the Hub; None for what is no adapter folder.
+    """What a PEFT adapter folder adapts: a folder, `nano`, or an id on the Hub.
+
+    None for what is no adapter folder.
 
     Raises:
         ModelError: when the adapter does not say, or names a folder that is no model.
@@ -208,38 +230,37 @@ def base_of(name: str | Path) -> str | None:
         ) from error
     if nano.folder(base):
         return base
-    found = str(beside if beside.is_dir() else base)
+    adapted = str(beside if beside.is_dir() else base)
     try:
-        _folder(found)
+        _folder(adapted)
     except ModelError as error:
         raise ModelError(
             f"{adapter} adapts {error}; correct base_model_name_or_path in its config"
         ) from error
-    return found
+    return adapted
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over name, shape, type and values of all that is saved of a model, adapters included, by their names.
+    """SHA-256 over all that is saved of a model: name, shape, type and values.
 
-    These are parameters, buffers and the scales of quantised weights; of tied weights, one. It does
-    not depend on the device. A tensor of up to 2**20 weights is covered whole; of a larger one
-    65,536 weights in equal steps, which share no factor with the last dimension, so that they fall
-    into all columns alike.
+    Saved are parameters, adapters by their names, buffers and the scales of quantised weights; of
+    tied weights, one. It does not depend on the device. A tensor of up to 2**20 weights is covered
+    whole; of a larger one 65,536 weights in equal steps, which share no factor with the last
+    dimension, so that they fall into all columns alike.
 
     Raises:
         ModelError: when weights were moved out of memory (a device map that offloads).
     """
     digest = hashlib.sha256()
-    names = [
-        dict(model.named_parameters(remove_duplicate=unique)).keys() for unique in (True, False)
-    ]
-    tied = names[1] - names[0]
+    unique = {name for name, _ in model.named_parameters()}
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - unique
     for name, tensor in sorted(model.state_dict().items()):
         if name in tied or not isinstance(tensor, torch.Tensor):
             continue
         if tensor.is_meta:
             raise ModelError(
-                f"{name} was offloaded for want of memory; use a smaller dtype, or more or larger devices"
+                f"{name} was offloaded for want of memory; use a smaller dtype, or more or larger "
+                "devices"
             )
         values = tensor.detach().reshape(-1)
         if len(values) > _WHOLE:
@@ -253,7 +274,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of everything a fast tokenizer does: vocabulary, merges, normalisation, special tokens.
+    """SHA-256 of all a fast tokenizer does: vocabulary, merges, normalisation, special tokens.
 
     Of one that is not fast, as some translation models have, of its vocabulary.
     """
@@ -265,21 +286,23 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
 def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:
     """The adapter folder, if it is one, and the folder or id of the model itself."""
     own = nano.folder(str(name), translator=translator)
-    base = None if own else base_of(name)
-    adapter = Path(name).expanduser() if base else None
-    return adapter, str(own or (base and nano.folder(base)) or base or Path(name).expanduser())
+    if own is not None:
+        return None, str(own)
+    base = base_of(name)
+    if base is None:
+        return None, str(Path(name).expanduser())
+    return Path(name).expanduser(), str(nano.folder(base) or base)
 
 
-def _device(name: str) -> torch.device:
+def _device_named(name: str) -> torch.device:
     """The device of that name; ModelError when there is none."""
     if name == "auto":
-        return torch.device(
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = "cpu"
+        if torch.cuda.is_available():
+            name = "cuda"
+        elif torch.backends.mps.is_available():
+            name = "mps"
+        return torch.device(name)
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -308,33 +331,28 @@ def _model(
         is_, needed = kinds if config.is_encoder_decoder else kinds[::-1]
         raise ModelError(f"{base} is {is_} ({config.model_type}); {needed} is needed")
     where: Any = device_map
+    asked = dtype
     quantised = getattr(config, "quantization_config", None) is not None
     if quantised:
-        where = device_map or {
-            "": device
-        }  # quantised weights are packed for the device they are loaded to
-        logging.getLogger("bitsandbytes.autograd._functions").setLevel(
-            logging.ERROR
-        )  # warns at every 8-bit product
+        where = device_map or {"": device}  # the weights are packed for the device they go to
+        # warns at every 8-bit product
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     elif dtype == "auto":
-        dtype = "float32" if device.type == "cpu" else "bfloat16"
+        asked = "float32" if device.type == "cpu" else "bfloat16"
+    auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+    options |= {"config": config, "dtype": asked, "device_map": where}
     with _explained(base, local):
-        options |= {
-            "config": config,
-            "dtype": dtype,
-            "device_map": where,
-            "output_loading_info": True,
-        }
-        auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
-        model, info = auto.from_pretrained(base, **options)  # ty: ignore[not-iterable]
+        model, info = auto.from_pretrained(base, output_loading_info=True, **options)  # ty: ignore[not-iterable]
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
-            f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: they would be random"
+            f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: "
+            "they would be random"
         )
     kept = str(model.dtype).removeprefix("torch.")
-    if quantised and dtype not in ("auto", kept):
+    if quantised and asked not in ("auto", kept):
         raise ModelError(
-            f"{base} is quantised and stays in {kept}, as it was saved, not {dtype}; leave the type to it"
+            f"{base} is quantised and stays in {kept}, as it was saved, not {asked}; "
+            "leave the type to it"
         )
     return model if where is not None else model.to(device)
 
@@ -354,7 +372,8 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     placed = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     if odd := sorted(name for name in saved.keys() ^ placed.keys() if "lora_" in name):
         raise ModelError(
-            f"{adapter} was trained on another model than {model.name_or_path}: {odd[0]} is in one and not in the other"
+            f"{adapter} was trained on another model than {model.name_or_path}: "
+            f"{odd[0]} is in one and not in the other"
         )
     return wrapped
 
@@ -376,7 +395,10 @@ def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
 
 
 def _folder(name: str) -> bool:
-    """Whether this is a folder with a model; ModelError when it is neither that nor can be an id on the Hub."""
+    """Whether this is a folder with a model.
+
+    ModelError when it is neither that nor can be an id on the Hub.
+    """
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -386,7 +408,8 @@ def _folder(name: str) -> bool:
         return True
     if path.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise ModelError(
-            f"{name} is no folder; give a model's folder or an id on the Hugging Face Hub (owner/name)"
+            f"{name} is no folder; give a model's folder or an id on the Hugging Face Hub "
+            "(owner/name)"
         )
     return False
 
@@ -395,7 +418,6 @@ def _folder(name: str) -> bool:
 def _explained(name: str, local: bool) -> Generator[None]:
     """Turn what transformers raises inside this block into one line."""
     from safetensors import SafetensorError
-    from transformers import __version__
 
     try:
         yield
@@ -404,16 +426,29 @@ def _explained(name: str, local: bool) -> Generator[None]:
             f"{name} cannot be loaded without another library: {_line(error)}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        said = _line(error)
-        if unknown := re.search(r"model type `([^`]*)` but Transformers does not recognize", said):
-            said = f"transformers {__version__} does not know its architecture {unknown[1]!r}; a newer one may"
-        elif other := re.search(
-            r"Unrecognized configuration class <class '[\w.]*?(\w+?)(Config)?'>", said
-        ):
-            said = f"{other[1]} is no causal language model"
-        elif not local and isinstance(error, OSError):
-            said = f"no such folder here, and it could not be fetched from the Hub ({said}); give a local folder"
-        raise ModelError(f"{name}: {said}") from error
+        raise ModelError(f"{name}: {_reason(error, local)}") from error
+
+
+def _reason(error: BaseException, local: bool) -> str:
+    """Why transformers could not load a folder, or what is no folder here, in words that help."""
+    from transformers import __version__
+
+    line = _line(error)
+    unknown = re.search(r"model type `([^`]*)` but Transformers does not recognize", line)
+    if unknown:
+        return (
+            f"transformers {__version__} does not know its architecture {unknown[1]!r}; "
+            "a newer one may"
+        )
+    other = re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+?)(Config)?'>", line)
+    if other:
+        return f"{other[1]} is no causal language model"
+    if not local and isinstance(error, OSError):
+        return (
+            f"no such folder here, and it could not be fetched from the Hub ({line}); "
+            "give a local folder"
+        )
+    return line
 
 
 def _line(error: BaseException) -> str:

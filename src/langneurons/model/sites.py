@@ -6,7 +6,9 @@ one common form. One site per layer, or a refusal that says what was seen. Lette
 neuron of a dense layer, E expert, I neuron of an expert.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import nn
 
@@ -54,7 +56,9 @@ class Site:
 
 
 def find_sites(model: nn.Module) -> tuple[Site, ...]:
-    """The sites of a causal language model, bare, with its head or wrapped by PEFT: one per decoder layer, in order.
+    """The sites of a causal language model: one per decoder layer, in order.
+
+    The model may be bare, with its head or wrapped by PEFT.
 
     Raises:
         SiteError: when there is no one list of decoder layers, or a layer has none or several
@@ -64,102 +68,157 @@ def find_sites(model: nn.Module) -> tuple[Site, ...]:
     return tuple(_site(i, f"{path}.{i}", layer, hidden) for i, layer in enumerate(layers))
 
 
+class _Dense(NamedTuple):
+    """A feed-forward that every token goes through: of a dense layer, or the shared experts."""
+
+    path: str
+    module: nn.Module
+    activation: nn.Module
+    down: nn.Module
+    width: int
+
+
+_Named = tuple[str, nn.Module]
+"""A module with its path in the model."""
+
+
 def _decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList, int | None]:
-    """Name and modules of the decoder layers (the outermost list as long as the config says), and the hidden size."""
+    """Name and modules of the decoder layers, and the hidden size.
+
+    They are the outermost list of modules that is as long as the config says.
+    """
     config = getattr(model, "config", None)
+    name = type(model).__name__
     if getattr(config, "is_encoder_decoder", False):
-        raise SiteError(
-            f"{type(model).__name__} is an encoder with a decoder; a causal language model is needed"
-        )
+        raise SiteError(f"{name} is an encoder with a decoder; a causal language model is needed")
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     depth = getattr(text, "num_hidden_layers", None)
     outer: list[tuple[str, nn.ModuleList]] = []
     for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and not any(
-            path.startswith(f"{above}.") for above, _ in outer
-        ):
+        inside = any(path.startswith(f"{above}.") for above, _ in outer)
+        if isinstance(module, nn.ModuleList) and not inside:
             outer.append((path, module))
     fitting = [(path, layers) for path, layers in outer if depth in (None, len(layers))]
     if len(fitting) != 1:
         lists = ", ".join(f"{path} ({len(layers)})" for path, layers in outer) or "none"
         raise SiteError(
-            f"{type(model).__name__} has no one list of decoder layers; lists of modules seen: {lists}; layers in its "
-            f"config: {depth}; a causal language model that keeps its layers in one nn.ModuleList is needed"
+            f"{name} has no one list of decoder layers; lists of modules seen: {lists}; layers in "
+            f"its config: {depth}; a causal language model that keeps its layers in one "
+            "nn.ModuleList is needed"
         )
-    return *fitting[0], getattr(text, "hidden_size", None)
+    path, layers = fitting[0]
+    return path, layers, getattr(text, "hidden_size", None)
 
 
 def _site(number: int, path: str, layer: nn.Module, hidden: int | None) -> Site:
-    """The one site of a decoder layer; SiteError when there is none, or more than one, or one that cannot be read."""
+    """The one site of a decoder layer.
+
+    SiteError when there is none, or more than one, or one that cannot be read.
+    """
     parts = [(f"{path}.{name}".rstrip("."), module) for name, module in layer.named_modules()]
-    experts = [
-        (name, module)
-        for name, module in parts
-        if getattr(getattr(module, "down_proj", None), "ndim", 0) == 3
-    ]
-    outside = [
-        (n, m) for n, m in parts if not any(f"{n}.".startswith(f"{name}.") for name, _ in experts)
-    ]
-    dense = [
-        (name, activation, down, width)
-        for name, module in outside
-        for activation in _children(module, ACTIVATIONS)
-        for down in _children(module, DOWNS)
-        for width, out in [_widths(name, down)]
-        if hidden in (out, None)  # what a router holds does not end in the residual stream
-    ]
+    experts = [(name, module) for name, module in parts if _holds_experts(module)]
+    outside = [part for part in parts if not _is_inside(part, experts)]
+    dense = [found for part in outside for found in _dense_in(part, hidden)]
     if len(experts) > 1 or len(dense) > 1:
-        names = ", ".join([name for name, _ in experts] + [name for name, *_ in dense])
+        names = ", ".join([name for name, _ in experts] + [found.path for found in dense])
         raise SiteError(
             f"{path} has several places where a feed-forward could be read, one is needed: {names}"
         )
     if not experts and not dense:
-        children = ", ".join(
-            f"{name} ({type(child).__name__})" for name, child in layer.named_children()
-        )
-        raise SiteError(
-            f"{path} has no feed-forward that can be read: neither an activation module ({', '.join(ACTIVATIONS)}) "
-            f"beside a down projection ({', '.join(DOWNS)}) nor experts; it holds {children}. Layers that apply their "
-            "activation as a bare function (Lfm2) or have no feed-forward (Mamba) are not supported"
-        )
-    for name, module in outside:  # experts of a form we do not know would be left out silently
-        for key, weight in module.named_parameters(recurse=False):
-            if sum(size > 1 for size in weight.shape) > 2 and not isinstance(
-                module, nn.modules.conv._ConvNd
-            ):
-                raise SiteError(
-                    f"{name} ({type(module).__name__}) holds {key} {list(weight.shape)}: a bank of weights, perhaps "
-                    "experts, of a form that langneurons cannot read"
-                )
-    where, activation, down, width = dense[0] if dense else (path, None, None, 0)
-    norms = [
-        name
-        for name, child in dict(parts)[where].named_children()
-        if "norm" in type(child).__name__.lower()
-    ]
-    if (
-        norms and where != path
-    ):  # in opt and its like the feed-forward lies in the layer itself, beside its norms
-        raise SiteError(
-            f"{where} holds a norm ({norms[0]}) between its activation and its down projection (BitNet does): a zero "
-            "before it would change every other neuron too, so silencing has no one meaning"
-        )
-    if not experts:
-        return Site(number, where, (width,), activation, down, None)
-    name, module = experts[0]
-    return Site(number, name, expert_shape(name, module, width), activation, down, module)
+        raise _no_feed_forward(path, layer)
+    _refuse_other_banks(outside)
+    feed_forward = dense[0] if dense else None
+    if feed_forward and feed_forward.path != path:
+        # in opt and its like the feed-forward lies in the layer itself, beside its norms
+        _refuse_norms(feed_forward)
+    width = feed_forward.width if feed_forward else 0
+    if experts:
+        where, module = experts[0]
+        shape: tuple[int, ...] = expert_shape(where, module, width)
+    else:
+        where, module, shape = dense[0].path, None, (width,)
+    return Site(
+        layer=number,
+        path=where,
+        shape=shape,
+        activation=feed_forward.activation if feed_forward else None,
+        down=feed_forward.down if feed_forward else None,
+        experts=module,
+    )
 
 
-def _children(module: nn.Module, names: tuple[str, ...]) -> list[nn.Module]:
-    return [child for name, child in module.named_children() if name in names]
+def _holds_experts(module: nn.Module) -> bool:
+    """Whether a module holds the down projections of several experts in one tensor."""
+    return getattr(getattr(module, "down_proj", None), "ndim", 0) == 3
+
+
+def _is_inside(part: _Named, others: Sequence[_Named]) -> bool:
+    """Whether a module is one of these, or in one of them."""
+    return any(f"{part[0]}.".startswith(f"{name}.") for name, _ in others)
+
+
+def _dense_in(part: _Named, hidden: int | None) -> list[_Dense]:
+    """Each activation with a down projection beside it, directly in this module."""
+    path, module = part
+    children = dict(module.named_children())
+    activations = [child for name, child in children.items() if name in ACTIVATIONS]
+    downs = [child for name, child in children.items() if name in DOWNS]
+    found = []
+    for activation in activations:
+        for down in downs:
+            width, width_after = _widths(path, down)
+            if hidden in (
+                width_after,
+                None,
+            ):  # a router's ends elsewhere than in the residual stream
+                found.append(_Dense(path, module, activation, down, width))
+    return found
 
 
 def _widths(path: str, down: nn.Module) -> tuple[int, int]:
-    """Widths of the input and output of a projection: a linear layer of any kind, or GPT-2's Conv1D."""
+    """Widths of the input and output of a linear layer of any kind, or GPT-2's Conv1D."""
     for names in (("in_features", "out_features"), ("nx", "nf")):
         into, out = (getattr(down, name, None) for name in names)
         if isinstance(into, int) and isinstance(out, int):
             return into, out
     raise SiteError(
-        f"the down projection of {path} is a {type(down).__name__}, which does not say how wide its input is"
+        f"the down projection of {path} is a {type(down).__name__}, which does not say how wide "
+        "its input is"
     )
+
+
+def _no_feed_forward(path: str, layer: nn.Module) -> SiteError:
+    """What is told of a layer with no place to read."""
+    children = ", ".join(
+        f"{name} ({type(child).__name__})" for name, child in layer.named_children()
+    )
+    return SiteError(
+        f"{path} has no feed-forward that can be read: neither an activation module "
+        f"({', '.join(ACTIVATIONS)}) beside a down projection ({', '.join(DOWNS)}) nor experts; "
+        f"it holds {children}. Layers that apply their activation as a bare function (Lfm2) or "
+        "have no feed-forward (Mamba) are not supported"
+    )
+
+
+def _refuse_other_banks(parts: Sequence[_Named]) -> None:
+    """Stop at what may be experts of another form: they would be left out without a word."""
+    for name, module in parts:
+        if isinstance(module, nn.modules.conv._ConvNd):
+            continue
+        for key, weight in module.named_parameters(recurse=False):
+            if sum(size > 1 for size in weight.shape) > 2:
+                raise SiteError(
+                    f"{name} ({type(module).__name__}) holds {key} {list(weight.shape)}: a bank of "
+                    "weights, perhaps experts, of a form that langneurons cannot read"
+                )
+
+
+def _refuse_norms(dense: _Dense) -> None:
+    """Stop at a feed-forward with a norm inside."""
+    for name, child in dense.module.named_children():
+        if "norm" in type(child).__name__.lower():
+            raise SiteError(
+                f"{dense.path} holds a norm ({name}) between its activation and its down "
+                "projection (BitNet does): a zero before it would change every other neuron too, "
+                "so silencing has no one meaning"
+            )

@@ -84,9 +84,9 @@ def tokenise(tokenizer: "PreTrainedTokenizerBase", responses: Sequence[Response]
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str]) -> list[list[int]]:
-    """Ids of each prompt as `tokenise` reads it, without an end token that the tokenizer puts after a text.
+    """Ids of each prompt as `tokenise` reads it, for something to be written after it.
 
-    An empty prompt may have none.
+    An end token that the tokenizer puts after a text is left out. An empty prompt may have none.
     """
     rows = tokenise(tokenizer, [Response("prompt", "en", prompt, "") for prompt in prompts])
     prompt_ids = [row.ids.tolist() for row in rows]
@@ -119,7 +119,7 @@ def continuation(
 
 
 def predicting(tokens: Tokens) -> Tokens:
-    """The same ids, counting instead the positions that predict a counted token: each the one before.
+    """The same ids; counted are the positions that predict a counted token, each the one before.
 
     A counted first token (empty prompt, no beginning token) is predicted by nothing, so one
     position less counts then.
@@ -130,7 +130,9 @@ def predicting(tokens: Tokens) -> Tokens:
 
 
 def shared_prefix(group: Sequence[Tokens]) -> int:
-    """How many leading tokens all members have in common and none counts: what needs to be computed only once.
+    """How many leading tokens all members have in common, of which none counts.
+
+    That much needs to be computed only once.
 
     Args:
         group: at least one member, usually the responses to one prompt.
@@ -144,7 +146,10 @@ def shared_prefix(group: Sequence[Tokens]) -> int:
 
 
 def too_long(tokens: Sequence[Tokens], limit: int) -> list[int]:
-    """Positions in `tokens` of those with more ids than `limit`, the model's context; for the caller to name."""
+    """Positions of those with more ids than `limit`, the model's context.
+
+    For the caller to name.
+    """
     return [i for i, (ids, _) in enumerate(tokens) if len(ids) > limit]
 
 
@@ -206,5 +211,8 @@ def _trimmed(final: str, gap: str, name: str) -> int:
 
 
 def _joined(gap: str) -> int:
-    """How many combining marks were joined to the letter before the gap: NFC makes e and an accent one character."""
+    """How many combining marks were joined to the letter before the gap.
+
+    NFC makes e and an accent one character.
+    """
     return next((i for i, char in enumerate(gap) if unicodedata.category(char)[0] != "M"), len(gap))

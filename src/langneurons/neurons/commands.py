@@ -1,7 +1,7 @@
-"""Analyse: the commands that work on results: import, merge, identify, export. No model is run."""
+"""Commands of neurons: record, import, merge, identify, export. Only record runs a model."""
 
 import json as jsonlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from langneurons import artifacts, console, resume
-from langneurons.config import IdentifyConfig, ModelConfig, RecordConfig
-from langneurons.console import Force, Json, print_json
+from langneurons.config import IdentifyConfig, ModelConfig, RecordConfig, cut, identity
+from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError, MismatchError
+from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
 
 
@@ -25,7 +26,7 @@ def import_(
     width: int | None = None,
     force: Force = False,
     json: Json = False,
-) -> None:
+) -> Made[Counts] | Made[Neurons]:
     """Take over other tools' files: a folder of NJUNLP activation counts, or a LAPE or NJUNLP mask.
 
     Parameters
@@ -41,35 +42,42 @@ def import_(
     width
         Neurons per layer, for a mask (a mask does not say).
     """
-    from langneurons.neurons import other_tools as formats
+    from langneurons.neurons import other_tools
 
     codes = console.codes(languages)
-    config = {"tool": tool, "languages": codes, "width": width}
+    settings = {"tool": tool, "languages": codes, "width": width}
+
+    def mask(*_: object) -> tuple[Neurons, dict[str, Any]]:
+        lape = tool == "lape"
+        default = other_tools.LAPE_LANGUAGES if lape else other_tools.NJUNLP_LANGUAGES
+        neurons, assumed = other_tools.import_mask(path, codes, width, default)
+        return neurons, {"languages taken without being named": assumed}
+
+    def counts(*_: object) -> tuple[Counts, dict[str, Any]]:
+        imported, found = other_tools.import_njunlp(path, codes)
+        return imported, {"import": [row._asdict() for row in found]}
+
+    how: dict[str, Any] = {"doing": "importing", "force": force, "quiet": True}
     if path.is_file():
         inputs = {path.name: artifacts.file_digest(path)}
-        if not console.there(out, "neurons", config, inputs, force=force):
-            default = formats.NJUNLP_LANGUAGES if tool == "njunlp" else formats.LAPE_LANGUAGES
-            neurons, assumed = formats.import_mask(path, codes, width, default)
-            with artifacts.writing(out, "neurons", "import", config, inputs) as draft:
-                neurons.write(draft)
-                draft.facts["languages taken without being named"] = assumed
-        tell_mask(out, json)
-        return
+        made_mask = console.made(Neurons, out, "import", settings, inputs, mask, **how)
+        _tell_mask(made_mask, json)
+        return made_mask
     if tool == "lape" and path.is_dir():
         raise InputError(
             f"{path} is a folder; give LAPE's mask file, such as Mistral-7B.neuron.pth"
         )
-    inputs = {file.name: artifacts.file_digest(file) for file in formats.njunlp_files(path)}
-    if not console.there(out, "counts", config, inputs, force=force):
-        counts, found = formats.import_njunlp(path, codes)
-        with artifacts.writing(out, "counts", "import", config, inputs) as draft:
-            counts.write(draft)
-            draft.facts["import"] = [row._asdict() for row in found]
-    tell_counts(out, json)
+    files = other_tools.njunlp_files(path)
+    inputs = {file.name: artifacts.file_digest(file) for file in files}
+    made_counts = console.made(Counts, out, "import", settings, inputs, counts, **how)
+    _tell_imported(made_counts, json)
+    return made_counts
 
 
-def merge(*counts: Path, out: Path, force: Force = False, json: Json = False) -> None:
-    """Add up counts: the shards of one recording, or recordings of the same model on other questions or languages.
+def merge(*counts: Path, out: Path, force: Force = False, json: Json = False) -> Made[Counts]:
+    """Add up counts: the shards of one recording, or recordings of one model.
+
+    These may be of other questions or languages.
 
     Parameters
     ----------
@@ -78,23 +86,25 @@ def merge(*counts: Path, out: Path, force: Force = False, json: Json = False) ->
     out
         Folder to write.
     """
-    from langneurons.neurons.counts import Counts
     from langneurons.neurons.counts import merge as add
 
     if len(counts) < 2:
         raise InputError("merge needs at least two folders of counts")
-    sources = [artifacts.read(folder, "counts") for folder in counts]
+    sources = [artifacts.read(folder, Counts.KIND) for folder in counts]
     inputs = {f"counts {i + 1}": source.digest for i, source in enumerate(sources)}
-    same_model(sources)
-    if not console.there(out, "counts", {}, inputs, force=force):
+    _require_same_model(sources)
+
+    def make(*_: object) -> tuple[Counts, dict[str, Any]]:
         total = add(Counts.load(source) for source in sources)
-        with artifacts.writing(out, "counts", "merge", {}, inputs) as draft:
-            total.write(draft)
-            draft.facts["tokens"] = dict(
-                zip(total.languages, total.tokens.sum(axis=1).tolist(), strict=True)
-            )
-            draft.facts["merged"] = [dict(source.manifest["facts"]) for source in sources]
-    tell_counts(out, json)
+        tokens = dict(zip(total.languages, total.tokens.sum(axis=1).tolist(), strict=True))
+        merged = [dict(source.manifest["facts"]) for source in sources]
+        return total, {"tokens": tokens, "merged": merged}
+
+    made = console.made(
+        Counts, out, "merge", {}, inputs, make, doing="merging", force=force, quiet=True
+    )
+    _tell_recorded(made, json)
+    return made
 
 
 def identify(
@@ -105,7 +115,8 @@ def identify(
     config: Annotated[IdentifyConfig, Parameter(name="*")] = IdentifyConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
+    quiet: Quiet = False,
+) -> Made[Neurons]:
     """Classify neurons as language-specific, language-related or general.
 
     Parameters
@@ -117,21 +128,28 @@ def identify(
     config
         Settings.
     """
-    source = artifacts.read(counts, "counts")
-    settings, inputs = asdict(config), {"counts": source.digest}
-    if not console.there(out, "neurons", settings, inputs, force=force):
-        from langneurons.neurons.bootstrap import bootstrap
-        from langneurons.neurons.counts import Counts
-        from langneurons.neurons.identify import identify as run
+    source = artifacts.read(counts, Counts.KIND)
+
+    def make(_: resume.State, on_step: resume.Progress | None) -> tuple[Neurons, dict[str, Any]]:
+        from langneurons.neurons.identify import identify as identified
 
         held = Counts.load(source)
-        with artifacts.writing(out, "neurons", "identify", settings, inputs) as draft:
-            neurons = run(held, config)
-            with console.progress("resampling", quiet=json) as step:
-                neurons = bootstrap(held, neurons, config, step)
-            neurons.write(draft)
-            draft.facts |= {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
-    tell_neurons(out, json)
+        neurons = identified(held, config, on_step=on_step)
+        return neurons, {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
+
+    made = console.made(
+        Neurons,
+        out,
+        "identify",
+        identity(config),
+        {"counts": source.digest},
+        make,
+        doing="resampling",
+        force=force,
+        quiet=quiet,
+    )
+    _tell_neurons(made, json)
+    return made
 
 
 def export(
@@ -143,7 +161,9 @@ def export(
     kinds: str = "specific,related",
     json: Json = False,
 ) -> None:
-    """Write a mask for NJUNLP's or LAPE's code, and a JSON file beside it that names its languages, widths and rule.
+    """Write a mask for NJUNLP's or LAPE's code.
+
+    A JSON file beside it names its languages, widths and rule.
 
     Parameters
     ----------
@@ -156,17 +176,16 @@ def export(
     kinds
         Kinds to export, with commas.
     """
-    from langneurons.neurons import other_tools as formats
+    from langneurons.neurons.other_tools import export_mask
 
-    held = Neurons.load(artifacts.read(neurons, "neurons"))
-    mask, beside = formats.export_mask(held, tuple(kinds.split(",")))
+    mask, beside = export_mask(Neurons.load(neurons), tuple(kinds.split(",")))
     artifacts.write_file(out.with_name(out.name + ".json"), beside)
     artifacts.write_file(out, mask)
     memberships = jsonlib.loads(beside)["memberships"]
     if json:
         console.print_json({"out": str(out), "tool": tool, "memberships": memberships})
         return
-    print("  ".join(f"{code} {n:,}" for code, n in memberships.items()))
+    print(_listed(memberships, between="  "))
     print(f"wrote {out} (torch.load opens it with weights_only=True) and {out.name}.json")
 
 
@@ -183,8 +202,11 @@ def record(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Count how often each neuron of a model is active on response tokens, per language and block of questions.
+    quiet: Quiet = False,
+) -> Made[Counts]:
+    """Count how often each neuron of a model is active on response tokens.
+
+    Counts are kept per language and block of questions.
 
     Parameters
     ----------
@@ -206,160 +228,153 @@ def record(
     loading
         How the model is loaded.
     """
+    from langneurons.texts import rows
     from langneurons.texts.flaws import gate
-    from langneurons.texts.rows import files, read_responses
 
     codes = console.codes(languages)
-    files(responses, codes)  # before a model is loaded for nothing
+    rows.files(responses, codes)  # before a model is loaded for nothing
 
-    from langneurons.model import loading as models
-    from langneurons.neurons.record import record as run
-    from langneurons.resume import processes
+    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.neurons.record import recorded
 
-    rank, world = processes()
-    loaded = models.load(model, **asdict(loading))
-    rows = read_responses(responses, template, codes, loaded.tokenizer)
-    kept, gates = gate(rows, _flaws(drop))
+    loaded = load(model, **asdict(loading))
+    read = rows.read(responses, template, codes, loaded.tokenizer)
+    kept, gates = gate(read.responses, _flaws(drop))
     settings = {
-        **asdict(config),
+        **identity(config),
         "languages": codes,
         "template": template,
         "drop": drop,
         "dtype": str(loaded.model.dtype),
     }
-    del settings["save_every"]
-    files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
-    inputs = {file.name: artifacts.file_digest(file) for file in files}
-    inputs |= {"model": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
-    if not console.there(out, "counts", settings, inputs, force=force, quiet=rank > 0):
-        state = resume.State(out, settings, inputs, f"{rank}-of-{world}")
-        with console.progress("recording", quiet=json or rank > 0, unit="tokens") as step:
-            counts, facts = run(
-                loaded.model,
-                loaded.tokenizer,
-                kept,
-                config,
-                languages=codes,
-                state=state,
-                on_step=step,
-            )
-        if rank == 0:
-            with artifacts.writing(out, "counts", "record", settings, inputs) as draft:
-                counts.write(draft)
-                draft.facts |= facts | {
-                    "gates": [gate._asdict() for gate in gates],
-                    "model": _named(loaded),
-                }
-        state.drop()
+    inputs = {
+        **read.digests,
+        "model": loaded.fingerprint,
+        "tokenizer": tokenizer_digest(loaded.tokenizer),
+    }
+
+    def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
+        counts, facts = recorded(
+            loaded, kept, config, languages=codes, state=state, on_step=on_step
+        )
+        facts["gates"] = [gate._asdict() for gate in gates]
+        facts["model"] = loaded.facts
+        return counts, facts
+
+    made = console.made(
+        Counts,
+        out,
+        "record",
+        settings,
+        inputs,
+        make,
+        doing="recording",
+        unit="tokens",
+        cut=cut(config),
+        force=force,
+        quiet=quiet,
+    )
+    rank, _ = resume.processes()
     if rank == 0:
-        tell_counts(out, json)
+        _tell_recorded(made, json)
+    return made
 
 
 def _flaws(drop: str | None) -> tuple[Any, ...]:
+    """The flaws in a list with commas, as `flaws` calls them."""
     return tuple(word.strip().replace("-", " ") for word in drop.split(",")) if drop else ()
 
 
-def _named(loaded: Any) -> dict[str, Any]:
-    model = loaded.model
-    return {
-        "id": loaded.id,
-        "revision": loaded.revision,
-        "fingerprint": loaded.fingerprint,
-        "class": type(model).__name__,
-        "device": str(model.get_input_embeddings().weight.device),
-    }
-
-
-def same_model(sources: list[artifacts.Artifact]) -> None:
+def _require_same_model(sources: Sequence[artifacts.Artifact]) -> None:
     """Stop when counts that know their model are of different ones.
 
     Raises:
         MismatchError: naming two folders and their models.
     """
-    known = [(s, s.manifest["inputs"]["model"]) for s in sources if "model" in s.manifest["inputs"]]
-    for source, model in known[1:]:
-        if model != known[0][1]:
+    models = {source.folder: source.manifest["inputs"].get("model") for source in sources}
+    known = [(folder, model) for folder, model in models.items() if model is not None]
+    for folder, model in known[1:]:
+        first_folder, first_model = known[0]
+        if model != first_model:
             raise MismatchError(
-                f"these counts are of different models: weights {known[0][1][:12]} in {known[0][0].folder}, "
-                f"{model[:12]} in {source.folder}"
+                f"these counts are of different models: weights {first_model[:12]} in "
+                f"{first_folder}, {model[:12]} in {folder}"
             )
 
 
-def tell_counts(out: Path, json: bool) -> None:
-    """What counts hold: what an import found, or what was recorded."""
-    source = artifacts.read(out, "counts")
-    facts = source.manifest["facts"]
-    if "import" not in facts:
-        _tell_recorded(out, facts, json)
-        return
-    found = facts["import"]
+def _tell_imported(made: Made[Counts], json: bool) -> None:
+    """What an import of counts found."""
+    languages = made.facts["import"]
     if json:
-        print_json({"out": str(out), "languages": found})
+        console.print_json({"out": str(made.folder), "languages": languages})
         return
-    print(f"{'language':<10}{'tokens':>10}{'below prompt alone':>20}{'above its tokens':>18}")
-    for row in found:
-        print(
-            f"{row['language']:<10}{row['tokens']:>10,}{row['negative']:>20,}{row['above_one']:>18,}"
-        )
+    heads = ("language", "tokens", "below prompt alone", "above its tokens")
+    fields = ("language", "tokens", "negative", "above_one")
+    print(console.columns(heads, [[row[name] for name in fields] for row in languages]))
     print("below prompt alone: neurons whose response count came out negative; set to 0")
-    print(f"wrote {out}; next: langneurons identify {out} --out {out.parent / 'neurons'}")
+    _tell_next(made.folder)
 
 
-def _tell_recorded(out: Path, facts: Mapping[str, Any], json: bool) -> None:
+def _tell_recorded(made: Made[Counts], json: bool) -> None:
+    """What was counted: tokens per language, what was wrong with responses, what was left out."""
+    facts = made.facts
     if json:
-        print_json({"out": str(out), **facts})
+        console.print_json({"out": str(made.folder), **facts})
         return
     gates = {gate["lang"]: gate for gate in facts.get("gates", [])}
-    heads = [name for name in next(iter(gates.values()), {}) if name != "lang"]
-    print(
-        f"{'language':<10}{'tokens':>12}"
-        + "".join(f"{name.replace('_', ' '):>14}" for name in heads)
-    )
-    for code, tokens in facts["tokens"].items():
-        print(f"{code:<10}{tokens:>12,}" + "".join(f"{gates[code][name]:>14,}" for name in heads))
-    long, empty = facts.get("longer than the context"), facts.get("without a token to count")
-    if long:
-        where, first = _listed(long["responses"]), ", ".join(long["first"][:3])
+    names = [name for name in next(iter(gates.values()), {}) if name != "lang"]
+    heads = ("language", "tokens", *(name.replace("_", " ") for name in names))
+    rows = [
+        (code, tokens, *(gates[code][name] for name in names))
+        for code, tokens in facts["tokens"].items()
+    ]
+    print(console.columns(heads, rows))
+    if long := facts.get("longer than the context"):
         print(
-            f"longer than the context of {long['context']:,} tokens and not counted: {where} (first: {first})"
+            f"longer than the context of {long['context']:,} tokens and not counted: "
+            f"{_listed(long['responses'])} (first: {', '.join(long['first'][:3])})"
         )
-    if empty:
+    if empty := facts.get("without a token to count"):
         print(f"without a token to count: {_listed(empty)}")
     if halved := facts.get("batches halved for want of memory"):
         print(f"batches halved for want of memory: {halved}; a smaller --budget saves the attempt")
-    print(f"wrote {out}; next: langneurons identify {out} --out {out.parent / 'neurons'}")
+    _tell_next(made.folder)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{code} {n:,}" for code, n in counts.items())
+def _tell_next(folder: Path) -> None:
+    print(f"wrote {folder}; next: langneurons identify {folder} --out {folder.parent / 'neurons'}")
 
 
-def tell_mask(out: Path, json: bool) -> None:
+def _tell_mask(made: Made[Neurons], json: bool) -> None:
     """What an import of a mask found."""
-    source = artifacts.read(out, "neurons")
-    neurons = Neurons.load(source)
-    assumed = source.manifest["facts"]["languages taken without being named"]
-    held = {
-        code: int(n) for code, n in zip(neurons.languages, neurons.member.sum(axis=0), strict=True)
-    }
+    neurons = made.value
+    assumed = made.facts["languages taken without being named"]
+    memberships = dict(zip(neurons.languages, neurons.member.sum(axis=0).tolist(), strict=True))
     if json:
-        print_json({"out": str(out), "memberships": held, "assumed": assumed})
+        console.print_json(
+            {"out": str(made.folder), "memberships": memberships, "assumed": assumed}
+        )
         return
-    print("  ".join(f"{code} {n:,}" for code, n in held.items()))
+    print(_listed(memberships, between="  "))
     if assumed:
         print(
-            f"its lists were taken to be {','.join(assumed)}, as in the released masks; --languages says otherwise"
+            f"its lists were taken to be {','.join(assumed)}, as in the released masks; "
+            "--languages says otherwise"
         )
-    print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out}")
+    print(f"wrote {made.folder} ({len(neurons):,} neurons); next: langneurons report {made.folder}")
 
 
-def tell_neurons(out: Path, json: bool) -> None:
+def _tell_neurons(made: Made[Neurons], json: bool) -> None:
     """What was identified."""
     from langneurons.neurons import summary
 
-    neurons = Neurons.load(artifacts.read(out, "neurons"))
+    out, neurons = made.folder, made.value
     if json:
-        print_json({"out": str(out)} | summary.values(neurons))
+        console.print_json({"out": str(out)} | summary.values(neurons))
         return
     print("\n".join(summary.lines(neurons)))
     print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
+
+
+def _listed(counts: Mapping[str, int], between: str = ", ") -> str:
+    return between.join(f"{code} {n:,}" for code, n in counts.items())

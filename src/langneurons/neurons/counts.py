@@ -5,9 +5,9 @@ two machines add up exactly, and any resampling of blocks is a weighted sum.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from langneurons import artifacts, layout
 from langneurons.errors import FormatError, InputError, MismatchError
+from langneurons.layout import Widths
+from langneurons.tables import Table
 
 FORMAT = 1
 """Version of the tensors and metadata that `Counts.to_tensors` writes."""
@@ -59,11 +61,33 @@ class Counts:
         twice = {code for code in self.languages if self.languages.count(code) > 1}
         if twice:
             raise InputError(
-                f"counts name {', '.join(sorted(twice))} more than once; each language may stand once"
+                f"counts name {', '.join(sorted(twice))} more than once; "
+                "each language may stand once"
             )
+        self._check_shapes()
+        self._check_numbers()
+
+    def __repr__(self) -> str:
+        return (
+            f"Counts({', '.join(self.languages)}; {self.tokens.sum():,} tokens, "
+            f"{layout.describe(self.widths)} neurons, {self.block_rule})"
+        )
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows them."""
+        tokens = self.tokens.sum(axis=1).tolist()
+        caption = (
+            f"Counts of {layout.describe(self.widths)} neurons, in {self.blocks} block"
+            f"{'' if self.blocks == 1 else 's'} of questions."
+        )
+        rows = tuple((code, f"{n:,}") for code, n in zip(self.languages, tokens, strict=True))
+        return Table("counts", caption, ("language", "tokens"), rows).to_html()
+
+    def _check_shapes(self) -> None:
         if self.tokens.ndim != 2 or self.tokens.shape[0] != len(self.languages):
             raise InputError(
-                f"tokens have shape {list(self.tokens.shape)}; [{len(self.languages)} languages, blocks] is needed"
+                f"tokens have shape {list(self.tokens.shape)}; "
+                f"[{len(self.languages)} languages, blocks] is needed"
             )
         for layer, (active, routed) in enumerate(zip(self.active, self.routed, strict=True)):
             dims = 3 if routed is None else 4
@@ -74,12 +98,14 @@ class Counts:
                 )
             if routed is not None and routed.shape != active.shape[:3]:
                 raise InputError(
-                    f"layer {layer}: routed has shape {list(routed.shape)}, not {list(active.shape[:3])}"
+                    f"layer {layer}: routed has shape {list(routed.shape)}, "
+                    f"not {list(active.shape[:3])}"
                 )
-        for name, array in (
-            ("tokens", self.tokens),
-            *((f"layer {i}", a) for i, a in enumerate(self.active)),
-        ):
+
+    def _check_numbers(self) -> None:
+        arrays = {"tokens": self.tokens}
+        arrays |= {f"layer {layer}": active for layer, active in enumerate(self.active)}
+        for name, array in arrays.items():
             if not np.issubdtype(array.dtype, np.integer):
                 raise InputError(f"counts of {name} are {array.dtype}; counts are integers")
             if array.size and array.min() < 0:
@@ -93,7 +119,7 @@ class Counts:
         return self.tokens.shape[1]
 
     @property
-    def widths(self) -> tuple[tuple[int, ...], ...]:
+    def widths(self) -> Widths:
         """Shape of each layer: (D,) when dense, (E, I) in a mixture of experts."""
         return tuple(active.shape[2:] for active in self.active)
 
@@ -113,52 +139,52 @@ class Counts:
                 raise MismatchError(
                     f"these counts do not add up: {what} {ours} in one, {theirs} in the other"
                 )
+
+        def summed(ours: NDArray[np.integer], theirs: NDArray[np.integer]) -> NDArray[np.int64]:
+            return np.add(ours, theirs, dtype=np.int64)
+
+        routed = zip(self.routed, other.routed, strict=True)
         return Counts(
-            self.languages,
-            tuple(
-                np.add(a, b, dtype=np.int64) for a, b in zip(self.active, other.active, strict=True)
-            ),
-            np.add(self.tokens, other.tokens, dtype=np.int64),
-            tuple(
-                None if a is None or b is None else np.add(a, b, dtype=np.int64)
-                for a, b in zip(self.routed, other.routed, strict=True)
-            ),
-            self.block_rule,
+            languages=self.languages,
+            active=tuple(map(summed, self.active, other.active)),
+            tokens=summed(self.tokens, other.tokens),
+            routed=tuple(None if a is None or b is None else summed(a, b) for a, b in routed),
+            block_rule=self.block_rule,
         )
 
     def spread(self, languages: tuple[str, ...]) -> "Counts":
-        """The same counts with their languages in this order; a language they do not have gets zeros."""
-        at = [self.languages.index(code) if code in self.languages else -1 for code in languages]
+        """The same counts with their languages in this order; a new language gets zeros."""
+        places = {code: i for i, code in enumerate(self.languages)}
+        sources = [places.get(code, -1) for code in languages]
+        new = [i for i, source in enumerate(sources) if source < 0]
 
         def take(array: NDArray[np.integer]) -> NDArray[np.integer]:
-            rows = array[at]
-            rows[[i for i, source in enumerate(at) if source < 0]] = 0
+            rows = array[sources]
+            rows[new] = 0
             return rows
 
         return Counts(
-            languages,
-            tuple(take(a) for a in self.active),
-            take(self.tokens),
-            tuple(None if r is None else take(r) for r in self.routed),
-            self.block_rule,
+            languages=languages,
+            active=tuple(take(active) for active in self.active),
+            tokens=take(self.tokens),
+            routed=tuple(None if routed is None else take(routed) for routed in self.routed),
+            block_rule=self.block_rule,
         )
 
     def pooled(
         self, weights: NDArray[np.number] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sums over blocks, each block taken `weights` [G] times (once by default): active [K, M] and tokens [K].
+        """Sums over blocks: active [K, M] and tokens [K].
 
-        M runs over all neurons of the model, layer by layer, experts in order. Sums below 2**53 are
-        exact.
+        Each block is taken `weights` [G] times, once by default. M runs over all neurons of the
+        model, layer by layer, experts in order. Sums below 2**53 are exact.
         """
-        w = np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
-        flat = [active.reshape(*active.shape[:2], -1) for active in self.active]
-        out = np.empty((len(self.languages), sum(layer.shape[2] for layer in flat)))
-        start = 0
-        for layer in flat:
-            np.matmul(w, layer, out=out[:, start : start + layer.shape[2]])
-            start += layer.shape[2]
-        return out, self.tokens @ w
+        times = self._times(weights)
+        starts = layout.starts(self.widths)
+        sums = np.empty((len(self.languages), starts[-1]))
+        for active, (start, end) in zip(self.active, pairwise(starts), strict=True):
+            np.matmul(times, active.reshape(*self.tokens.shape, -1), out=sums[:, start:end])
+        return sums, self.tokens @ times
 
     def probability(
         self,
@@ -166,7 +192,7 @@ class Counts:
         *,
         per: Literal["tokens", "routed"] = "tokens",
     ) -> NDArray[np.float64]:
-        """Activation probability of each neuron in each language (Eq. 4 of the paper), [K, M]: active / tokens.
+        """Activation probability of each neuron in each language, [K, M] (Eq. 4): active / tokens.
 
         Args:
             weights: how often each block is taken, [G]; once by default.
@@ -176,33 +202,39 @@ class Counts:
         Raises:
             InputError: when a language has no token.
         """
-        active, tokens = self.pooled(weights)
+        probability, tokens = self.pooled(weights)
         self.require_tokens(tokens)
-        active /= tokens[:, None]
+        probability /= tokens[:, None]
         if per == "routed":
-            w = np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
-            start = 0
-            for width, routed in zip(self.widths, self.routed, strict=True):
-                size = math.prod(width)
-                if routed is not None:
-                    reached = np.repeat(np.matmul(w, routed), width[-1], axis=1)
-                    part = active[:, start : start + size]
-                    np.multiply(part, tokens[:, None], out=part)
-                    np.divide(part, reached, out=part, where=reached > 0)
-                start += size
-        return active
+            times = self._times(weights)
+            spans = pairwise(layout.starts(self.widths))
+            for width, routed, (start, end) in zip(self.widths, self.routed, spans, strict=True):
+                if routed is None:
+                    continue
+                reached = np.repeat(np.matmul(times, routed), width[-1], axis=1)
+                part = probability[:, start:end]
+                np.multiply(part, tokens[:, None], out=part)
+                np.divide(part, reached, out=part, where=reached > 0)
+        return probability
+
+    def _times(self, weights: NDArray[np.number] | None) -> NDArray[np.float64]:
+        """How often each block is taken, [G]."""
+        return np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
 
     def require_tokens(self, tokens: NDArray[np.number]) -> None:
         """Stop, naming them, when languages have no token among `tokens` [K]."""
         empty = [code for code, n in zip(self.languages, tokens, strict=True) if n <= 0]
         if empty:
             raise InputError(
-                f"no response token was counted for {', '.join(empty)}: a probability needs tokens; "
-                "leave the language out or record responses in it"
+                f"no response token was counted for {', '.join(empty)}: a probability needs "
+                "tokens; leave the language out or record responses in it"
             )
 
     def to_tensors(self) -> tuple[dict[str, NDArray], dict[str, object]]:
-        """Named tensors and metadata, as they stand in `counts.safetensors` (int32 wherever every number fits)."""
+        """Named tensors and metadata, as they stand in `counts.safetensors`.
+
+        Numbers are int32 wherever every number of a tensor fits.
+        """
         tensors: dict[str, NDArray] = {"tokens": self.tokens.astype(np.int64)}
         for layer, (active, routed) in enumerate(zip(self.active, self.routed, strict=True)):
             tensors[f"active.{layer:03d}"] = _narrow(active)
@@ -220,11 +252,11 @@ class Counts:
             )
         layers = sorted((name[7:] for name in tensors if name.startswith("active.")), key=int)
         return cls(
-            tuple(meta["languages"]),
-            tuple(tensors[f"active.{layer}"] for layer in layers),
-            tensors["tokens"],
-            tuple(tensors.get(f"routed.{layer}") for layer in layers),
-            str(meta["block_rule"]),
+            languages=tuple(meta["languages"]),
+            active=tuple(tensors[f"active.{layer}"] for layer in layers),
+            tokens=tensors["tokens"],
+            routed=tuple(tensors.get(f"routed.{layer}") for layer in layers),
+            block_rule=str(meta["block_rule"]),
         )
 
     def write(self, draft: artifacts.Draft) -> None:
@@ -247,7 +279,9 @@ class Counts:
 
 
 def merge(parts: Iterable[Counts]) -> Counts:
-    """All parts together. A part may lack languages (one shard per language, say); their order is that of first sight.
+    """All parts together.
+
+    A part may lack languages (one shard per language, say); their order is that of first sight.
 
     Raises:
         InputError: when there is no part.

@@ -1,304 +1,91 @@
-"""Identify: from counts to classified neurons (Eq. 5 and 6 of the paper, and LAPE).
+"""Identify: from counts to classified neurons, with intervals.
 
-A neuron is scored by how specific it is (entropy of its activation probabilities over languages)
-and how much it takes part (its highest probability). The lowest `rate` of all neurons are selected.
-In how many languages a neuron is highly active (probability above tau) tells its kind. Letters: K
-language, M neuron of the whole model, n selected.
+Counts are kept per block of questions, so a resampling is a weighted sum: G blocks drawn G times
+with replacement, the same draw for every language (questions are parallel), and everything from tau
+on is worked out anew. Intervals are percentiles of the replicates, widened to the observed value
+where all of them lie to one side of it (resampling adds noise, and a neuron barely above tau in ten
+languages is below it in one). One block cannot be resampled: then there are no intervals. How often
+these intervals hold the truth is measured by bench/coverage.py. Letters: K language, G block, M
+neuron of the whole model, n listed neuron.
 """
 
-import math
+import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons import config as configs
 from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
-from langneurons.layout import Widths
+from langneurons.intervals import LEVEL, Floats, block_draws
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.lambda_star import Span, spans
-from langneurons.neurons.table import Lambda, Neurons, Rule
-
-_CHUNK = 1 << 13  # neurons worked on at once; keeps the temporaries in cache
-_CURVE_POINTS = 41
-
-
-class Scores(NamedTuple):
-    """What the selection works on; everything about lambda that does not depend on lambda.
-
-    Attributes:
-        entropy: H(p') / ln K of each neuron, [M], in [0, 1]; 1 where it is never active.
-        peak: highest probability over languages divided by h, the mean of 1, 1/2, ..., 1/K, [M].
-        tau: the bar of Eq. 6.
-        n_languages: languages with p > tau, N of Eq. 6, [M].
-        eligible: neurons that may be selected, [M], or None for all.
-        size: how many are selected.
-    """
-
-    entropy: NDArray[np.float64]
-    peak: NDArray[np.float64]
-    tau: float
-    n_languages: NDArray[np.intp]
-    eligible: NDArray[np.bool_] | None
-    size: int
-
-    def at(self, lam: float) -> NDArray[np.float64]:
-        """The score at this lambda, [M]: entropy - lambda * peak. Lower is more of a language neuron."""
-        return self.entropy - lam * self.peak
+from langneurons.neurons.numbers import Numbers, kind_of, stacked
+from langneurons.neurons.selection import Found, find
+from langneurons.neurons.table import Neurons, Rule, Uncertainty
+from langneurons.resume import Progress
 
 
-class Found(NamedTuple):
-    """The outcome on all M neurons, before it is written up as a table.
-
-    Attributes:
-        scores: what it was worked out from.
-        lam: lambda and how it was found; None for LAPE.
-        score: final score, [M].
-        selected: positions of the selected, ascending.
-    """
-
-    scores: Scores
-    lam: Lambda | None
-    score: NDArray[np.float64]
-    selected: NDArray[np.intp]
-
-
-def harmonic(languages: int) -> float:
-    """H of the released score: mean of 1, 1/2, ..., 1/K; what max p averages to if languages share p like 1/rank."""
-    return sum(1 / k for k in range(1, languages + 1)) / languages
-
-
-def unit_factor(languages: int) -> float:
-    """Lambda of Eq. 5 as printed = this factor times lambda in released units: ln K / h."""
-    return math.log(languages) / harmonic(languages)
-
-
-def entropy_and_peak(
-    probability: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Entropy over languages divided by ln K, and max p / h, of each neuron; [K, M] -> [M], [M].
-
-    A neuron that is never active counts as uniform: entropy 1, peak 0.
-    """
-    languages, size = probability.shape
-    entropy, peak = np.empty(size), np.empty(size)
-    scale, h = math.log(languages), harmonic(languages)
-
-    def work(start: int) -> None:
-        stop = min(start + _CHUNK, size)
-        p = probability[:, start:stop]
-        total = p.sum(axis=0)
-        share = p / np.where(total > 0, total, 1)
-        logs = np.log(np.where(share > 0, share, 1))
-        found = -np.multiply(share, logs, out=logs).sum(axis=0) / scale
-        entropy[start:stop] = np.where(total > 0, found, 1)
-        np.divide(p.max(axis=0), h, out=peak[start:stop])
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(work, range(0, size, _CHUNK)))
-    return entropy, peak
-
-
-def threshold(probability: NDArray[np.float64], quantile: float) -> float:
-    """tau: the round(quantile * K * M)-th smallest of all K * M activation probabilities."""
-    rank = min(max(round(quantile * probability.size), 1), probability.size)
-    return float(np.partition(probability, rank - 1, axis=None)[rank - 1])
-
-
-def lowest(
-    score: NDArray[np.float64], size: int, eligible: NDArray[np.bool_] | None = None
-) -> NDArray[np.intp]:
-    """Positions of the `size` lowest scores, ascending by position; among equal scores the first come first."""
-    score = score if eligible is None else np.where(eligible, score, np.inf)
-    bar = np.partition(score, size - 1)[size - 1]
-    below = np.flatnonzero(score < bar)
-    level = np.flatnonzero(score == bar)[: size - len(below)]
-    return np.sort(np.concatenate([below, level]))
-
-
-def score(probability: NDArray[np.float64], config: IdentifyConfig) -> Scores:
-    """Everything the selection needs, from activation probabilities [K, M].
-
-    Raises:
-        InputError: with fewer than 2 languages, or when `rate` selects no neuron.
-    """
-    languages, neurons = probability.shape
-    if languages < 2:
-        raise InputError(
-            "these counts hold one language; what is specific to a language shows against at least 2"
-        )
-    size = round(config.rate * neurons)
-    if size < 1:
-        raise InputError(
-            f"rate {config.rate} of {neurons} neurons selects none; use {1 / neurons:.2g} or more"
-        )
-    tau = threshold(probability, config.tau_quantile)
-    n_languages = np.zeros(neurons, dtype=np.intp)
-    for row in probability:
-        n_languages += row > tau
-    eligible = n_languages > 0 if config.prefilter or config.method == "lape" else None
-    if eligible is not None:
-        size = min(size, int(eligible.sum()))
-    if size < 1:
-        raise InputError(
-            f"no neuron has a probability above tau {tau:.6g}, so none passes the filter"
-        )
-    return Scores(*entropy_and_peak(probability), tau, n_languages, eligible, size)
-
-
-def find(
-    probability: NDArray[np.float64], widths: Widths, config: IdentifyConfig, *, curve: bool = False
-) -> Found:
-    """Score, choose lambda and select, from activation probabilities [K, M]; `curve` adds the sensitivity curve.
-
-    Raises:
-        InputError: see `score` and `choose_lambda`.
-    """
-    scores = score(probability, config)
-    if config.method == "lape":
-        return Found(
-            scores, None, scores.entropy, lowest(scores.entropy, scores.size, scores.eligible)
-        )
-    lam = choose_lambda(scores, probability.shape[0], widths, config, curve=curve)
-    final = scores.at(lam.value)
-    return Found(scores, lam, final, lowest(final, scores.size, scores.eligible))
-
-
-def general_selected(scores: Scores, languages: int, lam: float) -> int:
-    """How many general neurons (N = K) are among the selected at this lambda."""
-    chosen = lowest(scores.at(lam), scores.size, scores.eligible)
-    return int((scores.n_languages[chosen] == languages).sum())
-
-
-def choose_lambda(
-    scores: Scores, languages: int, widths: Widths, config: IdentifyConfig, *, curve: bool = False
-) -> Lambda:
-    """The lambda to use: the given one, or the largest at which no general neuron is selected.
-
-    The paper says "automatically"; the released code bisects [0, 0.2] to 1e-3 and so stops short.
-    Here it is the exact supremum of the first feasible interval (see `crossing`), and the value
-    used is the largest double below it.
-
-    Raises:
-        InputError: when a general neuron is selected at lambda 0 already, naming it and a rate at
-            which it is not.
-    """
-    factor = unit_factor(languages)
-    limit = config.lam_limit
-    some = bool((scores.n_languages == languages).any())
-    reach, scores = _within_reach(scores, limit)
-    general = scores.n_languages == languages
-    whole = [Span(0.0, limit, feasible=True, general=-1)]
-    parts = (
-        spans(scores.entropy, scores.peak, general, scores.size, limit) if general.any() else whole
-    )
-    points = limit * np.arange(_CURVE_POINTS) / (_CURVE_POINTS - 1) if curve else ()
-    drawn = tuple((float(x), general_selected(scores, languages, float(x))) for x in points)
-    feasible = tuple((part.start, part.end) for part in parts if part.feasible)
-    if config.lam != "auto":
-        return Lambda(config.lam, "given", factor, feasible=feasible, curve=drawn)
-    if not parts[0].feasible:
-        raise InputError(_already_selected(scores, general, reach, widths, config.rate))
-    if len(parts) == 1:
-        return Lambda(
-            limit, "not binding" if some else "no general", factor, feasible=feasible, curve=drawn
-        )
-    supremum = parts[0].end
-    value = np.nextafter(supremum, 0)
-    step = supremum - value
-    while (
-        general_selected(scores, languages, value) and value > 0
-    ):  # rounding of scores right at the crossing
-        step *= 2
-        value = max(supremum - step, 0.0)
-    return Lambda(
-        float(value),
-        "bound",
-        factor,
-        supremum,
-        layout.address(widths, reach[parts[1].general]),
-        feasible,
-        drawn,
-    )
-
-
-def _within_reach(scores: Scores, limit: float) -> tuple[NDArray[np.intp], Scores]:
-    """The neurons that are selected at some lambda in [0, limit], and a few more: positions, and their scores alone.
-
-    Whatever lambda, the boundary lies no higher than the highest of the neurons selected at 0,
-    hence nowhere above the line from the boundary at 0 to the highest of them at the limit. Whose
-    score is above that line at both ends is above it throughout.
-    """
-    first, last = scores.at(0), scores.at(limit)
-    chosen = lowest(first, scores.size, scores.eligible)
-    within = (first <= first[chosen].max()) | (last <= last[chosen].max())
-    if scores.eligible is not None:
-        within &= scores.eligible
-    reach = np.flatnonzero(within)
-    return reach, scores._replace(
-        entropy=scores.entropy[reach],
-        peak=scores.peak[reach],
-        n_languages=scores.n_languages[reach],
-        eligible=None,
-    )
-
-
-def _already_selected(
-    scores: Scores, general: NDArray[np.bool_], reach: NDArray[np.intp], widths: Widths, rate: float
-) -> str:
-    best = int(np.flatnonzero(general)[np.argmin(scores.entropy[general])])
-    before = int((scores.entropy < scores.entropy[best]).sum())
-    fits = math.floor(before / sum(math.prod(width) for width in widths) * 1e6) / 1e6
-    advice = (
-        f"use a rate of at most {fits:g}" if fits > 0 else "no rate avoids it; look at the counts"
-    )
-    return (
-        f"neuron {layout.address(widths, reach[best])} is highly active in every language and yet among the selected at "
-        f"lambda 0 with rate {rate}; {advice}"
-    )
-
-
-def identify(counts: Counts, config: IdentifyConfig | None = None) -> Neurons:
-    """Classified neurons from counts: every selected and every general one, with scores, margins and probabilities.
-
-    Raises:
-        InputError: with one language, a language without tokens, a rate that selects nothing, or a
-            general neuron selected at lambda 0.
-    """
-    config = config or IdentifyConfig()
-    probability = counts.probability(per=config.per)
-    return tabulate(
-        counts, config, probability, find(probability, counts.widths, config, curve=True)
-    )
-
-
-def tabulate(
-    counts: Counts, config: IdentifyConfig, probability: NDArray[np.float64], found: Found
+def identify(
+    counts: Counts,
+    config: IdentifyConfig | None = None,
+    *,
+    on_step: Progress | None = None,
+    **settings: Any,
 ) -> Neurons:
-    """Write up what `find` found as the table of neurons."""
+    """Classified neurons from counts: every selected and every general one.
+
+    With scores, margins and probabilities; where there are several blocks, with intervals and with
+    how often resampling keeps each neuron.
+
+    Args:
+        counts: of at least 2 languages.
+        config: settings; or give them by name, as in `rate=0.2`.
+        on_step: told of the resamplings done and of all.
+        **settings: fields of `IdentifyConfig`.
+
+    Raises:
+        InputError: with one language, a language without tokens, a rate that selects nothing, a
+            general neuron selected at lambda 0, or when no resampling allows a lambda.
+    """
+    config = configs.of(IdentifyConfig, config, settings)
+    probability = counts.probability(per=config.per)
+    found = find(probability, counts.widths, config, curve=True)
+    neurons = _tabulated(counts, config, probability, found)
+    if counts.blocks < 2 or not config.bootstrap:
+        return neurons
+    return _resampled(counts, config, neurons, on_step)
+
+
+def _tabulated(
+    counts: Counts, config: IdentifyConfig, probability: Floats, found: Found
+) -> Neurons:
+    """What `find` found, written up as the table of neurons, without intervals."""
     languages = len(counts.languages)
     scores = found.scores
     chosen = np.zeros(len(found.score), dtype=bool)
     chosen[found.selected] = True
     rows = np.flatnonzero(chosen | (scores.n_languages == languages))
-    where = layout.addresses(counts.widths, rows)
+    layer, expert, neuron = layout.addresses(counts.widths, rows).T
+    rule = Rule(
+        method=config.method,
+        rate=config.rate,
+        tau_quantile=config.tau_quantile,
+        tau=scores.tau,
+        prefilter=scores.eligible is not None,
+        lam=found.lam,
+        histogram=tuple(np.bincount(scores.n_languages, minlength=languages + 1).tolist()),
+    )
     return Neurons(
         languages=counts.languages,
         widths=counts.widths,
-        rule=Rule(
-            config.method,
-            config.rate,
-            config.tau_quantile,
-            scores.tau,
-            scores.eligible is not None,
-            found.lam,
-            tuple(np.bincount(scores.n_languages, minlength=languages + 1).tolist()),
-        ),
-        layer=where[:, 0],
-        expert=where[:, 1],
-        neuron=where[:, 2],
+        rule=rule,
+        layer=layer,
+        expert=expert,
+        neuron=neuron,
         member=(probability[:, rows] > scores.tau).T,
         selected=chosen[rows],
         score=found.score[rows],
@@ -308,10 +95,80 @@ def tabulate(
     )
 
 
-def _margins(found: Found, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance to the selection boundary, [M]: best rejected score minus own inside, worst selected outside."""
+def _margins(found: Found, chosen: NDArray[np.bool_]) -> Floats:
+    """Distance to the selection boundary, [M].
+
+    Inside the best rejected score minus its own, outside the worst selected one minus its own.
+    """
     eligible = found.scores.eligible
     rejected = ~chosen if eligible is None else eligible & ~chosen
     worst_in = found.score[chosen].max()
     best_out = found.score[rejected].min() if rejected.any() else np.inf
     return np.where(chosen, best_out, worst_in) - found.score
+
+
+class _Replicate(NamedTuple):
+    """One resampling: its numbers, and which of the listed neurons are of their kind again, [n]."""
+
+    numbers: Numbers
+    kept: NDArray[np.bool_]
+
+
+def _resampled(
+    counts: Counts, config: IdentifyConfig, neurons: Neurons, on_step: Progress | None
+) -> Neurons:
+    """The same neurons with `uncertainty` and `keeps` filled in."""
+    draws = block_draws(counts.blocks, config.bootstrap, config.seed)
+    listed = layout.positions(counts.widths, neurons.keys)
+
+    def replicate(weights: NDArray[np.int64]) -> _Replicate | None:
+        try:
+            probability = counts.probability(weights, per=config.per)
+            found = find(probability, counts.widths, config)
+        except InputError:
+            return None
+        again = _tabulated(counts, config, probability, found)
+        return _Replicate(again.numbers, _kept(probability, found, neurons, listed))
+
+    replicates = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, outcome in enumerate(pool.map(replicate, draws), start=1):
+            if outcome is not None:
+                replicates.append(outcome)
+            if on_step:
+                on_step(done, len(draws))
+    if not replicates:
+        raise InputError(
+            f"none of {len(draws)} resamplings of the {counts.blocks} blocks allows a lambda or "
+            "has tokens in every language; use a lower --rate, more responses, or --bootstrap 0"
+        )
+    numbers = neurons.numbers.with_intervals(stacked([one.numbers for one in replicates]))
+    assert numbers.intervals is not None  # noqa: S101 - `with_intervals` gives them
+    keeps = np.mean([one.kept for one in replicates], axis=0)
+    return replace(
+        neurons,
+        keeps=np.where(neurons.selected, keeps, np.nan),
+        uncertainty=Uncertainty(
+            blocks=counts.blocks,
+            replicates=len(draws),
+            level=LEVEL,
+            failed=len(draws) - len(replicates),
+            intervals=numbers.intervals,
+        ),
+    )
+
+
+def _kept(
+    probability: Floats, found: Found, neurons: Neurons, listed: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each listed neuron is selected and of its kind again, [n].
+
+    A specific one must also be of its language again.
+    """
+    n = found.scores.n_languages[listed]
+    kinds = kind_of(n, len(neurons.languages))
+    selected = np.zeros(len(found.score), dtype=bool)
+    selected[found.selected] = True
+    same = (kinds == neurons.kind) & (selected[listed] | (kinds == "general"))
+    member = (probability[:, listed] > found.scores.tau).T
+    return same & ((neurons.kind != "specific") | (member == neurons.member).all(axis=1))

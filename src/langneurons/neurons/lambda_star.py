@@ -1,12 +1,13 @@
-"""The largest lambda, exactly: where the first general neuron's score line crosses the selection boundary.
+"""Lambda star: where the first general neuron's score line crosses the selection boundary, exactly.
 
-The score of a neuron (Eq. 5 of the paper) is a straight line in lambda, `height - lambda * slope`,
-and the selected are the `n` lowest. No general neuron (active in every language) may be among them.
-So we look along the lower envelope of the general neurons' lines, which has a handful of pieces: on
-each piece one general neuron is the lowest, and it is selected exactly where fewer than `n` of the
-other neurons lie below its line. How many do changes only where their lines cross its line, and all
-those crossings can be written down. Nothing is searched for or bisected, and the answer is right
-also where the feasible lambdas form more than one interval.
+It is the largest lambda at which no general neuron is selected. The score of a
+neuron (Eq. 5 of the paper) is a straight line in lambda, `height - lambda * slope`, and the
+selected are the `n` lowest. No general neuron (active in every language) may be among them. So we
+look along the lower envelope of the general neurons' lines, which has a handful of pieces: on each
+piece one general neuron is the lowest, and it is selected exactly where fewer than `n` of the other
+neurons lie below its line. How many do changes only where their lines cross its line, and all those
+crossings can be written down. Nothing is searched for or bisected, and the answer is right also
+where the feasible lambdas form more than one interval.
 """
 
 from itertools import pairwise
@@ -69,7 +70,10 @@ def spans(
 def _envelope(
     height: NDArray[np.float64], slope: NDArray[np.float64], among: NDArray[np.intp], limit: float
 ) -> list[tuple[float, float, int]]:
-    """The lowest line over [0, limit], piece by piece: (start, end, which). Equal lines: the first of them."""
+    """The lowest line over [0, limit], piece by piece: (start, end, which).
+
+    Of equal lines the first.
+    """
     h, s = height[among], slope[among]
     now = np.lexsort((among, -s, h))[0]
     at, pieces = 0.0, []
@@ -95,7 +99,7 @@ def _below(
     start: float,
     end: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """How many of the other lines lie below one line: `below[i]` of them between `edges[i]` and `edges[i + 1]`."""
+    """How many other lines lie below one line: `below[i]` between `edges[i]` and `edges[i + 1]`."""
     if end <= start:
         return np.empty(0), np.empty(0, dtype=np.intp)
     rise, turn = other_height - height, other_slope - slope

@@ -1,9 +1,9 @@
-"""Stages: the layers cut into runs that look alike (the paper's four stages, found instead of drawn by eye).
+"""Layer stages: the layers cut into runs that look alike.
 
 The paper divides the layers by looking at how many neurons of each kind they hold: understanding,
-reasoning, output transformation, vocabulary output. Here the same division is the
-piecewise-constant fit of the layer curves with the least squared error, over every possible
-division (exact dynamic programme).
+reasoning, output transformation, vocabulary output. Here the same division is found instead of
+drawn by eye: the piecewise-constant fit of the layer curves with the least squared error, over
+every possible division (exact dynamic programme). Letters: S curve, L layer, P set of curves.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,11 @@ from langneurons.intervals import Floats
 
 NAMES = ("understanding", "reasoning", "output transformation", "vocabulary output")
 """The paper's names for four stages, first to last."""
+
+ORDERS = 1000
+"""Random orders of the layers behind a p-value."""
+
+_AT_ONCE = 50  # orders worked on at once; bounds the memory
 
 
 class Segmentation(NamedTuple):
@@ -33,57 +38,8 @@ class Segmentation(NamedTuple):
     fit: float
 
 
-def segment(curves: NDArray[np.floating], stages: int) -> Segmentation:
-    """Cut L layers into `stages` runs with the least squared distance from each run's mean, over all curves.
-
-    Args:
-        curves: S curves over L layers, [S, L]. Each is standardised first, so that all weigh the
-            same.
-        stages: number of runs, from 1 to L. Among equally good divisions, the one whose cuts lie
-            earliest.
-
-    Raises:
-        InputError: when there are fewer layers than stages.
-    """
-    curves = np.atleast_2d(np.asarray(curves, dtype=np.float64))
-    layers = curves.shape[1]
-    if not 1 <= stages <= layers:
-        raise InputError(f"{layers} layers cannot be cut into {stages} stages")
-    centred = curves - curves.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
-    z = np.divide(
-        centred,
-        spread,
-        out=np.zeros_like(centred),
-        where=spread > 1e-12 * np.abs(curves).max(initial=1),
-    )
-    sums = np.concatenate([np.zeros((len(z), 1)), np.cumsum(z, axis=1)], axis=1)
-    squares = np.concatenate([[0.0], np.cumsum((z**2).sum(axis=0))])
-
-    def cost(start: int, end: int) -> float:
-        inside = sums[:, end] - sums[:, start]
-        return float(squares[end] - squares[start] - (inside**2).sum() / (end - start))
-
-    best = np.full((stages + 1, layers + 1), np.inf)
-    last = np.zeros((stages + 1, layers + 1), dtype=int)
-    best[0, 0] = 0
-    for s in range(1, stages + 1):
-        for end in range(s, layers + 1):
-            options = [best[s - 1, start] + cost(start, end) for start in range(s - 1, end)]
-            last[s, end] = s - 1 + int(np.argmin(options))
-            best[s, end] = min(options)
-    starts, end = [], layers
-    for s in range(stages, 0, -1):
-        end = int(last[s, end])
-        starts.append(end)
-    starts.reverse()
-    whole = squares[-1]
-    fit = 1.0 if whole == 0 else max(0.0, 1 - float(best[stages, layers]) / float(whole))
-    return Segmentation(tuple(starts), (*starts[1:], layers), fit)
-
-
 def layer_stages(
-    language: NDArray[np.integer], general: NDArray[np.integer], stages: int = 4
+    language: NDArray[np.number], general: NDArray[np.number], stages: int = 4
 ) -> Segmentation:
     """Stages of a model from its neurons per layer.
 
@@ -98,50 +54,89 @@ def layer_stages(
     return segment(np.log1p(np.stack([language, general])), stages)
 
 
-ORDERS = 1000
-"""Random orders of the layers behind a p-value."""
+def segment(curves: NDArray[np.floating], stages: int) -> Segmentation:
+    """Cut L layers into `stages` runs with the least squared distance from each run's mean.
 
+    Args:
+        curves: S curves over L layers, [S, L]. Each is standardised first, so that all weigh the
+            same.
+        stages: number of runs, from 1 to L. Among equally good divisions, the one whose cuts lie
+            earliest.
 
-_AT_ONCE = 50  # orders worked on at once; bounds the memory
+    Raises:
+        InputError: when there are fewer layers than stages.
+    """
+    z = _standardised(np.atleast_2d(np.asarray(curves, dtype=np.float64)))
+    layers = z.shape[1]
+    if not 1 <= stages <= layers:
+        raise InputError(f"{layers} layers cannot be cut into {stages} stages")
+    [cost] = _costs(z[None])
+    least = np.full(layers + 1, np.inf)  # of the layers before each, cut into so many runs so far
+    least[0] = 0
+    start_of_last = []
+    for _ in range(stages):
+        totals = least[:, None] + cost
+        start_of_last.append(totals.argmin(axis=0))
+        least = totals.min(axis=0)
+    starts: list[int] = []
+    end = layers
+    for start in reversed(start_of_last):
+        end = int(start[end])
+        starts.insert(0, end)
+    whole = float(np.cumsum((z**2).sum(axis=0))[-1])
+    fit = 1.0 if whole == 0 else max(0.0, 1 - float(least[layers]) / whole)
+    return Segmentation(tuple(starts), (*starts[1:], layers), fit)
 
 
 def order_of_layers(curves: Floats, stages: int, seed: int = 0) -> float:
-    """How likely layers in a random order are cut into stages as well as they are: p of a permutation test.
+    """How likely layers in a random order are cut into stages as well as they are.
+
+    The p of a permutation test: the true order is one of those it is held against.
 
     Args:
-        curves: S curves over L layers, [S, L], standardised here as in `stages.segment`.
+        curves: S curves over L layers, [S, L], standardised here as in `segment`.
         stages: number of runs to cut.
         seed: of the orders.
     """
-    centred = curves - curves.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
-    z = np.divide(
-        centred,
-        spread,
-        out=np.zeros_like(centred),
-        where=spread > 1e-12 * np.abs(curves).max(initial=1),
-    )
-    rng, layers = np.random.default_rng(seed), z.shape[1]
+    z = _standardised(curves)
+    layers = np.arange(z.shape[1])
+    rng = np.random.default_rng(seed)
     observed = _left_over(z[None], stages)[0]
     as_good = 0
-    for start in range(0, ORDERS, _AT_ONCE):
-        orders = rng.permuted(
-            np.tile(np.arange(layers), (min(_AT_ONCE, ORDERS - start), 1)), axis=1
-        )
-        as_good += int((_left_over(z[:, orders].swapaxes(0, 1), stages) <= observed + 1e-9).sum())
+    for first in range(0, ORDERS, _AT_ONCE):
+        copies = np.tile(layers, (min(_AT_ONCE, ORDERS - first), 1))
+        orders = rng.permuted(copies, axis=1)
+        left_over = _left_over(z[:, orders].swapaxes(0, 1), stages)
+        as_good += int((left_over <= observed + 1e-9).sum())
     return (1 + as_good) / (1 + ORDERS)
 
 
-def _left_over(z: Floats, stages: int) -> Floats:
-    """Squared distance that the best division leaves, of each of P sets of curves [P, S, L]."""
-    p, s, layers = z.shape
-    sums = np.concatenate([np.zeros((p, s, 1)), z.cumsum(axis=2)], axis=2)
-    squares = np.concatenate([np.zeros((p, 1)), (z**2).sum(axis=1).cumsum(axis=1)], axis=1)
+def _standardised(curves: Floats) -> Floats:
+    """Each curve with mean 0 and standard deviation 1, [S, L]; 0 where it never changes."""
+    centred = curves - curves.mean(axis=1, keepdims=True)
+    spread = centred.std(axis=1, keepdims=True)
+    changes = spread > 1e-12 * np.abs(curves).max(initial=1)
+    return np.divide(centred, spread, out=np.zeros_like(centred), where=changes)
+
+
+def _costs(z: Floats) -> Floats:
+    """Squared distance of every run of layers from its own mean, [P, S, L] -> [P, L + 1, L + 1].
+
+    Rows are the first layer of a run, columns one past its last; infinite where that is no run.
+    """
+    sets, curves, layers = z.shape
+    sums = np.concatenate([np.zeros((sets, curves, 1)), z.cumsum(axis=2)], axis=2)
+    squares = np.concatenate([np.zeros((sets, 1)), (z**2).sum(axis=1).cumsum(axis=1)], axis=1)
     length = np.arange(layers + 1)[None, :] - np.arange(layers + 1)[:, None]
     inside = ((sums[:, :, None, :] - sums[:, :, :, None]) ** 2).sum(axis=1)
     cost = squares[:, None, :] - squares[:, :, None] - inside / np.maximum(length, 1)
-    cost = np.where(length > 0, cost, np.inf)
-    best = cost[:, 0]
+    return np.where(length > 0, cost, np.inf)
+
+
+def _left_over(z: Floats, stages: int) -> Floats:
+    """Squared distance that the best division leaves, of each of P sets of curves, [P, S, L]."""
+    cost = _costs(z)
+    least = cost[:, 0]
     for _ in range(stages - 1):
-        best = (best[:, :, None] + cost).min(axis=1)
-    return best[:, -1]
+        least = (least[:, :, None] + cost).min(axis=1)
+    return least[:, -1]

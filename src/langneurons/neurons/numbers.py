@@ -1,24 +1,73 @@
-"""Classes: what every neuron of a model is, and how many there are of each sort, by own thresholds or given ones.
+"""Numbers: how many neurons there are of each sort, tau and lambda, and the intervals of all these.
 
-Letters: K language, L layer, M neuron of the whole model, R resampling.
+Letters: K language, L layer, n listed neuron, R resampling.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons.config import IdentifyConfig
-from langneurons.intervals import Floats
-from langneurons.layout import Widths
-from langneurons.neurons.counts import Counts
-from langneurons.neurons.identify import find, lowest, score
-from langneurons.neurons.table import KINDS, Neurons
+from langneurons.intervals import Estimate, Floats, interval
 
-CLASSES = (*KINDS, "not listed")
-"""What a neuron can be; `not listed`: neither selected nor general."""
+KINDS = ("specific", "related", "general", "none")
+"""What a neuron is: highly active in one language, in several, in all, or (selected all the same)
+in none."""
+
+LANGUAGE_KINDS = KINDS[:2]
+"""The kinds of a language neuron, which are counted per language too."""
+
+
+class Intervals(NamedTuple):
+    """Intervals of numbers: every array has a last axis of two, the lower and the upper end.
+
+    Attributes:
+        tau: of the bar, [2].
+        lam: of lambda, [2]; NaN when there is none.
+        kinds: of the neurons of each of `KINDS`, [4, 2].
+        layers: of those per layer, [4, L, 2].
+        languages: of the specific and related neurons of each language, [2, K, 2].
+    """
+
+    tau: Floats
+    lam: Floats
+    kinds: Floats
+    layers: Floats
+    languages: Floats
+
+    def named(self, languages: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Name -> (low, high), as files keep them.
+
+        Names: `tau`, `lambda`, `specific`, `specific@7` (layer 7), `specific/zh`, and so on.
+        """
+        ends = {"tau": self.tau}
+        if not np.isnan(self.lam).any():
+            ends["lambda"] = self.lam
+        for i, kind in enumerate(KINDS):
+            ends[kind] = self.kinds[i]
+            ends |= {f"{kind}@{layer}": pair for layer, pair in enumerate(self.layers[i])}
+            if kind in LANGUAGE_KINDS:
+                pairs = zip(languages, self.languages[i], strict=True)
+                ends |= {f"{kind}/{code}": pair for code, pair in pairs}
+        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+    @classmethod
+    def from_named(
+        cls, ends: Mapping[str, Sequence[float]], languages: Sequence[str]
+    ) -> "Intervals":
+        """The intervals that `named` gave."""
+        layers = range(sum(name.startswith(f"{KINDS[0]}@") for name in ends))
+        return cls(
+            tau=np.array(ends["tau"]),
+            lam=np.array(ends.get("lambda", (math.nan, math.nan))),
+            kinds=np.array([ends[kind] for kind in KINDS]),
+            layers=np.array([[ends[f"{kind}@{i}"] for i in layers] for kind in KINDS]),
+            languages=np.array(
+                [[ends[f"{kind}/{code}"] for code in languages] for kind in LANGUAGE_KINDS]
+            ),
+        )
 
 
 class Numbers(NamedTuple):
@@ -29,9 +78,11 @@ class Numbers(NamedTuple):
         lam: lambda; NaN when there is none.
         layers: neurons of each of `KINDS` per layer, [4, L]; general over all neurons, the others
             among the selected.
-        languages: specific and related neurons highly active in each language, [2, K].
+        languages: specific and related neurons highly active in each language, [2, K]. A related
+            neuron stands with each of its languages.
         among: neurons of the selected with N = 0..K, [K + 1].
         everywhere: neurons of the whole model with N = 0..K, [K + 1]; NaN when not known.
+        intervals: of these numbers; None without resampling, and for resamplings themselves.
     """
 
     tau: Floats
@@ -40,136 +91,113 @@ class Numbers(NamedTuple):
     languages: Floats
     among: Floats
     everywhere: Floats
+    intervals: Intervals | None = None
+
+    @property
+    def kinds(self) -> Floats:
+        """Neurons of each of `KINDS` over all layers, [4]."""
+        return self.layers.sum(axis=-1)
+
+    @property
+    def language_neurons(self) -> Floats:
+        """Specific and related neurons together in each layer, [L]."""
+        return self.layers[..., : len(LANGUAGE_KINDS), :].sum(axis=-2)
+
+    def of_kind(self, kind: str) -> Estimate:
+        """Neurons of a kind, with their interval (NaN without one)."""
+        place = KINDS.index(kind)
+        return _estimate(self.kinds[..., place], self.intervals and self.intervals.kinds[place])
+
+    def by_layer(self, kind: str) -> Estimate:
+        """Neurons of a kind in each layer, [L], with their intervals."""
+        place = KINDS.index(kind)
+        ends = self.intervals and self.intervals.layers[place]
+        return _estimate(self.layers[..., place, :], ends)
+
+    def by_language(self, kind: str) -> Estimate:
+        """Specific or related neurons of each language, [K], with their intervals."""
+        place = LANGUAGE_KINDS.index(kind)
+        ends = self.intervals and self.intervals.languages[place]
+        return _estimate(self.languages[..., place, :], ends)
+
+    def with_intervals(self, resampled: Self) -> Self:
+        """The same numbers, with intervals from resamplings of what they were counted from."""
+
+        def ends(observed: Floats, replicates: Floats) -> Floats:
+            return np.stack(interval(replicates, observed), axis=-1)
+
+        return self._replace(
+            intervals=Intervals(
+                tau=ends(self.tau, resampled.tau),
+                lam=ends(self.lam, resampled.lam),
+                kinds=ends(self.kinds, resampled.kinds),
+                layers=ends(self.layers, resampled.layers),
+                languages=ends(self.languages, resampled.languages),
+            )
+        )
 
 
-class Classified(NamedTuple):
-    """What every neuron is.
-
-    Attributes:
-        kind: position in `CLASSES`, [M].
-        numbers: how many of each sort.
-    """
-
-    kind: NDArray[np.int8]
-    numbers: Numbers
-
-
-class Thresholds(NamedTuple):
-    """Thresholds that were found on one model, to classify another by.
-
-    Attributes:
-        config: method, rate and filter.
-        tau: the bar.
-        lam: lambda; None for LAPE.
-    """
-
-    config: IdentifyConfig
-    tau: float
-    lam: float | None
-
-
-def listed(neurons: Neurons, widths: Widths) -> Classified:
-    """The classes that a table of neurons lists, of a model with these layer widths."""
-    sizes = [math.prod(width) for width in widths]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    inner = np.array([width[-1] for width in widths])[neurons.layer]
-    flat = starts[neurons.layer] + np.maximum(neurons.expert, 0) * inner + neurons.neuron
-    rule, k = neurons.rule, len(neurons.languages)
-    kind = np.full(starts[-1], len(KINDS), dtype=np.int8)
-    kind[flat] = _by_n(k)[neurons.n_languages]
-    lam = rule.lam.value if rule.lam else None
-    member = [neurons.member[neurons.kind == name].sum(axis=0) for name in ("specific", "related")]
-    among = np.bincount(neurons.n_languages[neurons.selected], minlength=k + 1)
-    everywhere = np.array(rule.histogram) if rule.histogram else np.full(k + 1, np.nan)
-    return Classified(kind, _numbers(kind, sizes, rule.tau, lam, member, among, everywhere))
-
-
-def classify(
-    counts: Counts,
-    config: IdentifyConfig,
-    weights: NDArray[np.integer] | None = None,
-    base: Thresholds | None = None,
-) -> tuple[Classified, ...]:
-    """The classes by own thresholds and, where others are given, by those too: one or two outcomes.
-
-    By given thresholds: the rate of all neurons with the lowest scores at the given lambda is
-    selected, and the given tau tells their class. The number selected is then the same, and neither
-    bar moves.
-
-    Args:
-        counts: of K languages.
-        config: own settings.
-        weights: how often each block is taken, [G]; once by default.
-        base: thresholds of another model.
-
-    Raises:
-        InputError: see `identify.find`.
-    """
-    probability = counts.probability(weights, per=config.per)
-    found = find(probability, counts.widths, config)
-    scores, lam = found.scores, found.lam.value if found.lam else None
-    own = _classified(counts, probability, scores.n_languages, found.selected, scores.tau, lam)
-    if base is None:
-        return (own,)
-    if base.config.per != config.per:
-        probability = counts.probability(weights, per=base.config.per)
-        scores = score(probability, base.config)
-    n = (probability > base.tau).sum(axis=0)
-    eligible = n > 0 if base.config.prefilter or base.config.method == "lape" else None
-    size = min(
-        round(base.config.rate * len(n)), len(n) if eligible is None else int(eligible.sum())
-    )
-    selected = lowest(scores.at(base.lam or 0.0), size, eligible) if size else np.zeros(0, np.intp)
-    return own, _classified(counts, probability, n, selected, base.tau, base.lam)
-
-
-def moved(before: Classified, after: Classified) -> NDArray[np.int64]:
-    """Neurons of each class before (rows) and after (columns), [5, 5]."""
-    size = len(CLASSES)
-    pairs = before.kind.astype(np.int64) * size + after.kind
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
-
-
-def _classified(
-    counts: Counts,
-    probability: Floats,
-    n: NDArray[np.intp],
-    selected: NDArray[np.intp],
-    tau: float,
-    lam: float | None,
-) -> Classified:
-    k = len(counts.languages)
-    kind = np.full(len(n), len(KINDS), dtype=np.int8)
-    kind[selected] = _by_n(k)[n[selected]]
-    kind[n == k] = KINDS.index("general")
-    member = [(probability[:, kind == code] > tau).sum(axis=1) for code in (0, 1)]
-    sizes = [math.prod(width) for width in counts.widths]
-    among, everywhere = (np.bincount(x, minlength=k + 1) for x in (n[selected], n))
-    return Classified(kind, _numbers(kind, sizes, tau, lam, member, among, everywhere))
-
-
-def _numbers(
-    kind: NDArray[np.int8],
-    sizes: Sequence[int],
+def count(
+    layer: NDArray[np.integer],
+    member: NDArray[np.bool_],
+    selected: NDArray[np.bool_],
+    *,
+    layers: int,
     tau: float | None,
     lam: float | None,
-    member: list[NDArray[np.integer]],
-    among: NDArray[np.integer],
-    everywhere: NDArray[np.number],
+    everywhere: Sequence[int] | NDArray[np.integer] | None,
 ) -> Numbers:
-    ends = np.cumsum(sizes)
-    layers = [
-        np.bincount(
-            np.searchsorted(ends, np.flatnonzero(kind == code), side="right"), minlength=len(sizes)
-        )
-        for code in range(len(KINDS))
-    ]
-    thresholds = (math.nan if x is None else x for x in (tau, lam))
-    arrays = (*thresholds, np.stack(layers), np.stack(member), among, everywhere)
-    return Numbers(*(np.asarray(array, dtype=np.float64) for array in arrays))
+    """How many of each sort there are among listed neurons: every selected and every general one.
+
+    Args:
+        layer: layer of each, [n].
+        member: in which languages each is highly active, [n, K].
+        selected: whether it is among the selected, [n].
+        layers: layers of the model, L.
+        tau: the bar, where known.
+        lam: lambda, where there is one.
+        everywhere: neurons of the whole model with N = 0..K, [K + 1], where known.
+    """
+    languages = member.shape[1]
+    n = member.sum(axis=1)
+    kind = kind_codes(n, languages)
+    per_layer = [np.bincount(layer[kind == i], minlength=layers) for i in range(len(KINDS))]
+    per_language = [member[kind == i].sum(axis=0) for i in range(len(LANGUAGE_KINDS))]
+    unknown = np.full(languages + 1, np.nan)
+    return Numbers(
+        tau=np.array(math.nan if tau is None else tau),
+        lam=np.array(math.nan if lam is None else lam),
+        layers=np.array(per_layer, dtype=np.float64),
+        languages=np.array(per_language, dtype=np.float64),
+        among=np.bincount(n[selected], minlength=languages + 1).astype(np.float64),
+        everywhere=unknown if everywhere is None else np.array(everywhere, dtype=np.float64),
+    )
 
 
-def _by_n(languages: int) -> NDArray[np.int8]:
-    """Class of a selected neuron by its N."""
+def stacked(numbers: Sequence[Numbers]) -> Numbers:
+    """Numbers of R resamplings as one: every array [R, ...]."""
+    return Numbers(
+        tau=np.stack([one.tau for one in numbers]),
+        lam=np.stack([one.lam for one in numbers]),
+        layers=np.stack([one.layers for one in numbers]),
+        languages=np.stack([one.languages for one in numbers]),
+        among=np.stack([one.among for one in numbers]),
+        everywhere=np.stack([one.everywhere for one in numbers]),
+    )
+
+
+def kind_codes(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.int8]:
+    """Position in `KINDS` of listed neurons, by the number of languages each is active in."""
     names = ("none", "specific", *["related"] * (languages - 2), "general")
-    return np.array([KINDS.index(name) for name in names], dtype=np.int8)
+    return np.array([KINDS.index(name) for name in names], dtype=np.int8)[n_languages]
+
+
+def kind_of(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.str_]:
+    """Kind of listed neurons, by the number of languages each is highly active in."""
+    return np.array(KINDS)[kind_codes(n_languages, languages)]
+
+
+def _estimate(value: Floats, ends: Floats | None) -> Estimate:
+    nothing = np.full(value.shape, np.nan)
+    low, high = (nothing, nothing) if ends is None else (ends[..., 0], ends[..., 1])
+    return Estimate(value, low, high, replicates=np.zeros((0, *value.shape)))

@@ -1,4 +1,4 @@
-"""Formats: other tools' files, in and out.
+"""Other tools' files, in and out.
 
 - NJUNLP (Language-Neurons-Alignment, the paper's code): counts, one `activation.<lang>.<model>.pt`
   and one `prefix.activation.<lang>.<model>.pt` per language; the language stands only in the file
@@ -12,15 +12,17 @@ Files are opened with `weights_only`: nothing in them is ever executed.
 
 import io
 import json
-import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons import layout
 from langneurons.errors import FormatError, InputError, MismatchError
+from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons, Rule
 
@@ -29,6 +31,18 @@ NJUNLP_LANGUAGES = ("en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw")
 
 LAPE_LANGUAGES = ("en", "zh", "fr", "es", "vi", "id", "ja")
 """Order of the languages in LAPE's released masks that hold seven lists (their README)."""
+
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OSError,
+)
+"""What torch.load raises on files that are damaged."""
 
 _FILE = re.compile(r"(?P<prefix>prefix\.)?activation\.(?P<language>[^.]+)\.(?P<model>.+)\.pt")
 
@@ -53,10 +67,11 @@ class ImportedLanguage(NamedTuple):
 def import_njunlp(
     folder: Path, languages: tuple[str, ...] | None = None
 ) -> tuple[Counts, list[ImportedLanguage]]:
-    """Counts from a folder of NJUNLP activation files: prompt-and-response counts minus prompt counts.
+    """Counts from a folder of NJUNLP activation files.
 
-    The two were tokenised apart, so a few differences are negative (set to 0, as the released code
-    does) and a few exceed the number of tokens (left alone); both are reported per language.
+    Those of prompt and response minus those of the prompt. The two were tokenised apart, so a few
+    differences are negative (set to 0, as the released code does) and a few exceed the number of
+    tokens (left alone); both are reported per language.
 
     Args:
         folder: where the `.pt` files are.
@@ -70,44 +85,63 @@ def import_njunlp(
     """
     full, prefix = _njunlp_files(folder)
     if languages is None:
-        known = [code for code in NJUNLP_LANGUAGES if code in full or code in prefix]
-        languages = (*known, *sorted((full.keys() | prefix.keys()) - set(known)))
+        there = full.keys() | prefix.keys()
+        known = [code for code in NJUNLP_LANGUAGES if code in there]
+        languages = (*known, *sorted(there - set(known)))
     for code in languages:
-        for files, name, other in (
-            (full, "activation", "prefix.activation"),
-            (prefix, "prefix.activation", None),
-        ):
-            if code not in files:
-                why = f"; {other}.{code} alone cannot be used" if other and code in prefix else ""
-                raise InputError(
-                    f"{folder} has no {name}.{code}.<model>.pt{why}; add it or leave {code} out of --languages"
-                )
-    rows, report = [], []
+        _require_both(folder, code, full, prefix)
+    per_language: list[NDArray[np.int64]] = []
+    report = []
     for code in languages:
-        (all_active, all_tokens), (prompt_active, prompt_tokens) = (
-            _activation(full[code]),
-            _activation(prefix[code]),
-        )
-        if all_active.shape != prompt_active.shape:
-            raise MismatchError(_shapes(full[code], all_active, prefix[code], prompt_active))
-        if rows and all_active.shape != rows[0].shape:
-            raise MismatchError(_shapes(full[languages[0]], rows[0], full[code], all_active))
-        active, tokens = all_active - prompt_active, all_tokens - prompt_tokens
-        if tokens <= 0:
-            raise InputError(
-                f"{full[code]} has {all_tokens} tokens, its prefix file {prompt_tokens}: no response token is left for "
-                f"{code}; leave it out of --languages or count it again"
-            )
+        active, tokens = _response_counts(code, full[code], prefix[code])
+        if per_language and active.shape != per_language[0].shape:
+            first = full[languages[0]]
+            raise MismatchError(_shapes(first, per_language[0], full[code], active))
         report.append(
-            ImportedLanguage(code, tokens, int((active < 0).sum()), int((active > tokens).sum()))
+            ImportedLanguage(
+                language=code,
+                tokens=tokens,
+                negative=int((active < 0).sum()),
+                above_one=int((active > tokens).sum()),
+            )
         )
-        rows.append(np.maximum(active, 0))
-    stacked = np.stack(rows)  # K L D
-    layers = tuple(
-        np.ascontiguousarray(stacked[:, None, layer]) for layer in range(stacked.shape[1])
+        per_language.append(np.maximum(active, 0))
+    by_layer = np.stack(per_language, axis=1)[:, :, None]  # L K G D, with G = 1
+    counts = Counts(
+        languages=languages,
+        active=tuple(np.ascontiguousarray(layer) for layer in by_layer),
+        tokens=np.array([[row.tokens] for row in report], dtype=np.int64),
+        block_rule="one block",
     )
-    tokens = np.array([[row.tokens] for row in report], dtype=np.int64)
-    return Counts(languages, layers, tokens, block_rule="one block"), report
+    return counts, report
+
+
+def _require_both(
+    folder: Path, code: str, full: Mapping[str, Path], prefix: Mapping[str, Path]
+) -> None:
+    """Stop when one of a language's two files is missing."""
+    if code not in full:
+        why = f"; prefix.activation.{code} alone cannot be used" if code in prefix else ""
+        lacking = f"activation.{code}.<model>.pt{why}"
+    elif code not in prefix:
+        lacking = f"prefix.activation.{code}.<model>.pt"
+    else:
+        return
+    raise InputError(f"{folder} has no {lacking}; add it or leave {code} out of --languages")
+
+
+def _response_counts(code: str, full: Path, prefix: Path) -> tuple[NDArray[np.int64], int]:
+    """Active tokens [L, D] and tokens of one language's responses; differences may be negative."""
+    all_active, all_tokens = _activation(full)
+    prompt_active, prompt_tokens = _activation(prefix)
+    if all_active.shape != prompt_active.shape:
+        raise MismatchError(_shapes(full, all_active, prefix, prompt_active))
+    if all_tokens <= prompt_tokens:
+        raise InputError(
+            f"{full} has {all_tokens} tokens, its prefix file {prompt_tokens}: "
+            f"no response token is left for {code}; leave it out of --languages or count it again"
+        )
+    return all_active - prompt_active, all_tokens - prompt_tokens
 
 
 def import_mask(
@@ -136,6 +170,7 @@ def import_mask(
         FormatError: when the file is damaged, holds code, or is no mask.
     """
     lists = _mask(path)
+    layers = len(lists[0])
     sidecar = _sidecar(path)
     assumed: tuple[str, ...] = ()
     if languages is None and sidecar:
@@ -144,58 +179,79 @@ def import_mask(
         languages = assumed = default
     if languages is None:
         raise InputError(
-            f"{path} holds {len(lists)} lists and does not say of which languages; name them in order with --languages"
+            f"{path} holds {len(lists)} lists and does not say of which languages; "
+            "name them in order with --languages"
         )
     if len(languages) != len(lists) or len(set(languages)) != len(languages):
         raise InputError(
-            f"{path} holds {len(lists)} lists; --languages names {len(languages)}: {','.join(languages)}"
+            f"{path} holds {len(lists)} lists; --languages names {len(languages)}: "
+            f"{','.join(languages)}"
         )
-    widths = sidecar["widths"] if sidecar else None
+    widths = None
     if width is not None:
-        widths = [[width]] * len(lists[0])
-    rows = {
-        (layer, int(index)): None
-        for layer in range(len(lists[0]))
-        for index in np.unique(np.concatenate([lists[k][layer] for k in range(len(lists))]))
-    }
-    at = {key: i for i, key in enumerate(rows)}
-    member = np.zeros((len(rows), len(languages)), dtype=bool)
-    for k, layers in enumerate(lists):
-        for layer, indices in enumerate(layers):
-            if widths and indices.size and indices.max() >= math.prod(widths[layer]):
+        widths = ((width,),) * layers
+    elif sidecar and sidecar["widths"]:
+        widths = tuple(map(tuple, sidecar["widths"]))
+    if widths:
+        _require_within(path, lists, widths)
+    layer, index, member = _members(lists)
+    experts = [width[-1] if len(width) == 2 else 0 for width in widths or ()]
+    per_expert = np.array(experts or [0] * layers)[layer]
+    is_expert = per_expert > 0
+    unknown = np.full(len(layer), np.nan)
+    neurons = Neurons(
+        languages=languages,
+        widths=widths,
+        rule=Rule("imported"),
+        layer=layer,
+        expert=np.where(is_expert, index // np.maximum(per_expert, 1), -1),
+        neuron=np.where(is_expert, index % np.maximum(per_expert, 1), index),
+        member=member,
+        selected=np.ones(len(layer), dtype=bool),
+        score=unknown,
+        margin=unknown,
+        probability=np.full(member.shape, np.nan),
+        keeps=unknown,
+    )
+    return neurons, assumed
+
+
+def _require_within(path: Path, lists: Sequence[Sequence[NDArray]], widths: Widths) -> None:
+    """Stop at an index that its layer is not wide enough for."""
+    sizes = layout.sizes(widths).tolist()
+    for layers in lists:
+        for layer, (indices, size) in enumerate(zip(layers, sizes, strict=True)):
+            if indices.size and indices.max() >= size:
                 raise InputError(
-                    f"{path} lists neuron {indices.max()} in layer {layer}, which is {math.prod(widths[layer])} wide; "
-                    "check --width"
+                    f"{path} lists neuron {indices.max()} in layer {layer}, "
+                    f"which is {size} wide; check --width"
                 )
-            member[[at[layer, int(index)] for index in indices], k] = True
-    layer, index = (np.array([key[i] for key in rows], dtype=np.int64) for i in range(2))
-    experts = np.array(
-        [width[-1] if len(width) == 2 else 0 for width in widths or [[0]] * len(lists[0])]
-    )[layer]
-    unknown = np.full(len(rows), np.nan)
-    return Neurons(
-        languages,
-        tuple(map(tuple, widths)) if widths else None,
-        Rule("imported"),
-        layer,
-        np.where(experts > 0, index // np.maximum(experts, 1), -1),
-        np.where(experts > 0, index % np.maximum(experts, 1), index),
-        member,
-        np.ones(len(rows), dtype=bool),
-        unknown,
-        unknown,
-        np.full(member.shape, np.nan),
-        unknown,
-    ), assumed
+
+
+def _members(
+    lists: Sequence[Sequence[NDArray[np.int64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Layer, index within it, and languages [n, K] of every neuron that a mask lists, ascending."""
+    keys = [
+        np.stack([np.full(len(indices), layer), indices], axis=1)
+        for layers in lists
+        for layer, indices in enumerate(layers)
+    ]
+    language = np.repeat(np.arange(len(lists)), [sum(map(len, layers)) for layers in lists])
+    rows, which = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    member = np.zeros((len(rows), len(lists)), dtype=bool)
+    member[which.reshape(-1), language] = True
+    layer, index = rows.astype(np.int64).T
+    return layer, index, member
 
 
 def export_mask(
     neurons: Neurons, kinds: tuple[str, ...] = ("specific", "related")
 ) -> tuple[bytes, bytes]:
-    """A mask for NJUNLP's or LAPE's code: list over languages of list over layers of sorted int64 index tensors.
+    """A mask for NJUNLP's or LAPE's code: a list over languages of lists over layers of indices.
 
-    A neuron stands in the list of every language in which it is highly active. Neurons of an expert
-    are numbered through the layer, expert * width + index.
+    Indices are sorted int64 tensors. A neuron stands in the list of every language in which it is
+    highly active. Neurons of an expert are numbered through the layer, expert * width + index.
 
     Args:
         neurons: what to export.
@@ -211,17 +267,16 @@ def export_mask(
     import torch
 
     chosen = neurons.of_kinds(kinds)
-    inner = np.array([width[-1] for width in neurons.widths or [[0]] * neurons.layers])
-    flat = np.maximum(chosen.expert, 0) * inner[chosen.layer] + chosen.neuron
-    lists = [
-        [
-            torch.from_numpy(np.sort(flat[member & (chosen.layer == layer)]).astype(np.int64))
-            for layer in range(neurons.layers)
-        ]
-        for member in chosen.member.T
-    ]
-    out = io.BytesIO()
-    torch.save(lists, out)
+    per_expert = np.array([width[-1] for width in neurons.widths or [[0]] * neurons.layers])
+    index = np.maximum(chosen.expert, 0) * per_expert[chosen.layer] + chosen.neuron
+
+    def listed(member: NDArray[np.bool_], layer: int) -> torch.Tensor:
+        indices = np.sort(index[member & (chosen.layer == layer)])
+        return torch.from_numpy(indices.astype(np.int64))
+
+    lists = [[listed(member, i) for i in range(neurons.layers)] for member in chosen.member.T]
+    content = io.BytesIO()
+    torch.save(lists, content)
     rule = neurons.rule
     sidecar = {
         "written_by": "langneurons",
@@ -229,17 +284,19 @@ def export_mask(
         "widths": neurons.widths,
         "kinds": kinds,
         "memberships": {
-            code: sum(len(x) for x in lists[k]) for k, code in enumerate(neurons.languages)
+            code: sum(map(len, layers))
+            for code, layers in zip(neurons.languages, lists, strict=True)
         },
         "rule": {
             "method": rule.method,
             "rate": rule.rate,
             "tau_quantile": rule.tau_quantile,
             "tau": rule.tau,
-        }
-        | {"lambda": rule.lam and rule.lam.value, "prefilter": rule.prefilter},
+            "lambda": rule.lam and rule.lam.value,
+            "prefilter": rule.prefilter,
+        },
     }
-    return out.getvalue(), (json.dumps(sidecar, indent=2) + "\n").encode()
+    return content.getvalue(), (json.dumps(sidecar, indent=2) + "\n").encode()
 
 
 def load_pt(path: Path) -> Any:
@@ -264,16 +321,7 @@ def load_pt(path: Path) -> Any:
                 f"{path} holds code, not only tensors, and was refused; nothing in it was executed"
             ) from None
         raise FormatError(f"{path} is damaged or no file of torch.save; fetch it again") from None
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        OSError,
-    ):
+    except _DAMAGE:
         raise FormatError(f"{path} is damaged or cut short; fetch it again") from None
 
 
@@ -291,7 +339,8 @@ def njunlp_files(folder: Path) -> list[Path]:
 def _njunlp_files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is not a folder; give the folder of the activation.<language>.<model>.pt files"
+            f"{folder} is not a folder; give the folder of the "
+            "activation.<language>.<model>.pt files"
         )
     full: dict[str, Path] = {}
     prefix: dict[str, Path] = {}
@@ -303,11 +352,13 @@ def _njunlp_files(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
             models.add(match["model"])
     if not models:
         raise InputError(
-            f"{folder} holds no activation.<language>.<model>.pt; give the folder of the activation files"
+            f"{folder} holds no activation.<language>.<model>.pt; "
+            "give the folder of the activation files"
         )
     if len(models) > 1:
         raise MismatchError(
-            f"{folder} holds counts of several models: {', '.join(sorted(models))}; keep one model to a folder"
+            f"{folder} holds counts of several models: {', '.join(sorted(models))}; "
+            "keep one model to a folder"
         )
     return full, prefix
 
@@ -320,12 +371,8 @@ def _activation(path: Path) -> tuple[NDArray[np.int64], int]:
     if not isinstance(content, dict) or not {"over_zero", "total_tokens"} <= content.keys():
         raise FormatError(f"{path} is no activation file: over_zero and total_tokens are not in it")
     over_zero, tokens = content["over_zero"], content["total_tokens"]
-    if (
-        not isinstance(over_zero, torch.Tensor)
-        or over_zero.ndim != 2
-        or over_zero.is_sparse
-        or over_zero.is_complex()
-    ):
+    is_matrix = isinstance(over_zero, torch.Tensor) and over_zero.ndim == 2
+    if not is_matrix or over_zero.is_sparse or over_zero.is_complex():
         raise FormatError(f"{path}: over_zero is no matrix of layers x neurons")
     try:
         total = int(tokens)
@@ -336,43 +383,52 @@ def _activation(path: Path) -> tuple[NDArray[np.int64], int]:
     if bad.any():
         layer, neuron = np.argwhere(bad)[0]
         raise FormatError(
-            f"{path}: {bad.sum()} counts are negative, fractional or not numbers, the first {values[layer, neuron]} "
-            f"in layer {layer}, neuron {neuron}; a count is 0, 1, 2, ..."
+            f"{path}: {bad.sum()} counts are negative, fractional or not numbers, "
+            f"the first {values[layer, neuron]} in layer {layer}, neuron {neuron}; "
+            "a count is 0, 1, 2, ..."
         )
     return over_zero.numpy().astype(np.int64), total
 
 
 def _shapes(first: Path, a: NDArray, second: Path, b: NDArray) -> str:
     return (
-        f"shapes differ: {' x '.join(map(str, a.shape))} in {first.name}, {' x '.join(map(str, b.shape))} in "
-        f"{second.name}; all files of a folder must be of one model"
+        f"shapes differ: {' x '.join(map(str, a.shape))} in {first.name}, "
+        f"{' x '.join(map(str, b.shape))} in {second.name}; "
+        "all files of a folder must be of one model"
     )
 
 
 def _mask(path: Path) -> list[list[NDArray[np.int64]]]:
-    import torch
-
+    """The indices in a mask, language by language, layer by layer."""
     content = load_pt(path)
-    lists = []
-    for layers in content if isinstance(content, list) else []:
-        if not isinstance(layers, list) or not all(
-            isinstance(x, torch.Tensor) and x.ndim <= 1 and not x.is_floating_point()
-            for x in layers
-        ):
-            break
-        lists.append([np.atleast_1d(x.numpy()).astype(np.int64) for x in layers])
-    if (
-        not lists
-        or len(lists) != len(content)
-        or len({len(layers) for layers in lists}) != 1
-        or not lists[0]
-    ):
+    if not _is_mask(content):
         raise FormatError(
             f"{path} is no mask: a list over languages of lists over layers of indices is needed"
         )
-    if any(x.size and x.min() < 0 for layers in lists for x in layers):
+    lists = [
+        [np.atleast_1d(indices.numpy()).astype(np.int64) for indices in layers]
+        for layers in content
+    ]
+    if any(indices.size and indices.min() < 0 for layers in lists for indices in layers):
         raise FormatError(f"{path} lists negative neuron indices; they start at 0")
     return lists
+
+
+def _is_mask(content: Any) -> bool:
+    """Whether this is a list of equally long lists, not empty, of tensors of integers."""
+    import torch
+
+    if not isinstance(content, list) or not content:
+        return False
+    if not all(isinstance(layers, list) and layers for layers in content):
+        return False
+    if len({len(layers) for layers in content}) != 1:
+        return False
+    return all(
+        isinstance(indices, torch.Tensor) and indices.ndim <= 1 and not indices.is_floating_point()
+        for layers in content
+        for indices in layers
+    )
 
 
 def _sidecar(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Record: how often each feed-forward neuron is active on response tokens, per language and block. One pass.
+"""Record: how often each feed-forward neuron is active on response tokens, in one pass.
 
 Counts are sums of integers, so they do not depend on how the work is cut: into batches, shards,
 processes or sessions. Under `torchrun` or `accelerate launch` each process takes a share of the
@@ -6,21 +6,22 @@ batches, of nearly equal cost, and the sums are added at the end; independent sh
 are added by `counts.merge`.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from langneurons import config as configs
 from langneurons.config import RecordConfig
 from langneurons.errors import RecordError
-from langneurons.model import batches, tokens
-from langneurons.model.forward import device_of, fitting
+from langneurons.model.batches import Batches, batched
+from langneurons.model.forward import fitting
 from langneurons.model.hooks import probe
-from langneurons.model.sites import find_sites
+from langneurons.model.loading import Loaded
+from langneurons.model.tokens import predicting, tokenise
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.tally import Tally, run_or_halve
-from langneurons.resume import Progress, State, processes
+from langneurons.resume import Progress, Saved, processes, units_left
 from langneurons.texts.responses import Response
 
 
@@ -38,25 +39,25 @@ class Recorded(NamedTuple):
 
 
 def record(
-    model: Any,
-    tokenizer: Any,
+    model: Loaded,
     responses: Sequence[Response],
-    config: RecordConfig,
+    config: RecordConfig | None = None,
     *,
     languages: Sequence[str] | None = None,
-    state: State | None = None,
+    state: Saved | None = None,
     on_step: Progress | None = None,
-) -> Recorded:
+    **settings: Any,
+) -> Counts:
     """Counts of every neuron's active response tokens.
 
     Args:
-        model: a causal language model in eval mode.
-        tokenizer: its fast tokenizer.
+        model: a loaded causal language model.
         responses: what to read.
-        config: settings.
+        config: settings; or give them by name, as in `blocks=5`.
         languages: order of the languages; default the order in which they first appear.
-        state: where to keep what is done, every `config.save_every` seconds.
-        on_step: told of the progress.
+        state: where to keep what is done, every `save_every` seconds.
+        on_step: told of the tokens done and of all.
+        **settings: fields of `RecordConfig`.
 
     Raises:
         InputError: for a language without a response that fits, or a model whose sites cannot be
@@ -64,66 +65,83 @@ def record(
         RecordError: for activations that are not numbers, counts that do not add up, a response
             that exceeds memory.
     """
+    config = configs.of(RecordConfig, config, settings)
+    return recorded(
+        model, responses, config, languages=languages, state=state, on_step=on_step
+    ).counts
+
+
+def recorded(
+    model: Loaded,
+    responses: Sequence[Response],
+    config: RecordConfig,
+    *,
+    languages: Sequence[str] | None = None,
+    state: Saved | None = None,
+    on_step: Progress | None = None,
+) -> Recorded:
+    """What `record` gives, with what there is to say of it."""
     codes = tuple(languages or dict.fromkeys(response.lang for response in responses))
-    sites = find_sites(model)
-    rows = tokens.tokenise(tokenizer, responses)
+    sites = model.sites
+    rows = tokenise(model.tokenizer, responses)
     if config.positions == "predicting":
-        rows = [tokens.predicting(row) for row in rows]
-    kept, facts = fitting(model, responses, rows, codes)
-    work = batches.batched(
+        rows = [predicting(row) for row in rows]
+    kept, facts = fitting(model.model, responses, rows, codes)
+    whole = batched(
         [responses[i] for i in kept],
         [rows[i] for i in kept],
         codes,
         blocks=config.blocks,
-        budget=config.budget or (1024 if device_of(model).type == "cpu" else 16384),
+        budget=config.budget or (1024 if model.device.type == "cpu" else 16384),
         share_prompts=config.share_prompts,
     )
-    probe(model, sites, torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(device_of(model)))
-    number, of = config.part
+    beginning = torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(model.device)
+    probe(model.model, sites, beginning)
     rank, world = processes()
-    mine = work.share(number, of).share(rank, world)
-    tally = Tally(mine, sites)
-    saved = state.load() if state else None
-    if saved:
-        tally.load(*saved)
-    costs = [mine.computed(batch) for batch in mine.batches]
-    finished, whole, last = sum(costs[: tally.done]), sum(costs), time.monotonic()
+    work = whole.share(*config.part).share(rank, world)
+    tally = Tally(work, sites)
+    costs = [work.computed(batch) for batch in work.batches]
     halved = 0
-    for batch, cost in list(zip(mine.batches, costs, strict=True))[tally.done :]:
-        halved += run_or_halve(model, sites, mine, batch, tally)
-        tally.done += 1
-        finished += cost
-        if on_step:
-            on_step(finished, whole)
-        if state and time.monotonic() - last >= config.save_every:
-            state.save(tally.tensors(), tally.done)
-            last = time.monotonic()
-    expected = sum(
-        int(mine.rows[i].tokens.counted.sum()) for batch in mine.batches for i in batch.rows
-    )
-    if tally.tokens.sum() != expected:
-        raise RecordError(
-            f"{tally.tokens.sum():,} tokens were counted of {expected:,} in the responses; report this"
-        )
+    for number in units_left(
+        costs,
+        load=tally.load,
+        tensors=tally.tensors,
+        state=state,
+        save_every=config.save_every,
+        on_step=on_step,
+    ):
+        halved += run_or_halve(model.model, sites, work, work.batches[number], tally)
+    _require_all_counted(tally, work)
     if world > 1:
-        _reduce(tally)
+        _add_up(tally)
     counts = tally.counts()
     facts["tokens"] = dict(zip(codes, counts.tokens.sum(axis=1).tolist(), strict=True))
-    facts["computed tokens"] = whole
+    facts["computed tokens"] = sum(costs)
     facts["batches halved for want of memory"] = halved
     return Recorded(counts, facts)
 
 
-def _reduce(tally: Tally) -> None:
+def _require_all_counted(tally: Tally, work: Batches) -> None:
+    """Stop when other tokens were counted than the responses have."""
+    rows = [i for batch in work.batches for i in batch.rows]
+    expected = sum(int(work.rows[i].tokens.counted.sum()) for i in rows)
+    if tally.tokens.sum() != expected:
+        raise RecordError(
+            f"{tally.tokens.sum():,} tokens were counted of {expected:,} in the responses; "
+            "report this"
+        )
+
+
+def _add_up(tally: Tally) -> None:
     """Add up the sums of all processes, in every process."""
     import torch.distributed as dist
 
     started = not dist.is_initialized()
     if started:
         dist.init_process_group("gloo")
-    held = tally.tensors()
-    for array in held.values():
+    sums = tally.tensors()
+    for array in sums.values():
         dist.all_reduce(torch.from_numpy(array))
-    tally.load(held, tally.done)
+    tally.load(sums)
     if started:
         dist.destroy_process_group()

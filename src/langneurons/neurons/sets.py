@@ -1,10 +1,11 @@
-"""Sets: which neurons to switch off, as positions among all M neurons of a model.
+"""Sets: which neurons to switch off, as positions among all M neurons of a model, and doing so.
 
 `to_masks` turns sets into what `hooks.silence` takes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,34 @@ from langneurons.neurons.table import Neurons
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from langneurons.model.loading import Loaded
+
+
+@contextmanager
+def silence(model: "Loaded", chosen: Neurons | NDArray[np.integer]) -> Generator[None]:
+    """Inside this block these neurons are at zero in every forward, generation included.
+
+    Args:
+        model: a loaded model.
+        chosen: neurons, such as `neurons.of("sw")`, or positions among all M.
+
+    Raises:
+        MismatchError: when the neurons cannot be of this model.
+    """
+    from langneurons.model import hooks
+
+    sites = model.sites
+    shapes = [site.shape for site in sites]
+    if isinstance(chosen, Neurons):
+        require_fit(chosen, shapes)
+        positions = layout.positions(shapes, chosen.keys)
+    else:
+        positions = np.asarray(chosen, dtype=np.int64)
+        _require_positions(positions, shapes)
+    masks = to_masks([np.unique(positions)], shapes)
+    with hooks.silence(sites, masks):
+        yield
+
 
 def require_fit(neurons: Neurons, shapes: Shapes) -> None:
     """Stop when the neurons cannot be of a model with these layers.
@@ -30,8 +59,8 @@ def require_fit(neurons: Neurons, shapes: Shapes) -> None:
     ours = tuple(map(tuple, shapes))
     if neurons.widths is not None and neurons.widths != ours:
         raise MismatchError(
-            f"the neurons are of another model: its layers are {layout.describe(neurons.widths)}, those of this one "
-            f"{layout.describe(ours)}"
+            "the neurons are of another model: its layers are "
+            f"{layout.describe(neurons.widths)}, those of this one {layout.describe(ours)}"
         )
     for layer, expert, neuron in neurons.keys:
         shape = ours[layer] if layer < len(ours) else ()
@@ -43,6 +72,16 @@ def require_fit(neurons: Neurons, shapes: Shapes) -> None:
             )
 
 
+def _require_positions(positions: NDArray[np.int64], shapes: Shapes) -> None:
+    size = int(layout.sizes(shapes).sum())
+    outside = positions[(positions < 0) | (positions >= size)]
+    if len(outside):
+        raise MismatchError(
+            f"position {outside[0]} is not in this model, which has {size:,} neurons, "
+            f"{layout.describe(shapes)}"
+        )
+
+
 def select(
     neurons: Neurons,
     shapes: Shapes,
@@ -50,70 +89,62 @@ def select(
     languages: Sequence[str] | None = None,
     layers: range | None = None,
 ) -> NDArray[np.int64]:
-    """Positions of the neurons of these kinds that are highly active in one of these languages, ascending.
+    """Positions of the neurons of these kinds and languages, ascending.
 
     Args:
         neurons: the classified neurons.
         shapes: layers of the model.
-        kinds: of `neurons.KINDS`; specific and related are counted among the selected, general over
+        kinds: of `numbers.KINDS`; specific and related are counted among the selected, general over
             all neurons.
-        languages: their codes; None for all, neurons highly active in no language (kind `none`)
-            included.
+        languages: in one of which each is highly active; None for all, neurons highly active in no
+            language (kind `none`) included.
         layers: first and one past the last layer; None for all.
 
     Raises:
         InputError: for a kind or a language that the neurons do not know.
     """
-    unknown = [code for code in languages or () if code not in neurons.languages]
-    if unknown:
-        raise InputError(
-            f"the neurons know nothing of {', '.join(unknown)}; their languages are {', '.join(neurons.languages)}"
-        )
-    held = neurons.of_kinds(tuple(kinds))
-    if languages is not None:
-        among = [held.languages.index(code) for code in languages]
-        held = held.where(np.logical_or.reduce(held.member[:, among], axis=1))
+    chosen = neurons.of(*(languages or ()), kinds=kinds)
     if layers is not None:
-        held = held.where((held.layer >= layers.start) & (held.layer < layers.stop))
-    return np.sort(layout.positions(shapes, held.keys))
+        chosen = chosen.where((chosen.layer >= layers.start) & (chosen.layer < layers.stop))
+    return np.sort(layout.positions(shapes, chosen.keys))
 
 
 def layer_range(text: str, neurons: Neurons) -> range:
-    """Layers from words: `5`, `0-4` (both included), or one of the paper's four stages as found in these neurons.
+    """Layers from words: `5`, `0-4` (both included), or one of the paper's stages.
+
+    A stage is that of these very neurons, see `layer_stages`.
 
     Raises:
         InputError: for anything else, or layers that are not there.
     """
     if text in NAMES:
-        kinds = neurons.kind
-        language, general = (
-            np.bincount(neurons.layer[np.isin(kinds, which)], minlength=neurons.layers)
-            for which in (("specific", "related"), ("general",))
-        )
-        cut, i = layer_stages(language, general), NAMES.index(text)
-        return range(cut.starts[i], cut.ends[i])
+        numbers = neurons.numbers
+        cut = layer_stages(numbers.language_neurons, numbers.by_layer("general").value)
+        place = NAMES.index(text)
+        return range(cut.starts[place], cut.ends[place])
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not first <= last < neurons.layers:
         raise InputError(
-            f"layers {text!r}: give one from 0 to {neurons.layers - 1}, a range as 0-4, or a stage: {', '.join(NAMES)}"
+            f"layers {text!r}: give one from 0 to {neurons.layers - 1}, a range as 0-4, "
+            f"or a stage: {', '.join(NAMES)}"
         )
     return range(first, last + 1)
 
 
 def to_masks(sets: Sequence[NDArray[np.int64]], shapes: Shapes) -> "list[Tensor | None]":
-    """What `sites.silence` takes: per layer a bool tensor [n, *shape], or None where no set has a neuron.
+    """What `hooks.silence` takes: per layer a mask [n, *shape], or None where no set has a neuron.
 
-    Row i is set i, whose positions ascend. One set silences every row of a batch alike:
+    Row i of a mask is set i, whose positions ascend. One set silences every row of a batch alike:
     `silence(sites, to_masks([chosen], shapes))`.
     """
     import torch
 
-    starts, out = layout.starts(shapes), []
-    for (start, end), shape in zip(pairwise(starts), shapes, strict=True):
+    masks: list[Tensor | None] = []
+    for (start, end), shape in zip(pairwise(layout.starts(shapes)), shapes, strict=True):
         mask = np.zeros((len(sets), end - start), dtype=bool)
         for row, chosen in zip(mask, sets, strict=True):
             first, last = np.searchsorted(chosen, (start, end))
             row[chosen[first:last] - start] = True
-        out.append(torch.from_numpy(mask.reshape(len(sets), *shape)) if mask.any() else None)
-    return out
+        masks.append(torch.from_numpy(mask.reshape(len(sets), *shape)) if mask.any() else None)
+    return masks

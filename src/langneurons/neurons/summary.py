@@ -1,13 +1,17 @@
-"""Summary: the few numbers of a set of neurons that are told first, as lines for people, values for machines, tiles."""
+"""Summary: the few numbers of a set of neurons that are told first.
+
+One set of facts; four views of it: tiles of a page, the rules in sentences, values for machines,
+lines for people.
+"""
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from langneurons.errors import InputError
 from langneurons.neurons.layer_stages import NAMES, Segmentation, layer_stages
-from langneurons.neurons.table import KINDS, Lambda, Neurons
-from langneurons.neurons.tables import by_layer, english
+from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Intervals, Numbers
+from langneurons.neurons.table import Lambda, Neurons, Rule, Uncertainty
+from langneurons.neurons.tables import english
+from langneurons.tables import Table
 
 
 class Tile(NamedTuple):
@@ -28,79 +32,59 @@ class Tile(NamedTuple):
     interval: str = ""
 
 
-def tiles(neurons: Neurons) -> tuple[Tile, ...]:
-    """The numbers that matter most: lambda, tau, and how many neurons of each kind."""
-    rule, kinds, out = neurons.rule, neurons.kind, []
+class Facts(NamedTuple):
+    """What there is to tell of a set of neurons.
 
-    def interval(key: str, digits: int = 0) -> str:
-        if not neurons.uncertainty:
-            return ""
-        low, high = neurons.uncertainty.intervals[key]
-        return f"95% interval {low:,.{digits}f} to {high:,.{digits}f}"
+    Attributes:
+        languages: the K codes.
+        rule: how they were chosen.
+        numbers: how many of each sort.
+        kinds: neurons of each of `KINDS`, general over all neurons.
+        selected: how many neurons were selected.
+        general_selected: how many of those are general.
+        uncertainty: what resampling says; None without it.
+        ends: the intervals by name, as in `Intervals.named`; empty without resampling.
+        english: English against the others; None without English.
+        stages: the layers cut into the paper's four stages; None with fewer layers.
+    """
 
-    if rule.lam:
-        name = "λ*" if rule.lam.status == "bound" else "λ"
-        text = f"{rule.lam.value * rule.lam.factor:.5f} in the units of Eq. 5; {lambda_words(rule.lam)}"
-        out.append(Tile("lambda", name, f"{rule.lam.value:.5f}", text, interval("lambda", 5)))
-    if rule.tau is not None:
-        text = f"a neuron is highly active above it; quantile {rule.tau_quantile:g} of all probabilities"
-        out.append(Tile("tau", "τ", f"{rule.tau:.5f}", text, interval("tau", 5)))
-    for kind, what in (
-        ("specific", "active in one language"),
-        ("related", "active in several"),
-        ("general", "active in every language"),
-    ):
-        text = f"neurons highly {what}"
-        out.append(Tile(kind, kind, f"{int((kinds == kind).sum()):,}", text, interval(kind)))
-    return tuple(out)
+    languages: tuple[str, ...]
+    rule: Rule
+    numbers: Numbers
+    kinds: dict[str, int]
+    selected: int
+    general_selected: int
+    uncertainty: Uncertainty | None
+    ends: dict[str, tuple[float, float]]
+    english: Table | None
+    stages: Segmentation | None
 
 
-def rules(neurons: Neurons) -> tuple[str, ...]:
-    """How the numbers were computed, in sentences, from the rule itself."""
-    rule, facts = neurons.rule, []
-    if rule.method == "imported":
-        facts.append(
-            "These memberships were imported from a mask; it holds no scores and no probabilities."
-        )
-    else:
-        total = sum(rule.histogram)
-        facts += [
-            f"The lowest {rule.rate:g} of {total:,} neurons by score are selected: {int(neurons.selected.sum()):,}.",
-            f"τ = {rule.tau:.6f}: the {rule.tau_quantile:g} quantile of all {total * len(neurons.languages):,} "
-            "activation probabilities; highly active is strictly above it.",
-            "Neurons highly active in no language were dropped before the selection."
-            if rule.prefilter
-            else "No neuron was dropped before the selection: a selected neuron can be highly active in no language.",
-        ]
-    if rule.lam:
-        facts.append(
-            f"score = H(p') / ln K − λ · max p / h, with h the mean of 1, 1/2, …, 1/K; λ = {rule.lam.value!r}, "
-            f"{lambda_words(rule.lam)}; in the units of Eq. 5 it is {rule.lam.value * rule.lam.factor:.6f}."
-        )
-        if len(rule.lam.feasible) > 1:
-            later = ", ".join(f"{a:.5f} to {b:.5f}" for a, b in rule.lam.feasible[1:])
-            facts.append(
-                f"No general neuron is selected in these later intervals of λ either: {later}."
-            )
-    u = neurons.uncertainty
-    if u:
-        failed = f"; {u.failed} of them allow no λ and are left out" if u.failed else ""
-        facts.append(
-            f"Intervals: {u.level:.0%} of {u.replicates} resamplings of the {u.blocks} blocks of questions, the same "
-            f"for every language{failed}."
-        )
-    elif rule.method != "imported":
-        facts.append(
-            "Intervals are unavailable: the counts hold one block, or no resampling was asked for."
-        )
-    return tuple(facts)
+def facts(neurons: Neurons) -> Facts:
+    """What there is to tell of these neurons."""
+    numbers, uncertainty = neurons.numbers, neurons.uncertainty
+    kinds = dict(zip(KINDS, numbers.kinds.astype(int).tolist(), strict=True))
+    selected = int(numbers.among.sum())
+    intervals: Intervals | None = numbers.intervals
+    return Facts(
+        languages=neurons.languages,
+        rule=neurons.rule,
+        numbers=numbers,
+        kinds=kinds,
+        selected=selected,
+        general_selected=selected - sum(n for kind, n in kinds.items() if kind != "general"),
+        uncertainty=uncertainty,
+        ends=intervals.named(neurons.languages) if intervals else {},
+        english=english(neurons),
+        stages=stages(neurons),
+    )
 
 
 def stages(neurons: Neurons, count: int = 4) -> Segmentation | None:
     """Stages of the layers; None when there are fewer layers than stages."""
-    counts = by_layer(neurons)
+    numbers = neurons.numbers
     try:
-        return layer_stages(counts["specific"] + counts["related"], counts["general"], count)
+        return layer_stages(numbers.language_neurons, numbers.by_layer("general").value, count)
     except InputError:
         return None
 
@@ -118,84 +102,181 @@ def lambda_words(lam: Lambda) -> str:
     }[lam.status]
 
 
+def tiles(neurons: Neurons) -> tuple[Tile, ...]:
+    """The numbers that matter most: lambda, tau, and how many neurons of each kind."""
+    told = facts(neurons)
+    rule, lam = told.rule, told.rule.lam
+
+    def interval(key: str, digits: int = 0) -> str:
+        if key not in told.ends:
+            return ""
+        low, high = told.ends[key]
+        return f"95% interval {low:,.{digits}f} to {high:,.{digits}f}"
+
+    out = []
+    if lam:
+        name = "λ*" if lam.status == "bound" else "λ"
+        text = f"{lam.plain:.5f} in the units of Eq. 5; {lambda_words(lam)}"
+        out.append(Tile("lambda", name, f"{lam.value:.5f}", text, interval("lambda", 5)))
+    if rule.tau is not None:
+        quantile = f"quantile {rule.tau_quantile:g} of all probabilities"
+        text = f"a neuron is highly active above it; {quantile}"
+        out.append(Tile("tau", "τ", f"{rule.tau:.5f}", text, interval("tau", 5)))
+    for kind, active_in in (
+        ("specific", "in one language"),
+        ("related", "in several"),
+        ("general", "in every language"),
+    ):
+        text = f"neurons highly active {active_in}"
+        out.append(Tile(kind, kind, f"{told.kinds[kind]:,}", text, interval(kind)))
+    return tuple(out)
+
+
+def rules(neurons: Neurons) -> tuple[str, ...]:
+    """How the numbers were computed, in sentences, from the rule itself."""
+    told = facts(neurons)
+    sentences = [*_selection_rules(told), *_lambda_rules(told.rule.lam)]
+    if told.uncertainty:
+        sentences.append(_resampling_rule(told.uncertainty))
+    elif told.rule.method != "imported":
+        sentences.append(
+            "Intervals are unavailable: the counts hold one block, or no resampling was asked for."
+        )
+    return tuple(sentences)
+
+
+def _selection_rules(told: Facts) -> list[str]:
+    rule = told.rule
+    if rule.method == "imported":
+        return [
+            "These memberships were imported from a mask; it holds no scores and no probabilities."
+        ]
+    neurons = sum(rule.histogram)
+    probabilities = neurons * len(told.languages)
+    filtered = (
+        "Neurons highly active in no language were dropped before the selection."
+        if rule.prefilter
+        else "No neuron was dropped before the selection: "
+        "a selected neuron can be highly active in no language."
+    )
+    return [
+        f"The lowest {rule.rate:g} of {neurons:,} neurons by score are selected: "
+        f"{told.selected:,}.",
+        f"τ = {rule.tau:.6f}: the {rule.tau_quantile:g} quantile of all {probabilities:,} "
+        "activation probabilities; highly active is strictly above it.",
+        filtered,
+    ]
+
+
+def _lambda_rules(lam: Lambda | None) -> list[str]:
+    if lam is None:
+        return []
+    sentences = [
+        "score = H(p') / ln K − λ · max p / h, with h the mean of 1, 1/2, …, 1/K; "
+        f"λ = {lam.value!r}, {lambda_words(lam)}; in the units of Eq. 5 it is {lam.plain:.6f}."
+    ]
+    if lam.later:
+        later = ", ".join(f"{start:.5f} to {end:.5f}" for start, end in lam.later)
+        sentences.append(
+            f"No general neuron is selected in these later intervals of λ either: {later}."
+        )
+    return sentences
+
+
+def _resampling_rule(uncertainty: Uncertainty) -> str:
+    left_out = ""
+    if uncertainty.failed:
+        left_out = f"; {uncertainty.failed} of them allow no λ and are left out"
+    return (
+        f"Intervals: {uncertainty.level:.0%} of {uncertainty.replicates} resamplings of the "
+        f"{uncertainty.blocks} blocks of questions, the same for every language{left_out}."
+    )
+
+
 def values(neurons: Neurons) -> dict[str, Any]:
     """The numbers by name."""
-    rule, kinds = neurons.rule, neurons.kind
-    lam = rule.lam
-    cut = stages(neurons)
+    told = facts(neurons)
+    lam, cut = told.rule.lam, told.stages
+    per_language = told.numbers.languages.astype(int).T.tolist()
     return {
         "lambda": lam and lam.value,
-        "lambda_plain": lam and lam.value * lam.factor,
+        "lambda_plain": lam and lam.plain,
         "lambda_supremum": lam and lam.supremum,
         "lambda_status": lam and lam.status,
         "binding": lam and lam.binding,
-        "tau": rule.tau,
-        "selected": int(neurons.selected.sum()),
-        "classes": {kind: int((kinds == kind).sum()) for kind in KINDS},
-        "shared_by": np.bincount(
-            neurons.n_languages[neurons.selected], minlength=len(neurons.languages) + 1
-        ).tolist(),
-        "shared_by_all": list(rule.histogram),
+        "tau": told.rule.tau,
+        "selected": told.selected,
+        "classes": told.kinds,
+        "shared_by": told.numbers.among.astype(int).tolist(),
+        "shared_by_all": list(told.rule.histogram),
         "per_language": {
-            code: {
-                kind: int((neurons.member[:, k] & (kinds == kind)).sum())
-                for kind in ("specific", "related")
-            }
-            for k, code in enumerate(neurons.languages)
+            code: dict(zip(LANGUAGE_KINDS, counts, strict=True))
+            for code, counts in zip(told.languages, per_language, strict=True)
         },
         "stages": cut and {"starts": cut.starts, "fit": cut.fit},
-        "intervals": neurons.uncertainty and dict(neurons.uncertainty.intervals),
+        "intervals": told.ends or None,
     }
 
 
 def lines(neurons: Neurons) -> list[str]:
     """The numbers in words, a line each."""
-    rule, kinds, u = neurons.rule, neurons.kind, neurons.uncertainty
-    out = []
-
-    def interval(name: str, form: str) -> str:
-        return f" [{u.intervals[name][0]:{form}}, {u.intervals[name][1]:{form}}]" if u else ""
-
-    if rule.lam:
-        star = "lambda*" if rule.lam.status == "bound" else "lambda"
-        plain = rule.lam.value * rule.lam.factor
+    told = facts(neurons)
+    out = [*_threshold_lines(told), *_number_lines(told)]
+    if told.english:
+        (_, *english_has), (_, *others_have) = told.english.rows
         out.append(
-            f"{star} = {rule.lam.value:.5f}{interval('lambda', '.5f')} ({plain:.5f} in the units of Eq. 5), "
-            f"{lambda_words(rule.lam)}"
+            f"English  {english_has[0]:g} specific, {english_has[1]:g} related; "
+            f"the others on average {others_have[0]:g} and {others_have[1]:g}"
         )
-        if len(rule.lam.feasible) > 1:
-            later = ", ".join(f"{a:.5f}-{b:.5f}" for a, b in rule.lam.feasible[1:])
-            out.append(
-                f"         no general neuron is selected at lambda {later} either; the first interval is used"
-            )
-    if rule.tau is not None:
-        out.append(
-            f"tau = {rule.tau:.6f}{interval('tau', '.6f')}, quantile {rule.tau_quantile:g} of all probabilities"
-        )
-    counts = {kind: int((kinds[neurons.selected] == kind).sum()) for kind in KINDS}
-    words = {"none": "in no language (N = 0)"}
-    parts = [
-        f"{n:,}{interval(kind, ',.0f')} {words.get(kind, kind)}"
-        for kind, n in counts.items()
-        if kind != "general"
-    ]
-    out.append(f"selected {int(neurons.selected.sum()):,}: {', '.join(parts)}")
-    everywhere = int((kinds == "general").sum())
-    out.append(
-        f"general  {everywhere:,}{interval('general', ',.0f')} of all neurons, {counts['general']:,} selected"
-    )
-    contrast = english(neurons)
-    if contrast:
-        (_, *en), (_, *others) = contrast.rows
-        out.append(
-            f"English  {en[0]:g} specific, {en[1]:g} related; the others on average {others[0]:g} and {others[1]:g}"
-        )
-    cut = stages(neurons)
-    if cut:
-        named = [
-            f"{a}-{b - 1} {name}" for a, b, name in zip(cut.starts, cut.ends, NAMES, strict=True)
-        ]
-        out.append(f"stages   {', '.join(named)} (fit {cut.fit:.2f})")
-    if rule.method != "imported" and not u:
+    if told.stages:
+        cut = zip(told.stages.starts, told.stages.ends, NAMES, strict=True)
+        named = ", ".join(f"{start}-{end - 1} {name}" for start, end, name in cut)
+        out.append(f"stages   {named} (fit {told.stages.fit:.2f})")
+    if told.rule.method != "imported" and not told.uncertainty:
         out.append("intervals unavailable: the counts hold one block, or --bootstrap is 0")
     return out
+
+
+def _threshold_lines(told: Facts) -> list[str]:
+    rule, lam = told.rule, told.rule.lam
+    out = []
+    if lam:
+        star = "lambda*" if lam.status == "bound" else "lambda"
+        out.append(
+            f"{star} = {lam.value:.5f}{_ends(told, 'lambda', '.5f')} "
+            f"({lam.plain:.5f} in the units of Eq. 5), {lambda_words(lam)}"
+        )
+    if lam and lam.later:
+        later = ", ".join(f"{start:.5f}-{end:.5f}" for start, end in lam.later)
+        out.append(
+            f"         no general neuron is selected at lambda {later} either; "
+            "the first interval is used"
+        )
+    if rule.tau is not None:
+        out.append(
+            f"tau = {rule.tau:.6f}{_ends(told, 'tau', '.6f')}, "
+            f"quantile {rule.tau_quantile:g} of all probabilities"
+        )
+    return out
+
+
+def _number_lines(told: Facts) -> list[str]:
+    words = {"none": "in no language (N = 0)"}
+    selected = ", ".join(
+        f"{n:,}{_ends(told, kind, ',.0f')} {words.get(kind, kind)}"
+        for kind, n in told.kinds.items()
+        if kind != "general"
+    )
+    return [
+        f"selected {told.selected:,}: {selected}",
+        f"general  {told.kinds['general']:,}{_ends(told, 'general', ',.0f')} of all neurons, "
+        f"{told.general_selected:,} selected",
+    ]
+
+
+def _ends(told: Facts, name: str, form: str) -> str:
+    """The interval of a number, to stand behind it; nothing without one."""
+    if name not in told.ends:
+        return ""
+    low, high = told.ends[name]
+    return f" [{low:{form}}, {high:{form}}]"

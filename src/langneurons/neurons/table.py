@@ -1,7 +1,7 @@
 """Neurons: the classified table, one row per selected or general neuron, and how it came about."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons import artifacts
-from langneurons.errors import FormatError, InputError
+from langneurons import artifacts, layout
+from langneurons.errors import FormatError, InputError, MissingExtraError
+from langneurons.layout import Widths
+from langneurons.neurons.numbers import KINDS, Intervals, Numbers, count, kind_of
+from langneurons.tables import Table
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow
 
 FORMAT = 1
 """Version of the table and metadata that `Neurons.to_table` writes."""
-
-KINDS = ("specific", "related", "general", "none")
-"""What a neuron is: highly active in one language, in several, in all, or (selected all the same)
-in none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,16 @@ class Lambda:
     binding: tuple[int, ...] | None = None
     feasible: tuple[tuple[float, float], ...] = ()
     curve: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def plain(self) -> float:
+        """Lambda in the plain units of Eq. 5."""
+        return self.value * self.factor
+
+    @property
+    def later(self) -> tuple[tuple[float, float], ...]:
+        """The feasible intervals after the first."""
+        return self.feasible[1:]
 
 
 @dataclass(frozen=True)
@@ -86,15 +96,14 @@ class Uncertainty:
         level: share of the replicates inside an interval.
         failed: replicates left out: a general neuron was selected at lambda 0, or a language had no
             token.
-        intervals: name -> (low, high). Names: `tau`, `lambda`, `specific`, `related`, `general`,
-            `none`, `specific/zh`, `related/zh`, `specific@7` (layer 7), and so on.
+        intervals: of the numbers of neurons.
     """
 
     blocks: int
     replicates: int
     level: float
     failed: int
-    intervals: Mapping[str, tuple[float, float]]
+    intervals: Intervals
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ class Neurons:
     FILE: ClassVar[str] = "neurons.parquet"
 
     languages: tuple[str, ...]
-    widths: tuple[tuple[int, ...], ...] | None
+    widths: Widths | None
     rule: Rule
     layer: NDArray[np.integer]
     expert: NDArray[np.integer]
@@ -141,6 +150,24 @@ class Neurons:
     def __len__(self) -> int:
         return len(self.layer)
 
+    def __repr__(self) -> str:
+        kinds = zip(KINDS, self.numbers.kinds, strict=True)
+        numbers = ", ".join(f"{int(n):,} {kind}" for kind, n in kinds)
+        where = f" of {layout.describe(self.widths)}" if self.widths else ""
+        return f"Neurons({numbers}{where}; {', '.join(self.languages)})"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        numbers = self.numbers
+        specific, related = numbers.languages.astype(int).tolist()
+        rows = tuple(zip(self.languages, specific, related, strict=True))
+        general = int(numbers.of_kind("general").value)
+        caption = (
+            f"Language-specific and language-related neurons of each language; {general:,} general."
+        )
+        columns = ("language", "specific", "related")
+        return Table("neurons", caption, columns, rows).to_html()
+
     @property
     def n_languages(self) -> NDArray[np.intp]:
         """Languages in which each is highly active, N of Eq. 6, [n]."""
@@ -148,12 +175,15 @@ class Neurons:
 
     @property
     def kind(self) -> NDArray[np.str_]:
-        """What each is, one of `KINDS`, [n]: N = 1 specific, 1 < N < K related, N = K general, N = 0 none."""
+        """What each is, one of `KINDS`, [n].
+
+        N = 1 specific, 1 < N < K related, N = K general, N = 0 none.
+        """
         return kind_of(self.n_languages, len(self.languages))
 
     @property
     def layers(self) -> int:
-        """Number of layers; for an import of unknown widths, up to the last layer that holds a neuron."""
+        """Number of layers; where widths are not known, up to the last that holds a neuron."""
         if self.widths is not None:
             return len(self.widths)
         return int(self.layer.max()) + 1 if len(self) else 0
@@ -163,10 +193,54 @@ class Neurons:
         """(layer, expert, neuron) of each, [n, 3], to match tables by position."""
         return np.stack([self.layer, self.expert, self.neuron], axis=1).astype(np.int64)
 
+    @property
+    def numbers(self) -> Numbers:
+        """How many there are of each sort, with intervals where there are any.
+
+        Of part of a table the rows are counted; the bar, lambda and `everywhere` stay those of the
+        whole, and there are no intervals.
+        """
+        rule = self.rule
+        counted = count(
+            self.layer,
+            self.member,
+            self.selected,
+            layers=self.layers,
+            tau=rule.tau,
+            lam=rule.lam.value if rule.lam else None,
+            everywhere=rule.histogram or None,
+        )
+        if self.uncertainty is None:
+            return counted
+        return counted._replace(intervals=self.uncertainty.intervals)
+
     def where(self, mask: NDArray[np.bool_]) -> "Neurons":
-        """The rows for which `mask` [n] is true."""
-        rows = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name in _COLUMNS}
-        return replace(self, **rows)
+        """The rows for which `mask` [n] is true, without `uncertainty`, which is of all of them."""
+        rows = {name: getattr(self, name)[mask] for name in _COLUMNS}
+        return replace(self, **rows, uncertainty=None)
+
+    def of(self, *languages: str, kinds: Sequence[str] = ("specific", "related")) -> "Neurons":
+        """The rows of these kinds that are highly active in one of these languages, at least.
+
+        Args:
+            *languages: their codes; none for any, neurons highly active in no language (kind
+                `none`) included.
+            kinds: of `numbers.KINDS`.
+
+        Raises:
+            InputError: for a language or a kind that is not known.
+        """
+        unknown = [code for code in languages if code not in self.languages]
+        if unknown:
+            raise InputError(
+                f"the neurons know nothing of {', '.join(unknown)}; "
+                f"their languages are {', '.join(self.languages)}"
+            )
+        chosen = self.of_kinds(tuple(kinds))
+        if not languages:
+            return chosen
+        among = [self.languages.index(code) for code in languages]
+        return chosen.where(np.any(chosen.member[:, among], axis=1))
 
     def of_kinds(self, kinds: tuple[str, ...]) -> "Neurons":
         """The rows of these kinds.
@@ -180,7 +254,10 @@ class Neurons:
         return self.where(np.isin(self.kind, kinds))
 
     def to_table(self) -> "pyarrow.Table":
-        """The table as it stands in `neurons.parquet`; `rule`, languages, widths and intervals in its metadata."""
+        """The table as it stands in `neurons.parquet`.
+
+        Its metadata hold `rule`, languages, widths and intervals.
+        """
         import pyarrow as pa
 
         codes = np.array(self.languages)
@@ -204,7 +281,7 @@ class Neurons:
             "languages": self.languages,
             "widths": self.widths,
             "rule": asdict(self.rule),
-            "uncertainty": None if self.uncertainty is None else asdict(self.uncertainty),
+            "uncertainty": self.uncertainty and _to_meta(self.uncertainty, self.languages),
         }
         return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
 
@@ -218,34 +295,48 @@ class Neurons:
         meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
         if meta.get("format") != FORMAT:
             raise FormatError(
-                f"not a table of neurons of format {FORMAT}; its columns are {table.column_names[:6]}"
+                f"not a table of neurons of format {FORMAT}; "
+                f"its columns are {table.column_names[:6]}"
             )
 
         def column(name: str) -> NDArray:
             return table[name].to_numpy()
 
-        languages = tuple(meta["languages"])
-        listed = table["languages"].to_pylist()
-        uncertainty = meta["uncertainty"]
+        languages, widths = tuple(meta["languages"]), meta["widths"]
+        active_in = table["languages"].to_pylist()
+        member = [[code in codes for code in languages] for codes in active_in]
+        expert = np.full(len(table), -1, dtype=np.int32)
+        if "expert" in table.column_names:
+            expert = np.nan_to_num(column("expert"), nan=-1).astype(np.int32)
         return cls(
-            languages,
-            None if meta["widths"] is None else tuple(map(tuple, meta["widths"])),
-            _rule(meta["rule"]),
-            column("layer"),
-            np.nan_to_num(column("expert"), nan=-1).astype(np.int32)
-            if "expert" in table.column_names
-            else np.full(len(table), -1, np.int32),
-            column("neuron"),
-            np.array([[code in row for code in languages] for row in listed], bool).reshape(
-                -1, len(languages)
-            ),
-            column("selected"),
-            column("score"),
-            column("margin"),
-            np.stack([column(f"p_{code}") for code in languages], axis=1),
-            column("keeps"),
-            None if uncertainty is None else _uncertainty(uncertainty),
+            languages=languages,
+            widths=None if widths is None else tuple(map(tuple, widths)),
+            rule=_rule(meta["rule"]),
+            layer=column("layer"),
+            expert=expert,
+            neuron=column("neuron"),
+            member=np.array(member, dtype=bool).reshape(-1, len(languages)),
+            selected=column("selected"),
+            score=column("score"),
+            margin=column("margin"),
+            probability=np.stack([column(f"p_{code}") for code in languages], axis=1),
+            keeps=column("keeps"),
+            uncertainty=_from_meta(meta["uncertainty"], languages),
         )
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The table as a data frame, one row per neuron.
+
+        Raises:
+            MissingExtraError: when pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: F401 - pyarrow says less of what to do
+        except ImportError as error:
+            raise MissingExtraError(
+                "a data frame needs pandas; install it: pip install pandas"
+            ) from error
+        return self.to_table().to_pandas()
 
     def write(self, draft: artifacts.Draft) -> None:
         """Add them to a folder that is being written."""
@@ -279,15 +370,23 @@ _COLUMNS = (
 )
 
 
-def kind_of(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.str_]:
-    """Kind of neurons that are highly active in `n_languages` of `languages`, for the selected."""
-    names = np.array(["none", "specific", *["related"] * (languages - 2), "general"])
-    return names[n_languages]
+def _to_meta(uncertainty: Uncertainty, languages: tuple[str, ...]) -> dict[str, Any]:
+    """What resampling said, as the metadata of a file keep it."""
+    content = {f.name: getattr(uncertainty, f.name) for f in fields(uncertainty)}
+    return content | {"intervals": uncertainty.intervals.named(languages)}
 
 
-def _uncertainty(meta: dict[str, Any]) -> Uncertainty:
-    intervals: Any = {name: tuple(pair) for name, pair in meta["intervals"].items()}
-    return Uncertainty(**{**meta, "intervals": intervals})
+def _from_meta(content: Mapping[str, Any] | None, languages: tuple[str, ...]) -> Uncertainty | None:
+    """What `_to_meta` gave."""
+    if content is None:
+        return None
+    return Uncertainty(
+        blocks=content["blocks"],
+        replicates=content["replicates"],
+        level=content["level"],
+        failed=content["failed"],
+        intervals=Intervals.from_named(content["intervals"], languages),
+    )
 
 
 def _rule(meta: dict[str, Any]) -> Rule:

@@ -5,65 +5,55 @@ device is never waited for; once at its end. Letters: B rows of a batch, T token
 T, U keys (language and block) that a batch holds, K language, G block, D neuron, E expert.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from langneurons.errors import RecordError
 from langneurons.model.batches import Batch, Batches
-from langneurons.model.forward import cache_name, model_inputs, spread_prompts
+from langneurons.model.forward import cache_name, device_of, model_inputs, spread_prompts
 from langneurons.model.hooks import Reading, run_to_last_site, watch
 from langneurons.model.sites import Site
 from langneurons.neurons.counts import Counts
-from langneurons.resume import out_of_memory
+from langneurons.resume import or_halves
 from langneurons.texts.responses import block_rule
 
 
 class Tally:
-    """Counts in the making, on the devices where the activations are; all integers, added to batch by batch.
+    """Counts in the making, all integers, on the devices where the activations are."""
 
-    Attributes:
-        done: batches added so far.
-    """
-
-    def __init__(self, plan: Batches, sites: Sequence[Site]) -> None:
+    def __init__(self, work: Batches, sites: Sequence[Site]) -> None:
         """Start from zero."""
-        self.plan, self.sites = plan, sites
-        size = len(plan.languages) * plan.blocks
+        self.work, self.sites = work, sites
+        self.keys = len(work.languages) * work.blocks
         self.active: list[Tensor | None] = [None] * len(sites)
         self.routed: list[Tensor | None] = [None] * len(sites)
-        self.tokens = np.zeros(size, dtype=np.int64)
-        self.size, self.done = size, 0
+        self.tokens = np.zeros(self.keys, dtype=np.int64)
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> dict[str, NDArray]:
         """Everything counted so far, by name."""
-        out = {"tokens": self.tokens}
-        for i, site in enumerate(self.sites):
-            active, routed = self.active[i], self.routed[i]
-            out[f"active.{i:03d}"] = (
-                np.zeros((self.size, *site.shape), np.int64)
-                if active is None
-                else active.cpu().numpy()
-            )
-            if site.experts is not None:
-                out[f"routed.{i:03d}"] = (
-                    np.zeros((self.size, site.shape[0]), np.int64)
-                    if routed is None
-                    else routed.cpu().numpy()
-                )
-        return out
 
-    def load(self, tensors: dict[str, np.ndarray], done: int) -> None:
-        """Go on from what `tensors` gave after so many batches."""
-        self.tokens = tensors["tokens"].copy()
+        def summed(total: Tensor | None, shape: tuple[int, ...]) -> NDArray:
+            return np.zeros((self.keys, *shape), np.int64) if total is None else total.cpu().numpy()
+
+        sums: dict[str, NDArray] = {"tokens": self.tokens}
+        for i, site in enumerate(self.sites):
+            sums[f"active.{i:03d}"] = summed(self.active[i], site.shape)
+            if site.experts is not None:
+                sums[f"routed.{i:03d}"] = summed(self.routed[i], site.shape[:1])
+        return sums
+
+    def load(self, sums: Mapping[str, NDArray]) -> None:
+        """Go on from what `tensors` gave."""
+        self.tokens = sums["tokens"].copy()
         for i in range(len(self.sites)):
-            self.active[i] = torch.from_numpy(tensors[f"active.{i:03d}"].copy())
-            if f"routed.{i:03d}" in tensors:
-                self.routed[i] = torch.from_numpy(tensors[f"routed.{i:03d}"].copy())
-        self.done = done
+            self.active[i] = torch.from_numpy(sums[f"active.{i:03d}"].copy())
+            if f"routed.{i:03d}" in sums:
+                self.routed[i] = torch.from_numpy(sums[f"routed.{i:03d}"].copy())
 
     def add(self, pending: "Pending") -> None:
         """Add one batch.
@@ -77,42 +67,41 @@ class Tally:
             assert active is not None  # noqa: S101 - checked above
             if active.device not in keys:
                 keys[active.device] = torch.from_numpy(pending.keys).to(active.device)
-            self.active[i] = _added(self.active[i], active, keys[active.device], self.size)
+            self.active[i] = _added(self.active[i], active, keys[active.device], self.keys)
             if routed is not None:
-                self.routed[i] = _added(self.routed[i], routed, keys[active.device], self.size)
+                self.routed[i] = _added(self.routed[i], routed, keys[active.device], self.keys)
         np.add.at(self.tokens, pending.keys, pending.tokens)
 
     def counts(self) -> Counts:
         """What was counted, as counts."""
-        k, g = len(self.plan.languages), self.plan.blocks
-        held = self.tensors()
+        languages, blocks = self.work.languages, self.work.blocks
+        sums = {
+            name: array.reshape(len(languages), blocks, *array.shape[1:])
+            for name, array in self.tensors().items()
+        }
+        layers = range(len(self.sites))
         return Counts(
-            self.plan.languages,
-            tuple(
-                held[f"active.{i:03d}"].reshape(k, g, *s.shape) for i, s in enumerate(self.sites)
-            ),
-            held["tokens"].reshape(k, g),
-            tuple(
-                held[f"routed.{i:03d}"].reshape(k, g, s.shape[0]) if s.experts is not None else None
-                for i, s in enumerate(self.sites)
-            ),
-            block_rule(g),
+            languages=languages,
+            active=tuple(sums[f"active.{i:03d}"] for i in layers),
+            tokens=sums["tokens"],
+            routed=tuple(sums.get(f"routed.{i:03d}") for i in layers),
+            block_rule=block_rule(blocks),
         )
 
 
 def _added(total: Tensor | None, part: Tensor, keys: Tensor, size: int) -> Tensor:
-    """`total` [size, ...] with the rows of `part` [U, ...] added at `keys` [U]; made where the part is."""
+    """`total` [size, ...] with rows of `part` [U, ...] added at `keys` [U], where the part is."""
     if total is None:
         total = torch.zeros((size, *part.shape[1:]), dtype=torch.int64, device=part.device)
     return total.to(part.device).index_add_(0, keys, part.to(torch.int64))
 
 
 class Pending:
-    """Sums of one batch: what `watch` reads is added up here, and only enters the tally when the batch is whole."""
+    """Sums of one batch: what `watch` reads; they enter the tally only when the batch is whole."""
 
-    def __init__(self, plan: Batches, batch: Batch, sites: Sequence[Site]) -> None:
+    def __init__(self, work: Batches, batch: Batch, sites: Sequence[Site]) -> None:
         """Sums for the languages and blocks that the batch holds; nothing read yet."""
-        rows = [plan.rows[i] for i in batch.rows]
+        rows = [work.rows[i] for i in batch.rows]
         width = max(len(row.tokens.ids) for row in rows) - batch.prefix
         self.keys, which = np.unique([row.key for row in rows], return_inverse=True)
         owner = np.full((len(rows), width), -1, dtype=np.int64)
@@ -132,29 +121,37 @@ class Pending:
 
     def read(self, reading: Reading) -> None:
         """Add up what was read at one site. The device is not waited for."""
-        ones = torch.gt(
-            reading.values, 0, out=self._space(reading.values)
-        )  # 1 where active, else 0, in one pass
+        # 1 where active, else 0, in one pass
+        ones = torch.gt(reading.values, 0, out=self._space(reading.values))
         if reading.site == len(self.sites) - 1:
             self._watch_numbers(reading)
         if reading.experts is None:
             self.active[reading.site] = _product(self._weight(ones), ones)
-            return
+        else:
+            self._read_experts(reading, ones)
+
+    def _read_experts(self, reading: Reading, ones: Tensor) -> None:
+        """Add rows of a mixture of experts [S, I], each to its key and expert."""
         assert reading.tokens is not None  # noqa: S101 - a reading of experts names the tokens
-        experts = self.sites[reading.site].shape[0]
+        assert reading.experts is not None  # noqa: S101
+        keys, experts = len(self.keys), self.sites[reading.site].shape[0]
         owner = self._owner(ones.device)[reading.tokens]
-        spot = torch.where(owner >= 0, owner * experts + reading.experts, len(self.keys) * experts)
-        size = (len(self.keys) * experts + 1, ones.shape[1])
-        active = torch.zeros(size, device=ones.device).index_add_(0, spot, ones.float())[:-1]
-        routed = torch.zeros(size[0], device=ones.device).index_add_(
-            0, spot, torch.ones_like(spot, dtype=torch.float)
-        )
-        shape = (len(self.keys), experts)
-        self.active[reading.site] = _sum(self.active[reading.site], active.view(*shape, -1))
-        self.routed[reading.site] = _sum(self.routed[reading.site], routed[:-1].view(shape))
+        nobody = keys * experts  # a last row, for tokens that do not count
+        row = torch.where(owner >= 0, owner * experts + reading.experts, nobody)
+        active = torch.zeros(nobody + 1, ones.shape[1], device=ones.device)
+        routed = torch.zeros(nobody + 1, device=ones.device)
+        active.index_add_(0, row, ones.float())
+        routed.index_add_(0, row, torch.ones_like(row, dtype=torch.float))
+        # shared experts come in a reading of their own
+        site = reading.site
+        self.active[site] = _sum(self.active[site], active[:-1].view(keys, experts, -1))
+        self.routed[site] = _sum(self.routed[site], routed[:-1].view(keys, experts))
 
     def _space(self, values: Tensor) -> Tensor:
-        """Room for ones and zeros of this shape, used again for every site; float32, on a GPU the type of the model."""
+        """Room for ones and zeros of this shape, used again for every site.
+
+        float32, on a GPU the type of the model.
+        """
         dtype = values.dtype if values.is_cuda else torch.float32
         key = values.shape, values.device, dtype
         if key not in self._spaces:
@@ -197,83 +194,84 @@ class Pending:
         return self._weights[place]
 
 
+def _sum(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total + part
+
+
 def _product(weights: Tensor, ones: Tensor) -> Tensor:
-    """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32: exact, as no batch has 2**24 tokens."""
+    """The product weights [U, N] @ ones [N, D], both 0 or 1, summed in float32.
+
+    Exact, as no batch has 2**24 tokens.
+    """
     if ones.dtype == torch.float32:
         return weights @ ones
     return torch.mm(weights, ones, out_dtype=torch.float32)
 
 
-def _sum(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total + part
-
-
 @torch.inference_mode()
-def run_batch(model: Any, sites: Sequence[Site], plan: Batches, batch: Batch) -> Pending:
+def run_batch(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) -> Pending:
     """Run one batch and add up what its response tokens activate.
 
     Raises:
         RecordError: for activations that are not numbers.
     """
-    pending = Pending(plan, batch, sites)
-    prompts, inputs = model_inputs(model, plan, batch)
+    pending = Pending(work, batch, sites)
+    prompts, inputs = model_inputs(model, work, batch)
     if prompts:
         run_to_last_site(model, sites, **prompts)
-        spread_prompts(plan, batch, inputs[cache_name(model)])
+        spread_prompts(work, batch, inputs[cache_name(model)])
     with watch(sites, pending.read):
         run_to_last_site(model, sites, **inputs)
-    if any(
-        flag.item() for flag in pending.not_numbers
-    ):  # here the device is waited for, once a batch
-        raise RecordError(_first_without_numbers(model, sites, plan, batch))
+    # here the device is waited for, once a batch
+    if any(flag.item() for flag in pending.not_numbers):
+        raise RecordError(_first_without_numbers(model, sites, work, batch))
     return pending
 
 
-def _first_without_numbers(model: Any, sites: Sequence[Site], plan: Batches, batch: Batch) -> str:
+def _first_without_numbers(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) -> str:
     """Which layer first gives activations that are no numbers, looked for row by row."""
-    device = model.get_input_embeddings().weight.device
-    found: list[Site] = []
+    strays: list[Site] = []
 
     def look(reading: Reading) -> None:
         if bool(torch.isnan(reading.values).any()):
-            found.append(sites[reading.site])
+            strays.append(sites[reading.site])
 
     for i in batch.rows:
+        ids = torch.from_numpy(work.rows[i].tokens.ids[None]).long().to(device_of(model))
         with watch(sites, look):
-            run_to_last_site(
-                model,
-                sites,
-                input_ids=torch.from_numpy(plan.rows[i].tokens.ids[None]).long().to(device),
-            )
-        if found:
+            run_to_last_site(model, sites, input_ids=ids)
+        if strays:
             break
-    where = (
-        f"layer {found[0].layer} ({found[0].path})"
-        if found
-        else "the model, in a batch but not row by row,"
-    )
+    where = "the model, in a batch but not row by row,"
+    if strays:
+        where = f"layer {strays[0].layer} ({strays[0].path})"
     return f"{where} gave activations that are not numbers; try another --dtype (float32, bfloat16)"
 
 
 def run_or_halve(
-    model: Any, sites: Sequence[Site], plan: Batches, batch: Batch, tally: Tally
+    model: Any, sites: Sequence[Site], work: Batches, batch: Batch, tally: Tally
 ) -> int:
-    """Run one batch; where memory does not suffice, its halves. How often it was halved."""
-    try:
-        tally.add(run_batch(model, sites, plan, batch))
-        return 0
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, RecordError) or not out_of_memory(error):
-            raise
-        if len(batch.rows) == 1:
+    """Run one batch into the tally; where memory does not suffice, its halves.
+
+    Returns:
+        How often it was halved.
+
+    Raises:
+        RecordError: for activations that are not numbers, or a response that does not fit alone.
+    """
+
+    def run(part: Batch) -> None:
+        tally.add(run_batch(model, sites, work, part))
+
+    def halve(part: Batch) -> list[Batch]:
+        if len(part.rows) == 1:
+            tokens = len(work.rows[part.rows[0]].tokens.ids)
             raise RecordError(
-                f"a single response of {len(plan.rows[batch.rows[0]].tokens.ids)} tokens does not fit into memory; use "
+                f"a single response of {tokens} tokens does not fit into memory; use "
                 "a smaller --dtype, a larger device or --device-map auto"
             ) from None
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    middle = len(batch.rows) // 2
-    halves = (batch.rows[:middle], batch.rows[middle:])
-    return 1 + sum(
-        run_or_halve(model, sites, plan, Batch(rows, batch.prefix), tally) for rows in halves
-    )
+        middle = len(part.rows) // 2
+        halves = part.rows[:middle], part.rows[middle:]
+        return [Batch(rows, part.prefix) for rows in halves]
+
+    return len(or_halves(run, batch, halve)) - 1

@@ -1,10 +1,10 @@
 """The command that makes the page: report. No model is run."""
 
 from pathlib import Path
-from typing import Any
 
 from langneurons import artifacts, console, run_folder
 from langneurons.console import Json, Made, Quiet
+from langneurons.report.files import FigureFiles, figure_files
 
 
 def report(
@@ -16,7 +16,7 @@ def report(
     title: str | None = None,
     json: Json = False,
     quiet: Quiet = False,
-) -> Made[Any]:
+) -> Made[FigureFiles]:
     """Make the page: one self-contained HTML file, and every figure and table beside it.
 
     Parameters
@@ -31,7 +31,6 @@ def report(
     title
         Heading of the page [default: the name of the study, or of the folder].
     """
-    from langneurons.report.files import figure_files
     from langneurons.report.html import render
     from langneurons.report.pages import results_page, study_page
     from langneurons.report.results import read_folder, read_study
@@ -45,7 +44,7 @@ def report(
         heading = title or run.resolve().name
         inputs, page = found.inputs, results_page(heading, found.results, found.provenance)
     html = render(page).encode()
-    with console.progress("drawing", quiet=quiet or json, unit="figures") as on_step:
+    with console.progress("drawing", quiet=quiet, unit="figures") as on_step:
         drawn = figure_files(page, on_step)
     folder = out.with_suffix("")
     artifacts.save(drawn, folder, command="report", inputs=inputs)

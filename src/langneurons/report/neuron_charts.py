@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from langneurons.intervals import Estimate
 from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.table import KINDS, Lambda, Neurons, kind_of
-from langneurons.neurons.tables import by_layer, layers, per_language, shared_by
+from langneurons.neurons.tables import layers, per_language, shared_by
 from langneurons.report.charts import (
     DASH,
     DRAWN,
@@ -35,8 +36,7 @@ _ENDS = {"low": ",.1f", "high": ",.1f"}
 
 def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     """Neurons of each kind per layer, stages shaded (Fig. 3 of the paper)."""
-    counts = by_layer(neurons)
-    panels = [_layer_panel(neurons, kind, counts[kind].tolist(), cut) for kind in DRAWN]
+    panels = [_layer_panel(kind, neurons.numbers.by_layer(kind), cut) for kind in DRAWN]
     text = (
         "Neurons of each kind per layer. Specific and related are counted among the selected, "
         "general over all."
@@ -63,11 +63,12 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     )
 
 
-def _layer_panel(neurons: Neurons, kind: str, counts: list[int], cut: Segmentation | None) -> Spec:
+def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
     """Bars of one kind, over the stages; only the lowest panel names the layers."""
     lowest = kind == DRAWN[-1]
+    resampled = not np.isnan(counts.low).any()
     x: Spec = {
-        "scale": {"domain": [-0.5, neurons.layers - 0.5], "nice": False},
+        "scale": {"domain": [-0.5, len(counts.value) - 0.5], "nice": False},
         "axis": {
             "title": "layer" if lowest else None,
             "labels": lowest,
@@ -81,26 +82,26 @@ def _layer_panel(neurons: Neurons, kind: str, counts: list[int], cut: Segmentati
         "x2": {"field": "to"},
         "y": enc("neurons:Q", title=kind, scale={"nice": 4}, axis={"tickCount": 4}),
         "color": kind_colour(),
-        "tooltip": tips("layer:O", neurons=",", **(_ENDS if neurons.uncertainty else {})),
+        "tooltip": tips("layer:O", neurons=",", **(_ENDS if resampled else {})),
     }
     marks = [mark("bar", bars)]
-    if neurons.uncertainty:
+    if resampled:
         marks.append(whiskers("y", {"x": enc("layer:Q", **x)}, strokeWidth=1))
     if cut:
         bands = _bands(cut)
         marks.insert(0, _shading(bands, x))
         if kind == DRAWN[0]:
             marks.append(_stage_numbers(bands, x))
-    return layered(_layer_rows(neurons, kind, counts), *marks, width=WIDTH, height=130)
+    return layered(_layer_rows(kind, counts), *marks, width=WIDTH, height=130)
 
 
-def _layer_rows(neurons: Neurons, kind: str, counts: list[int]) -> list[Spec]:
+def _layer_rows(kind: str, counts: Estimate) -> list[Spec]:
     rows: list[Spec] = []
-    for layer, count in enumerate(counts):
-        row: Spec = {"layer": layer, "kind": kind, "neurons": count}
+    for layer, count in enumerate(counts.value.tolist()):
+        row: Spec = {"layer": layer, "kind": kind, "neurons": int(count)}
         row |= {"from": layer - 0.4, "to": layer + 0.4}
-        if neurons.uncertainty:
-            row["low"], row["high"] = neurons.uncertainty.intervals[f"{kind}@{layer}"]
+        if not np.isnan(counts.low[layer]):
+            row["low"], row["high"] = float(counts.low[layer]), float(counts.high[layer])
         rows.append(row)
     return rows
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from langneurons.neurons.summary import Tile
 from langneurons.neurons.summary import tiles as neuron_tiles
 from langneurons.neurons.table import Neurons
@@ -43,18 +45,17 @@ def study_tiles(results: Results, alignment: Alignment | None, questions: str) -
 
 
 def _language_neurons(neurons: Neurons) -> Tile:
-    specific, related = (int((neurons.kind == kind).sum()) for kind in ("specific", "related"))
-    everything = sum(neurons.rule.histogram)
-    share = f", {(specific + related) / everything:.2%} of all" if everything else ""
+    specific, related = map(neurons.numbers.of_kind, ("specific", "related"))
+    together, everything = int(specific.value + related.value), sum(neurons.rule.histogram)
+    share = f", {together / everything:.2%} of all" if everything else ""
     interval = ""
-    if neurons.uncertainty:
-        ends = [neurons.uncertainty.intervals[kind] for kind in ("specific", "related")]
-        interval = _intervals(f"{low:,.0f} to {high:,.0f}" for low, high in ends)
+    if not np.isnan(specific.low):
+        interval = _intervals(f"{n.low:,.0f} to {n.high:,.0f}" for n in (specific, related))
     return Tile(
         key="related",
         name="language neurons",
-        value=f"{specific + related:,}",
-        text=f"{specific:,} of one language, {related:,} of several{share}",
+        value=f"{together:,}",
+        text=f"{int(specific.value):,} of one language, {int(related.value):,} of several{share}",
         interval=interval,
     )
 

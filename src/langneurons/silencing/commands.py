@@ -1,18 +1,21 @@
-"""Commands of silencing: perplexity."""
+"""The command that measures what silencing costs: perplexity."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from langneurons import artifacts, console, resume
-from langneurons.config import ModelConfig, PerplexityConfig
-from langneurons.console import Force, Json, print_json
+from langneurons import artifacts, console
+from langneurons.config import ModelConfig, PerplexityConfig, identity
+from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import MismatchError
-from langneurons.neurons.commands import _named
+from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
+from langneurons.resume import Progress, State
 from langneurons.silencing.losses import Losses
+from langneurons.silencing.matrix import MEASURES, Matrices, matrices, words
 from langneurons.tables import plain
 
 
@@ -30,8 +33,11 @@ def perplexity(
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> None:
-    """Silence the neurons of each language in turn and measure what every language's texts then cost, with controls.
+    quiet: Quiet = False,
+) -> Made[Losses]:
+    """Silence the neurons of each language in turn; measure what every language's texts then cost.
+
+    Matched random sets of neurons are silenced too, as controls.
 
     Parameters
     ----------
@@ -57,75 +63,86 @@ def perplexity(
     loading
         How the model is loaded.
     """
-    from langneurons.texts.rows import files, read_responses
+    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.silencing.perplexity import measured
+    from langneurons.texts.rows import files, read
 
-    source = artifacts.read(neurons, "neurons")
+    source = artifacts.read(neurons, Neurons.KIND)
     behind = _counts_behind(source, counts)
     codes = console.codes(languages)
     files(responses)  # before a model is loaded for nothing
 
-    from langneurons.model import loading as models
-    from langneurons.neurons.counts import Counts
-    from langneurons.silencing.perplexity import perplexity as run
-
-    loaded = models.load(model, **asdict(loading))
-    notes = _other_weights(source, behind, loaded.fingerprint, force=force)
-    rows = read_responses(responses, template, tokenizer=loaded.tokenizer)
+    loaded = load(model, **asdict(loading))
+    notes = _notes(source, behind, loaded.fingerprint, force=force)
+    texts = read(responses, template, tokenizer=loaded.tokenizer)
     settings = {
-        **asdict(config),
+        **identity(config),
         "languages": codes,
         "template": template,
         "dtype": str(loaded.model.dtype),
     }
-    del settings["save_every"]
-    files = [responses] if responses.is_file() else sorted(responses.glob("*.jsonl"))
-    inputs = {file.name: artifacts.file_digest(file) for file in files}
-    inputs |= {"model": loaded.fingerprint, "tokenizer": models.tokenizer_digest(loaded.tokenizer)}
-    inputs |= {"neurons": source.digest} | ({"counts": behind.digest} if behind else {})
-    if not console.there(out, "perplexity", settings, inputs, force=force):
-        state = resume.State(out, settings, inputs)
+    inputs = {
+        **texts.digests,
+        "model": loaded.fingerprint,
+        "tokenizer": tokenizer_digest(loaded.tokenizer),
+        "neurons": source.digest,
+    }
+    if behind:
+        inputs["counts"] = behind.digest
+
+    def make(state: State, on_step: Progress | None) -> tuple[Losses, Mapping[str, Any]]:
         rates = None
         if behind:
-            held = Counts.load(behind)
-            rates = dict(zip(held.languages, held.probability(), strict=True))
-        with console.progress("silencing", quiet=json, unit="tokens") as step:
-            losses, facts = run(
-                loaded.model,
-                loaded.tokenizer,
-                rows,
-                Neurons.load(source),
-                config,
-                languages=codes,
-                rates=rates,
-                state=state,
-                on_step=step,
-            )
-        with artifacts.writing(out, "perplexity", "perplexity", settings, inputs) as draft:
-            losses.write(draft)
-            draft.facts |= facts | {"notes": notes, "model": _named(loaded)}
-        state.drop()
-    tell_perplexity(out, json)
+            counted = Counts.load(behind)
+            rates = dict(zip(counted.languages, counted.probability(), strict=True))
+        losses, facts = measured(
+            loaded,
+            Neurons.load(source),
+            texts.responses,
+            config,
+            languages=codes,
+            rates=rates,
+            state=state,
+            on_step=on_step,
+        )
+        return losses, facts | {"notes": notes, "model": loaded.facts}
+
+    made = console.made(
+        Losses,
+        out,
+        "perplexity",
+        settings,
+        inputs,
+        make,
+        doing="silencing",
+        unit="tokens",
+        force=force,
+        quiet=quiet,
+    )
+    if json:
+        _print_json(made, matrices(made.value))
+    else:
+        _print(made, matrices(made.value))
+    return made
 
 
 def _counts_behind(neurons: artifacts.Artifact, counts: Path | None) -> artifacts.Artifact | None:
-    """The counts that neurons come from: those given, or those beside them; None when there are none.
+    """The counts that neurons come from: those given, or those beside them; None without.
 
     Raises:
         MismatchError: when the neurons come from other counts than those given.
     """
-    known = neurons.manifest["inputs"].get("counts")
     if counts is None:
-        beside = artifacts.find(neurons.folder.resolve().parent, "counts") if known else []
-        return next((one for one in beside if one.digest == known), None)
-    given = artifacts.read(counts, "counts")
-    if known not in (None, given.digest):
+        return artifacts.source_beside(neurons, Counts.KIND)
+    given = artifacts.read(counts, Counts.KIND)
+    if neurons.manifest["inputs"].get(Counts.KIND) not in (None, given.digest):
         raise MismatchError(
             f"{neurons.folder} comes from other counts than {counts}; give those, or no --counts"
         )
     return given
 
 
-def _other_weights(
+def _notes(
     neurons: artifacts.Artifact, counts: artifacts.Artifact | None, fingerprint: str, *, force: bool
 ) -> list[str]:
     """What to note about the weights the neurons were found on.
@@ -133,76 +150,85 @@ def _other_weights(
     Raises:
         MismatchError: when they are others than the model's, unless `force`.
     """
-    found = neurons.manifest["facts"].get("model") or (
-        counts.manifest["inputs"].get("model") if counts else None
-    )
-    if found is None:
+    weights = neurons.manifest["facts"].get("model")
+    if weights is None and counts:
+        weights = counts.manifest["inputs"].get("model")
+    if weights is None:
         return [
-            "the neurons do not say which weights they were found on; only the shape of the layers was compared"
+            "the neurons do not say which weights they were found on; only the shape of the layers "
+            "was compared"
         ]
-    if found == fingerprint:
+    if weights == fingerprint:
         return []
-    said = f"the neurons were found on weights {found[:12]}, this model has {fingerprint[:12]}"
+    differ = f"the neurons were found on weights {weights[:12]}, this model has {fingerprint[:12]}"
     if not force:
         raise MismatchError(
-            f"{said}; another --dtype changes them too; --force measures all the same and notes it"
+            f"{differ}; another --dtype changes them too; --force measures all the same and notes "
+            "it"
         )
-    return [f"{said}; measured all the same (--force)"]
+    return [f"{differ}; measured all the same (--force)"]
 
 
-def tell_perplexity(out: Path, json: bool) -> None:
-    """What silencing costs every language, and whether it costs most on the diagonal."""
-    from langneurons.silencing import matrix as diagonal
+_JUDGED = tuple(measure for measure in MEASURES if measure != "bits per byte")
+"""Measures of which it is said whether the changes lie on the diagonal."""
 
-    source = artifacts.read(out, "perplexity")
-    losses, facts = Losses.load(source), source.manifest["facts"]
-    found = {
-        (s, m): diagonal.matrix(losses, s, m) for s in losses.settings for m in diagonal.MEASURES
-    }
+
+def _print_json(made: Made[Losses], of_losses: Matrices) -> None:
+    """Every matrix, and whether its changes lie on the diagonal, as one JSON object."""
+    shown = []
+    for (setting, measure), matrix in of_losses.items():
+        numbers = {
+            name: plain(getattr(matrix, name).tolist())
+            for name in ("before", "change", "low", "high", "z")
+        }
+        neurons = matrix.neurons.tolist()
+        shown.append({"setting": setting, "measure": measure, "neurons": neurons, **numbers})
     verdicts = [
-        diagonal.dominance(one) for (_, measure), one in found.items() if measure != "bits per byte"
+        plain(of_losses.dominance(setting, measure)._asdict())
+        for setting in of_losses.settings
+        for measure in _JUDGED
     ]
-    if json:
-        print_json(
-            {
-                "out": str(out),
-                "verdicts": [plain(v._asdict()) for v in verdicts],
-                "matrices": [
-                    {
-                        "setting": one.setting,
-                        "measure": one.measure,
-                        "neurons": one.neurons.tolist(),
-                    }
-                    | {
-                        name: plain(getattr(one, name).tolist())
-                        for name in ("before", "change", "low", "high", "z")
-                    }
-                    for one in found.values()
-                ],
-                "facts": facts,
-            }
-        )
-        return
-    width = "".join(f"{code:>10}" for code in losses.languages)
-    print(f"{'perplexity':<20}{width}")
-    before = found[losses.settings[0], "difference"].before
-    print(f"{'nothing silenced':<20}{''.join(f'{value:>10.4g}' for value in before)}")
-    for setting in losses.settings:
-        one = found[setting, "difference"]
+    console.print_json(
+        {
+            "out": str(made.folder),
+            "verdicts": verdicts,
+            "matrices": shown,
+            "facts": made.facts,
+        }
+    )
+
+
+def _print(made: Made[Losses], of_losses: Matrices) -> None:
+    """What silencing costs every language, and whether it costs most on the diagonal."""
+    languages = of_losses.languages
+    before = of_losses[of_losses.settings[0], "difference"].before
+    unsilenced = ("nothing silenced", *(f"{value:.4g}" for value in before))
+    print(console.columns(("perplexity", *languages), [unsilenced]))
+    for setting in of_losses.settings:
         print(f"-- {setting} silenced: change in perplexity; *: more than every random set")
-        for code, n, row, share in zip(
-            losses.languages, one.neurons, one.change, one.percentile, strict=True
-        ):
-            stars = ["*" if above == 1 else " " for above in share]
-            cells = (
-                "".join(f"{v:>+9.3g}{s}" for v, s in zip(row, stars, strict=True))
-                if n
-                else "  empty: not run"
-            )
-            print(f"{code:<8}{n:>8,} neurons{cells}")
-    for verdict in verdicts:
-        print(f"{verdict.setting}, {verdict.measure}: {diagonal.words(verdict)}")
-    print(f"random sets were matched {facts['controls matched']}")
-    for note in facts.get("notes", []):
+        print(console.columns(("silenced", "", *languages), _rows(of_losses, setting)))
+    for setting in of_losses.settings:
+        for measure in _JUDGED:
+            print(f"{setting}, {measure}: {words(of_losses.dominance(setting, measure))}")
+    print(f"random sets were matched {made.facts['controls matched']}")
+    for note in made.facts.get("notes", []):
         print(f"note: {note}")
-    print(f"wrote {out}; next: langneurons report {out.parent}")
+    print(f"wrote {made.folder}; next: langneurons report {made.folder.parent}")
+
+
+def _rows(of_losses: Matrices, setting: str) -> list[tuple[str | None, ...]]:
+    """What silencing each language's neurons changes in every language's perplexity."""
+    matrix = of_losses[setting, "difference"]
+    rows: list[tuple[str | None, ...]] = []
+    for code, neurons, changes, shares in zip(
+        matrix.languages, matrix.neurons, matrix.change, matrix.percentile, strict=True
+    ):
+        if not neurons:
+            rows.append((code, "empty: not run", *[None] * len(changes)))
+            continue
+        cells = [
+            f"{change:+.3g}{'*' if share == 1 else ' '}"
+            for change, share in zip(changes, shares, strict=True)
+        ]
+        rows.append((code, f"{neurons:,} neurons", *cells))
+    return rows

@@ -1,13 +1,11 @@
-"""Silencing: which neurons to switch off, as sets of positions, and matched random sets to hold them against.
+"""Controls: which neurons are switched off, and the matched random sets to hold them against.
 
 A set is the positions of its neurons among all M of the model, layer by layer, experts in order.
-`to_masks` turns sets into what `sites.silence` takes.
 """
 
 import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +17,6 @@ from langneurons.layout import Shapes
 from langneurons.neurons.sets import layer_range, select
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Condition
-
-if TYPE_CHECKING:
-    pass
-
 
 Sets = list[tuple[Condition, NDArray[np.int64]]]
 """Each condition and the positions of the neurons it silences."""
@@ -38,7 +32,9 @@ def control(
     rates: NDArray[np.floating] | None,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """A random set matched to another: as many neurons in every layer, none of them in it, of similar activation rate.
+    """A random set matched to another.
+
+    It has as many neurons in every layer, none of the other set, of similar activation rate.
 
     For each neuron of the set, in random order, one of the `NEAREST` free neurons of its layer
     whose rates are nearest to its own is drawn. So a control differs from the set in everything but
@@ -59,29 +55,30 @@ def control(
     starts = layout.starts(shapes)
     taken = np.zeros(starts[-1], dtype=bool)
     taken[chosen] = taken[avoid] = True
-    out = []
+    drawn = []
     for layer, (start, end) in enumerate(pairwise(starts)):
         mine = chosen[(chosen >= start) & (chosen < end)]
         free = start + np.flatnonzero(~taken[start:end])
         if len(free) < len(mine):
             raise InputError(
-                f"layer {layer} has {len(mine)} neurons to silence and {len(free)} to draw a control from; silence "
-                "fewer, or ask for no controls (--controls 0)"
+                f"layer {layer} has {len(mine)} neurons to silence and {len(free)} to draw a "
+                "control from; silence fewer, or ask for no controls (--controls 0)"
             )
         if rates is None:
-            out.append(rng.choice(free, len(mine), replace=False))
+            drawn.append(rng.choice(free, len(mine), replace=False))
             continue
         free = rng.permutation(free)  # so that equal rates do not favour low positions
         free = free[np.argsort(rates[free], kind="stable")]
         near = rates[free]
         for rate in rates[rng.permutation(mine)]:
-            at = int(np.searchsorted(near, rate))
-            low = max(0, at - NEAREST)
-            order = np.argsort(np.abs(near[low : at + NEAREST] - rate), kind="stable")[:NEAREST]
+            place = int(np.searchsorted(near, rate))
+            low = max(0, place - NEAREST)
+            distance = np.abs(near[low : place + NEAREST] - rate)
+            order = np.argsort(distance, kind="stable")[:NEAREST]
             pick = low + int(rng.choice(order))
-            out.append(free[pick : pick + 1])
+            drawn.append(free[pick : pick + 1])
             free, near = np.delete(free, pick), np.delete(near, pick)
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *out]))
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *drawn]))
 
 
 def conditions(
@@ -91,7 +88,7 @@ def conditions(
     config: PerplexityConfig,
     rates: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> Sets:
-    """Every condition: nothing silenced, then for each setting and language its neurons and their controls.
+    """Every condition: nothing silenced, then each setting of each language and its controls.
 
     The controls of a language avoid all its specific and related neurons. Which they are depends on
     the seed, the setting and the language, not on what else is measured.
@@ -101,16 +98,16 @@ def conditions(
             controls.
     """
     layers = None if config.layers is None else layer_range(config.layers, neurons)
-    out: Sets = [(Condition(None, None, 0, 0), np.zeros(0, np.int64))]
+    sets: Sets = [(Condition(None, None, 0, 0), np.zeros(0, np.int64))]
     for setting, kinds in config.kinds.items():
         for code in languages:
             chosen = select(neurons, shapes, kinds, (code,), layers)
             avoid = select(neurons, shapes, ("specific", "related"), (code,))
-            for draw in range(config.controls + 1):
-                rng = np.random.default_rng(
-                    [config.seed, draw, zlib.crc32(f"{setting}/{code}".encode())]
-                )
-                rate = None if rates is None else rates[code]
-                drawn = control(chosen, avoid, shapes, rate, rng) if draw else chosen
-                out.append((Condition(code, setting, draw, len(drawn)), drawn))
-    return out
+            sets.append((Condition(code, setting, 0, len(chosen)), chosen))
+            rate = None if rates is None else rates[code]
+            place = zlib.crc32(f"{setting}/{code}".encode())
+            for draw in range(1, config.controls + 1):
+                rng = np.random.default_rng([config.seed, draw, place])
+                drawn = control(chosen, avoid, shapes, rate, rng)
+                sets.append((Condition(code, setting, draw, len(drawn)), drawn))
+    return sets

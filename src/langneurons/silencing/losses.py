@@ -1,6 +1,7 @@
-"""Losses: what every language's texts cost a model, with nothing silenced and with each set of neurons silenced."""
+"""Losses: what every language's texts cost a model, with nothing and with neurons silenced."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
@@ -81,21 +82,80 @@ class Losses:
         """Number of random sets behind each set."""
         return max(c.draw for c in self.conditions)
 
+    @classmethod
+    def from_sums(
+        cls,
+        languages: tuple[str, ...],
+        conditions: Sequence[Condition],
+        *,
+        run: Sequence[int],
+        nll: NDArray[np.float64],
+        tokens: NDArray[np.int64],
+        means: NDArray[np.float64],
+        texts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        average: Literal["tokens", "sequences"],
+    ) -> "Losses":
+        """Losses of which only some conditions were run; the costs of the others are unknown.
+
+        Args:
+            languages: the K codes.
+            conditions: the C conditions.
+            run: positions of the R conditions that were run; the first is among them.
+            nll: summed costs of those that were run, [R, K * G].
+            tokens: how many they are, [R, K * G]; the others have those of the first.
+            means: summed mean costs of texts, [R, K * G].
+            texts: how many texts, [K, G].
+            lengths: bytes of what was scored, [K, G].
+            average: which mean a perplexity is made of.
+        """
+        shape = (len(conditions), *texts.shape)
+
+        def of_all(sums: NDArray, others: NDArray | float) -> NDArray:
+            whole = np.broadcast_to(others, shape).copy()
+            whole[run] = sums.reshape(len(run), *texts.shape)
+            return whole
+
+        return cls(
+            languages=languages,
+            conditions=tuple(conditions),
+            nll=of_all(nll, np.nan),
+            tokens=of_all(tokens, tokens[0].reshape(texts.shape)),
+            means=of_all(means, np.nan),
+            texts=texts,
+            bytes=lengths,
+            average=average,
+        )
+
     def find(self, setting: str, draw: int = 0) -> list[int]:
-        """Positions of the conditions of a setting and draw, one per silenced language, in order of `languages`."""
-        at = {(c.silenced, c.setting, c.draw): i for i, c in enumerate(self.conditions)}
-        return [at[code, setting, draw] for code in self.languages]
+        """Positions of the conditions of a setting and draw, one for each language."""
+        places = {
+            (condition.silenced, condition.setting, condition.draw): place
+            for place, condition in enumerate(self.conditions)
+        }
+        return [places[code, setting, draw] for code in self.languages]
+
+    def silenced(self) -> dict[str, dict[str, int]]:
+        """Setting -> silenced language -> how many neurons were silenced."""
+        return {
+            setting: {
+                code: self.conditions[place].neurons
+                for code, place in zip(self.languages, self.find(setting), strict=True)
+            }
+            for setting in self.settings
+        }
 
     def log_perplexity(self, weights: NDArray[np.number] | None = None) -> NDArray[np.float64]:
-        """Logarithm of the perplexity, [..., C, K]: the mean cost of a token, or the mean of the texts' mean costs.
+        """Logarithm of the perplexity, [..., C, K].
+
+        The mean cost of a token, or the mean of the texts' mean costs.
 
         Args:
             weights: how often each block is taken, [..., G]; once by default.
         """
-        w = np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
         if self.average == "sequences":
-            return _ratio(self.means, np.broadcast_to(self.texts, self.means.shape), w)
-        return _ratio(self.nll, self.tokens, w)
+            return self._ratio(self.means, self.texts, weights)
+        return self._ratio(self.nll, self.tokens, weights)
 
     def bits_per_byte(self, weights: NDArray[np.number] | None = None) -> NDArray[np.float64]:
         """Summed cost in bits per byte of text, [..., C, K]; comparable between tokenizers.
@@ -103,31 +163,47 @@ class Losses:
         Args:
             weights: how often each block is taken, [..., G]; once by default.
         """
-        w = np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
-        return _ratio(self.nll, np.broadcast_to(self.bytes, self.nll.shape), w) / np.log(2)
+        return self._ratio(self.nll, self.bytes, weights) / np.log(2)
+
+    def _ratio(
+        self,
+        sums: NDArray[np.number],
+        of: NDArray[np.number],
+        weights: NDArray[np.number] | None,
+    ) -> NDArray[np.float64]:
+        """Sums [C, K, G] over other sums [C, K, G] or [K, G], blocks weighted [..., G].
+
+        Returns:
+            [..., C, K]; NaN where there is nothing.
+        """
+        taken = np.ones(self.blocks) if weights is None else np.asarray(weights, dtype=np.float64)
+        above = np.einsum("ckg,...g->...ck", sums, taken)
+        below = np.einsum("ckg,...g->...ck", np.broadcast_to(of, sums.shape), taken)
+        return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
     def to_table(self) -> "pyarrow.Table":
-        """The long table as it stands in `perplexity.parquet`: a row per condition, evaluated language and block."""
+        """The table of `perplexity.parquet`: a row per condition, evaluated language and block."""
         import pyarrow as pa
 
-        c, k, g = self.nll.shape
-        each = [cond for cond in self.conditions for _ in range(k * g)]
+        shape = self.nll.shape
+        conditions, languages, blocks = shape
+        of_row = [condition for condition in self.conditions for _ in range(languages * blocks)]
+        evaluated = [code for code in self.languages for _ in range(blocks)] * conditions
         columns = {
-            "silenced": pa.array([cond.silenced for cond in each], pa.string()),
-            "setting": pa.array([cond.setting for cond in each], pa.string()),
-            "draw": pa.array([cond.draw for cond in each], pa.int32()),
-            "neurons": pa.array([cond.neurons for cond in each], pa.int64()),
-            "language": pa.array(
-                [code for _ in range(c) for code in self.languages for _ in range(g)], pa.string()
-            ),
-            "block": pa.array(list(range(g)) * (c * k), pa.int32()),
+            "silenced": pa.array([condition.silenced for condition in of_row], pa.string()),
+            "setting": pa.array([condition.setting for condition in of_row], pa.string()),
+            "draw": pa.array([condition.draw for condition in of_row], pa.int32()),
+            "neurons": pa.array([condition.neurons for condition in of_row], pa.int64()),
+            "language": pa.array(evaluated, pa.string()),
+            "block": pa.array(list(range(blocks)) * (conditions * languages), pa.int32()),
             "nll": pa.array(self.nll.reshape(-1), from_pandas=True),
             "tokens": pa.array(self.tokens.reshape(-1)),
             "text_means": pa.array(self.means.reshape(-1), from_pandas=True),
-            "texts": pa.array(np.broadcast_to(self.texts, (c, k, g)).reshape(-1)),
-            "bytes": pa.array(np.broadcast_to(self.bytes, (c, k, g)).reshape(-1)),
+            "texts": pa.array(np.broadcast_to(self.texts, shape).reshape(-1)),
+            "bytes": pa.array(np.broadcast_to(self.bytes, shape).reshape(-1)),
         }
-        meta = {"format": FORMAT, "languages": self.languages, "blocks": g, "average": self.average}
+        meta = {"format": FORMAT, "languages": self.languages, "blocks": blocks}
+        meta["average"] = self.average
         return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
 
     @classmethod
@@ -140,24 +216,25 @@ class Losses:
         meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
         if meta.get("format") != FORMAT or "text_means" not in table.column_names:
             raise FormatError(
-                f"not a table of losses of format {FORMAT}; its columns are {table.column_names[:6]}"
+                f"not a table of losses of format {FORMAT}; "
+                f"its columns are {table.column_names[:6]}"
             )
-        languages, g = tuple(meta["languages"]), meta["blocks"]
-        size = len(languages) * g
+        languages, blocks = tuple(meta["languages"]), meta["blocks"]
 
         def column(name: str) -> NDArray:
-            return table[name].to_numpy().reshape(-1, len(languages), g)
+            return table[name].to_numpy().reshape(-1, len(languages), blocks)
 
-        heads = [table[name].to_pylist()[::size] for name in Condition._fields]
+        each = len(languages) * blocks
+        first_rows = [table[name].to_pylist()[::each] for name in Condition._fields]
         return cls(
-            languages,
-            tuple(Condition(*fields) for fields in zip(*heads, strict=True)),
-            column("nll"),
-            column("tokens"),
-            column("text_means"),
-            column("texts")[0],
-            column("bytes")[0],
-            meta["average"],
+            languages=languages,
+            conditions=tuple(Condition(*cells) for cells in zip(*first_rows, strict=True)),
+            nll=column("nll"),
+            tokens=column("tokens"),
+            means=column("text_means"),
+            texts=column("texts")[0],
+            bytes=column("bytes")[0],
+            average=meta["average"],
         )
 
     def write(self, draft: artifacts.Draft) -> None:
@@ -177,11 +254,3 @@ class Losses:
             FormatError: when its file is damaged.
         """
         return cls.from_table(artifacts.opened(source, cls.KIND).table(cls.FILE))
-
-
-def _ratio(
-    sums: NDArray[np.number], of: NDArray[np.number], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Sums [C, K, G] over other sums, blocks weighted [..., G] -> [..., C, K]; NaN where there is nothing."""
-    above, below = (np.einsum("ckg,...g->...ck", x, weights) for x in (sums, of))
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)

@@ -1,4 +1,4 @@
-"""Matrix: what silencing each language's neurons does to every language, its intervals, and a test of the diagonal.
+"""Matrix: what silencing each language's neurons does to every language; is the diagonal hurt most?
 
 Rows are the languages whose neurons are silenced, columns those evaluated. Intervals resample
 blocks of questions, the same draw for every condition and language (questions are parallel), so
@@ -59,10 +59,10 @@ class Matrix(NamedTuple):
 
     @property
     def z(self) -> NDArray[np.float64]:
-        """How many standard deviations of the random sets' changes each change lies above their mean, [K, K].
+        """How far each change lies above the mean of the random sets' changes, [K, K].
 
-        NaN with fewer than two of them, or where they differ by no more than the rounding of
-        float32.
+        In their standard deviations. NaN with fewer than two of them, or where they differ by no
+        more than the rounding of float32.
         """
         if len(self.controls) < 2:
             return np.full(self.change.shape, np.nan)
@@ -73,7 +73,10 @@ class Matrix(NamedTuple):
 
     @property
     def percentile(self) -> NDArray[np.float64]:
-        """Share of the random sets with a smaller change, those with the same counted half, [K, K]; NaN without any."""
+        """Share of the random sets with a smaller change, [K, K]; NaN without any.
+
+        Those with the same change are counted half.
+        """
         if not len(self.controls):
             return np.full(self.change.shape, np.nan)
         share = ((self.controls < self.change) + 0.5 * (self.controls == self.change)).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Accuracy: the share of right answers per language, how sure it is, and whether two models differ."""
+"""Accuracy: the share of right answers, how sure it is, and whether two models differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers of a model to questions, and how many of them are right: what `evaluate` leaves in a folder.
+    """Answers of a model, and how many of them are right: what `evaluate` leaves in a folder.
 
     Attributes:
         responses: one to each question in each language.
@@ -275,7 +275,6 @@ def _in_common(before: dict[_Key, Response], after: dict[_Key, Response]) -> tup
 def _draws(questions: int, seed: int) -> np.ndarray:
     """How often each question is drawn in each resampling, [DRAWS, Q]."""
     return block_draws(questions, DRAWS, seed).astype(np.float32)
-
 
 
 def _drawn_means(draws: np.ndarray, values: Floats, judged: Floats) -> Floats:

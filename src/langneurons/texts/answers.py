@@ -1,7 +1,8 @@
-"""Answers: the number that a response to a mathematical question arrives at, and whether it is the right one."""
+"""Answers: the number that a response to a question arrives at, and whether it is the right one."""
 
 import re
 import unicodedata
+from collections import deque
 
 from langneurons.config import Extractor
 
@@ -26,13 +27,16 @@ _LATEX = (
 )
 
 _POINT_NUMBER = rf"""
-    [1-9]\d{{0,2}} (?: (?:,\d\d\d?)* ,\d{{3}} | (?:{_THIN}\d{{3}})+ ) (?!\d) (?:\.\d+)?   # 1,234.5  1,00,000
+    # 1,234.5  1,00,000
+    [1-9]\d{{0,2}} (?: (?:,\d\d\d?)* ,\d{{3}} | (?:{_THIN}\d{{3}})+ ) (?!\d) (?:\.\d+)?
     | \d+ (?:\.\d+)?
     | (?<![\d.,]) \.\d+
 """
 _COMMA_NUMBER = rf"""
-    [1-9]\d{{0,2}} (?: (?:\.\d{{3}})+ | (?:[ {_THIN}]\d{{3}})+ ) (?!\d) (?:,\d+)?   # 1.234,5  1 234
-    | [1-9]\d{{0,2}} (?: ,000 | (?:,\d{{3}}){{2,}} ) (?![\d,]) (?:\.\d+)?           # 8,000: English, by habit of models
+    # 1.234,5  1 234
+    [1-9]\d{{0,2}} (?: (?:\.\d{{3}})+ | (?:[ {_THIN}]\d{{3}})+ ) (?!\d) (?:,\d+)?
+    # 8,000: English, by habit of models
+    | [1-9]\d{{0,2}} (?: ,000 | (?:,\d{{3}}){{2,}} ) (?![\d,]) (?:\.\d+)?
     | [1-9]\d{{0,2}} (?:,\d{{3}})+ \.\d+
     | \d+ (?:[.,]\d+)?
     | (?<![\d.,]) [.,]\d+
@@ -53,13 +57,13 @@ _PATTERNS = {
 
 
 def last_number(text: str) -> float | None:
-    """The last number of a text, as the released code reads it: no sign, commas between digits dropped.
+    """The last number of a text, as the released code reads it.
 
-    Where there is none the released code says 0, which makes an empty response right where the
-    answer is 0; here it is None.
+    It has no sign, and commas between digits are dropped. Where there is none the released code
+    says 0, which makes an empty response right where the answer is 0; here it is None.
     """
-    found = re.findall(r"\d+(?:\.\d+)?", re.sub(r"(?<=\d),(?=\d)", "", text))
-    return float(found[-1]) if found else None
+    numbers = re.findall(r"\d+(?:\.\d+)?", re.sub(r"(?<=\d),(?=\d)", "", text))
+    return float(numbers[-1]) if numbers else None
 
 
 def readings(text: str, lang: str) -> tuple[float, ...]:
@@ -75,17 +79,17 @@ def readings(text: str, lang: str) -> tuple[float, ...]:
         lang: code of the language it is written in. One that is not known writes 1,234.5.
     """
     comma = lang in _DECIMAL_COMMA
-    last = None
-    for last in _PATTERNS[comma].finditer(_plain(text)):  # noqa: B007
-        pass
-    if last is None:
+    numbers = deque(_PATTERNS[comma].finditer(_plain(text)), maxlen=1)
+    if not numbers:
         return ()
+    last = numbers.pop()
     if last["number"]:
         value = _value(last["number"], comma)
     else:
         over, under = _value(last["over"], comma), _value(last["under"], comma)
-        value = float(last["whole"] or 0) + over / under if under else under
-    value = -value if last["minus"] else value
+        value = float(last["whole"] or 0) + over / under if under else 0.0
+    if last["minus"]:
+        value = -value
     return (value, value / 100) if last["percent"] else (value,)
 
 
@@ -97,7 +101,9 @@ def is_correct(
     tolerance: float = 1e-2,
     extractor: Extractor = "native",
 ) -> bool | None:
-    """Whether the last number of a response is the right answer; None where that is not known or no number.
+    """Whether the last number of a response is the right answer.
+
+    None where the right answer is not known or no number.
 
     Args:
         text: the response.
@@ -112,14 +118,15 @@ def is_correct(
     if wanted is None:
         return None
     if extractor == "native":
-        found = readings(text, lang)
+        values = readings(text, lang)
     else:
         number = last_number(text)
-        found = () if number is None else (number,)
-    return any(abs(value - wanted) <= tolerance for value in found)
+        values = () if number is None else (number,)
+    return any(abs(value - wanted) <= tolerance for value in values)
 
 
 def _wanted(answer: float | str | None, lang: str) -> float | None:
+    """The right answer as a number; None where it is not known or no number."""
     if not isinstance(answer, str):
         return answer
     try:
@@ -139,13 +146,16 @@ def _plain(text: str) -> str:
 
 
 def _plain_character(match: re.Match[str]) -> str:
+    """An ASCII digit for a digit of another script, `1/2` for `½`; any other character as it is."""
     char = match[0]
     if char.isdecimal():
         return str(unicodedata.decimal(char))
-    if char.isnumeric() and "⁄" in (fraction := unicodedata.normalize("NFKC", char)):
-        before = match.string[max(0, match.start() - 1)]
-        return " " * before.isdecimal() + fraction.replace("⁄", "/")
-    return char
+    fraction = unicodedata.normalize("NFKC", char) if char.isnumeric() else ""
+    if "⁄" not in fraction:
+        return char
+    before = match.string[max(0, match.start() - 1)]
+    blank = " " if before.isdecimal() else ""  # 1½ is 1 1/2
+    return blank + fraction.replace("⁄", "/")
 
 
 def _value(number: str, comma: bool) -> float:

@@ -47,19 +47,29 @@ def gate(
             raise InputError(
                 f"drop {flaw!r}: it {why}; what can be dropped is {', '.join(droppable)}"
             )
-    out = {"empty", *drop}
+    dropped = {"empty", *drop}
     kept: list[Response] = []
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for response in responses:
-        there = flaws(response)
-        keep = not out.intersection(there)
-        if keep:
+        count = counts.setdefault(response.lang, Counter())
+        wrong = flaws(response)
+        count.update(("total", *wrong))
+        if dropped.isdisjoint(wrong):
             kept.append(response)
-        found.setdefault(response.lang, Counter()).update(["total", *["kept"] * keep, *there])
-    return kept, [
-        GateRow(code, *(n[what] for what in ("total", "kept", *get_args(Flaw))))
-        for code, n in found.items()
+            count["kept"] += 1
+    rows = [
+        GateRow(
+            lang=code,
+            total=count["total"],
+            kept=count["kept"],
+            empty=count["empty"],
+            unfinished=count["unfinished"],
+            repetition=count["repetition"],
+            wrong_script=count["wrong script"],
+        )
+        for code, count in counts.items()
     ]
+    return kept, rows
 
 
 def flaws(response: Response) -> tuple[Flaw, ...]:
@@ -81,23 +91,21 @@ def flaws(response: Response) -> tuple[Flaw, ...]:
     if not text:
         return ("empty",)
     script = language(response.lang).script
-    checks: list[tuple[Flaw, bool]] = [
-        ("unfinished", _unfinished(text, script)),
-        ("repetition", _repeats(text)),
-        ("wrong script", script in _SCRIPTS and _strays(text, script)),
-    ]
-    return tuple(flaw for flaw, there in checks if there)
+    wrong: list[Flaw] = []
+    if _unfinished(text, script):
+        wrong.append("unfinished")
+    if _repeats(text):
+        wrong.append("repetition")
+    if script in _SCRIPTS and _strays(text, script):
+        wrong.append("wrong script")
+    return tuple(wrong)
 
 
 _GOES_ON = set(",;:/\\&@#-،؛、，；：")
-
+"""Signs after which a text goes on."""
 
 _HAN = ("CJK", "IDEOGRAPHIC")
-
-
 _KANA = ("HIRAGANA", "KATAKANA")
-
-
 _SCRIPTS = {
     "Arab": ("ARABIC",),
     "Beng": ("BENGALI",),
@@ -119,33 +127,36 @@ _SCRIPTS = {
 
 
 def _unfinished(text: str, script: str | None) -> bool:
-    last, kind = text[-1], unicodedata.category(text[-1])
-    if kind[0] in "LM":
+    last = text[-1]
+    category = unicodedata.category(last)
+    if category[0] in "LM":  # a letter or a mark on one
         return script != "Thai"
-    return last in _GOES_ON or kind in ("Pd", "Ps", "Pi", "Pc", "Sm")
+    return last in _GOES_ON or category in ("Pd", "Ps", "Pi", "Pc", "Sm")
 
 
 def _repeats(text: str) -> bool:
     lines = [line for line in map(str.strip, text.splitlines()) if line]
-    in_a_row = any(a == b == c for a, b, c in zip(lines, lines[1:], lines[2:], strict=False))
-    line, times = max(Counter(lines).items(), key=lambda item: item[1] * len(item[0]))
-    mostly = times >= 3 and times * len(line) > sum(map(len, lines)) / 2
-    return in_a_row or mostly or re.match(r"(.{4,100}?)\1{4}", text[::-1], re.DOTALL) is not None
+    if any(a == b == c for a, b, c in zip(lines, lines[1:], lines[2:], strict=False)):
+        return True
+    most, times = max(Counter(lines).items(), key=lambda item: item[1] * len(item[0]))
+    if times >= 3 and times * len(most) > sum(map(len, lines)) / 2:
+        return True
+    return re.match(r"(.{4,100}?)\1{4}", text[::-1], re.DOTALL) is not None
 
 
 def _strays(text: str, script: str) -> bool:
-    letters = [_family(char) for char in re.sub(r"\\[A-Za-z]+", "", text) if char.isalpha()]
+    without_commands = re.sub(r"\\[A-Za-z]+", "", text)
+    letters = [_family(char) for char in without_commands if char.isalpha()]
+    if len(letters) < 10:
+        return False
+    if script == "Jpan" and not any(name.startswith(_KANA) for name in letters):
+        return True
     own = sum(name.startswith(_SCRIPTS[script]) for name in letters)
-    no_kana = script == "Jpan" and not any(name.startswith(_KANA) for name in letters)
-    return len(letters) >= 10 and (own < 0.3 * len(letters) or no_kana)
+    return own < 0.3 * len(letters)
 
 
 @cache
 def _family(char: str) -> str:
     """First word of a letter's Unicode name, which begins with its script."""
-    return (
-        unicodedata.name(char, "")
-        .removeprefix("FULLWIDTH ")
-        .removeprefix("HALFWIDTH ")
-        .partition(" ")[0]
-    )
+    name = unicodedata.name(char, "").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
+    return name.partition(" ")[0]

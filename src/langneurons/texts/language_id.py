@@ -1,8 +1,8 @@
-"""Identifier: which of a few known languages a text is in, learnt from texts in them, with nothing to install.
+"""Language identification: which of a few known languages a text is in, learnt from texts in them.
 
 Naive Bayes over runs of one to three characters. Among the ten languages of MGSM, learnt from its
-questions, it was right for all of 12,500 real responses (docs/evaluate.md); `data.flaws` can only
-tell scripts apart.
+questions, it was right for all of 12,500 real responses (docs/evaluate.md); `flaws` can only tell
+scripts apart.
 """
 
 import re
@@ -28,33 +28,36 @@ class Identifier:
     """
 
     def __init__(self, texts: Mapping[str, Sequence[str]]) -> None:
-        """Learn from texts, by code of their language; it is best if they say the same in all of them."""
-        counts = {
-            code: Counter(run for text in held for run in _runs(text))
-            for code, held in texts.items()
-        }
-        self.languages = tuple(counts)
-        self._place = {
-            run: i for i, run in enumerate(dict.fromkeys(run for c in counts.values() for run in c))
-        }
-        table = np.full(
-            (len(self._place) + 1, len(counts)), _PRIOR
-        )  # the last row: runs never seen
-        for k, count in enumerate(counts.values()):
-            table[[self._place[run] for run in count], k] += list(count.values())
-        self._log = np.log(table / table.sum(axis=0))
+        """Learn from texts, by code of their language.
+
+        It is best if they say the same in all of them.
+        """
+        counts: list[Counter[str]] = []
+        for texts_of_one in texts.values():
+            count: Counter[str] = Counter()
+            for text in texts_of_one:
+                count.update(_runs(text))
+            counts.append(count)
+        every_run = dict.fromkeys(run for count in counts for run in count)
+        self.languages = tuple(texts)
+        self._row = {run: i for i, run in enumerate(every_run)}
+        seen = np.full((len(every_run) + 1, len(counts)), _PRIOR)  # the last row: runs never seen
+        for k, count in enumerate(counts):
+            rows = [self._row[run] for run in count]
+            seen[rows, k] += list(count.values())
+        self._log = np.log(seen / seen.sum(axis=0))
 
     def language(self, text: str) -> str | None:
         """Code of the language a text is most likely in; None where it is too short to tell."""
         if sum(char.isalpha() for char in _plain(text)) < LEAST:
             return None
-        places = [self._place.get(run, -1) for run in _runs(text)]
-        return self.languages[int(self._log[places].sum(axis=0).argmax())]
+        rows = [self._row.get(run, -1) for run in _runs(text)]
+        return self.languages[int(self._log[rows].sum(axis=0).argmax())]
 
 
 def learn(texts: Mapping[str, Sequence[str]]) -> Identifier | None:
     """An identifier of these languages; None where there is only one, or too little text in one."""
-    enough = all(sum(map(len, held)) >= ENOUGH for held in texts.values())
+    enough = all(sum(map(len, texts_of_one)) >= ENOUGH for texts_of_one in texts.values())
     return Identifier(texts) if len(texts) > 1 and enough else None
 
 

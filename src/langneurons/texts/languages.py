@@ -83,7 +83,7 @@ zu|Zulu|isiZulu|Latn|zul
 
 def _parse(row: str) -> Language:
     code, name, endonym, script, nllb = row.split("|")
-    return Language(code, name, endonym, script, f"{nllb}_{script}")
+    return Language(code, name=name, endonym=endonym, script=script, nllb=f"{nllb}_{script}")
 
 
 LANGUAGES = {language.code: language for language in map(_parse, _TABLE.split("\n")[1:-1])}
@@ -91,5 +91,5 @@ LANGUAGES = {language.code: language for language in map(_parse, _TABLE.split("\
 
 
 def language(code: str) -> Language:
-    """What is known about the language `code`; for a code outside the table, its code as its name."""
-    return LANGUAGES.get(code) or Language(code, code, code, None, None)
+    """What is known about the language `code`; outside the table its code is its name."""
+    return LANGUAGES.get(code) or Language(code, name=code, endonym=code, script=None, nllb=None)

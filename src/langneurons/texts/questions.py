@@ -1,4 +1,4 @@
-"""Questions: what a model is asked, by path or by name: files, a benchmark, any data set of the Hugging Face Hub."""
+"""Questions: what a model is asked: a file, a benchmark, any data set of the Hugging Face Hub."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from langneurons import artifacts, quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
-from langneurons.texts.languages import LANGUAGES
+from langneurons.texts.languages import ENGLISH, LANGUAGES
 from langneurons.texts.responses import Question, text_field
 from langneurons.texts.rows import read_questions, to_lines
 
@@ -74,7 +74,11 @@ BENCHMARKS = {
     "mgsm": DataSet("juletxara/mgsm", "mgsm-{n:03}", (*_TEN, "te")),
     "msvamp": DataSet("Mathoctopus/MSVAMP", "msvamp-{n:04}", _TEN),
     "numglue": DataSet(
-        "HHazard/numglue", "numglue-{n:05}", ("default",), "en", ("Type_1", "Type_4", "Type_8")
+        "HHazard/numglue",
+        "numglue-{n:05}",
+        configs=("default",),
+        lang=ENGLISH,
+        types=("Type_1", "Type_4", "Type_8"),
     ),
 }
 """The paper's benchmarks by name. Of NumGLUE the tasks the paper takes, in English: 1 (commonsense
@@ -90,13 +94,41 @@ COLUMNS = (
 worked solution or nothing in `answer`, and the number in `answer_number`; MSVAMP has `m_query` and
 `response`."""
 
+_OTHERS = ("id", "lang", "type")
+"""Columns that are read besides, where they are there."""
+
+
+def chosen(
+    questions: str | Sequence[Question], languages: Sequence[str] | None = None, take: int = 0
+) -> list[Question]:
+    """Questions by name or as they are, in some languages, and of these the first so many.
+
+    Args:
+        questions: a name, see `load_questions`, or questions.
+        languages: the codes wanted; default: whatever is there.
+        take: how many, the first ones, the same in every language; 0: all.
+
+    Raises:
+        InputError: see `load_questions`; for a language of which there is none.
+    """
+    if isinstance(questions, str):
+        questions = load_questions(questions, languages)
+    present = {question.lang for question in questions}
+    if missing := [code for code in languages or () if code not in present]:
+        raise InputError(f"there is no question in {', '.join(missing)}; leave the language out")
+    wanted = [question for question in questions if not languages or question.lang in languages]
+    ids = set(list(dict.fromkeys(question.id for question in wanted))[: take or None])
+    return [question for question in wanted if question.id in ids]
+
 
 def load_questions(name: str, languages: Sequence[str] | None = None) -> list[Question]:
-    """Questions from wherever `name` says. A path that exists comes before a name, but not before the embedded ones.
+    """Questions from wherever `name` says.
+
+    A path that exists comes before a name, but not before the embedded ones.
 
     Args:
         name: one of `world.QUESTIONS` (`nano` ...; `./nano` is a path); a JSONL file or a folder of
-            `<lang>.jsonl`, see `data.read_questions`; a name of `BENCHMARKS`; or a data set of the
+            `<lang>.jsonl`, see `rows.read_questions`; a name of `BENCHMARKS`; or a data set of the
             Hugging Face Hub as `owner/name`, `owner/name:config` or `owner/name:config:split`,
             where `config` may be empty. A folder with a data set will do for its id. By default
             every configuration is read that is named by the code of a language, or else the only
@@ -118,64 +150,75 @@ def load_questions(name: str, languages: Sequence[str] | None = None) -> list[Qu
         return world.questions(name, languages)
     path = Path(name).expanduser()
     if path.is_file():
-        held = read_questions(path)
-        if missing := [
-            code for code in languages or () if not any(one.lang == code for one in held)
-        ]:
-            raise InputError(
-                f"{path} has no question in {', '.join(missing)}; add some or leave the language out"
-            )
-        return [one for one in held if not languages or one.lang in languages]
+        return _from_file(path, languages)
     if any(path.glob("*.jsonl")):
         return read_questions(path, languages)
     if name in BENCHMARKS and not path.is_dir():
-        return _load(BENCHMARKS[name], "", "", languages)
+        return _from_data_set(BENCHMARKS[name], "", "", languages)
+    data_set, config, split = _named(name)
+    return _from_data_set(data_set, config, split, languages)
+
+
+def _from_file(path: Path, languages: Sequence[str] | None) -> list[Question]:
+    """The questions of a JSONL file in the languages wanted."""
+    questions = read_questions(path)
+    present = {question.lang for question in questions}
+    if missing := [code for code in languages or () if code not in present]:
+        raise InputError(
+            f"{path} has no question in {', '.join(missing)}; add some or leave the language out"
+        )
+    return [question for question in questions if not languages or question.lang in languages]
+
+
+def _named(name: str) -> tuple[DataSet, str, str]:
+    """The data set that a name is of, the configuration and the split it names, or "" for none."""
     source, config, split = name, "", ""
-    if not path.is_dir():
-        source, _, rest = name.partition(":")
-        config, _, split = rest.partition(":")
+    if not Path(name).expanduser().is_dir():
+        source, _, after_source = name.partition(":")
+        config, _, split = after_source.partition(":")
     folder = Path(source).expanduser()
     if folder.is_dir():
-        source = str(folder)
-    elif ":" in split or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
+        source, stem = str(folder), folder.resolve().name
+    elif ":" not in split and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
+        stem = folder.name
+    else:
         raise InputError(
-            f"{name} is no file or folder here, and no name of questions; give a JSONL file, a folder of <lang>.jsonl, "
-            f"{', '.join(BENCHMARKS)}, or a data set of the Hugging Face Hub as owner/name or owner/name:config:split"
+            f"{name} is no file or folder here, and no name of questions; give a JSONL file, a "
+            f"folder of <lang>.jsonl, {', '.join(BENCHMARKS)}, or a data set of the Hugging Face "
+            "Hub as owner/name or owner/name:config:split"
         )
-    stem = re.sub(r"[{}]", "", folder.resolve().name if folder.is_dir() else folder.name)
-    return _load(DataSet(source, f"{stem}-{{split}}-{{n}}"), config, split, languages)
+    without_braces = re.sub(r"[{}]", "", stem)
+    return DataSet(source, f"{without_braces}-{{split}}-{{n}}"), config, split
 
 
-def _load(
-    wanted: DataSet, config: str, split: str, languages: Sequence[str] | None
+def _from_data_set(
+    data_set: DataSet, config: str, split: str, languages: Sequence[str] | None
 ) -> list[Question]:
     """The questions of a data set in the languages wanted, by configuration, then row."""
-    source = wanted.source
-    configs = wanted.configs or _known_configs(source)
-    items: dict[tuple[str, str], Question] = {}
-    for name in _configs(source, configs, config, languages):
+    source = data_set.source
+    known = data_set.configs or _known_configs(source)
+    questions: dict[tuple[str, str], Question] = {}
+    for name in _configs(source, known, config, languages):
         splits = _splits(source, name)
         part = _split(f"{source}:{name}", list(splits), split)
-        lang = name if _is_language(name, languages) else wanted.lang
-        if lang is None and languages is not None and len(languages) == 1:
-            lang = languages[0]
-        for question in _questions(f"{source}:{name}:{part}", splits[part], wanted, part, lang):
-            if languages is None or question.lang in languages:
-                key = question.id, question.lang
-                if key in items:
-                    raise InputError(
-                        f"{source}:{name}:{part}: {', '.join(key)} stands twice; remove one, or its id"
-                    )
-                items[key] = question
-    empty = sorted(set(languages or ()) - {lang for _, lang in items})
-    if empty or not items:
+        place = f"{source}:{name}:{part}"
+        lang = _language_of(name, data_set, languages)
+        for question in _questions(place, splits[part], data_set, part, lang):
+            if languages is not None and question.lang not in languages:
+                continue
+            key = question.id, question.lang
+            if key in questions:
+                raise InputError(f"{place}: {', '.join(key)} stands twice; remove one, or its id")
+            questions[key] = question
+    empty = sorted(set(languages or ()) - {lang for _, lang in questions})
+    if empty or not questions:
         what = f"for {', '.join(empty)}; leave it out" if empty else "at all"
         raise InputError(f"{source} has no row {what}")
-    return list(items.values())
+    return list(questions.values())
 
 
 def _known_configs(source: str) -> Sequence[str]:
-    """The configurations of a data set; without network they are not known, and `default` is all that is said."""
+    """The configurations of a data set; where the network is needed and not there, `default`."""
     import datasets
 
     with _fetching(source):
@@ -186,30 +229,39 @@ def _is_language(config: str, languages: Sequence[str] | None) -> bool:
     return config in LANGUAGES or config in (languages or ())
 
 
+def _language_of(config: str, data_set: DataSet, languages: Sequence[str] | None) -> str | None:
+    """The language of rows that do not say theirs; None where nothing tells it."""
+    if _is_language(config, languages):
+        return config
+    if data_set.lang is None and languages is not None and len(languages) == 1:
+        return languages[0]
+    return data_set.lang
+
+
 def _configs(
-    source: str, there: Sequence[str], config: str, languages: Sequence[str] | None
+    source: str, known: Sequence[str], config: str, languages: Sequence[str] | None
 ) -> Sequence[str]:
-    """The configurations to read: the one asked for, those of the languages wanted, or the only one."""
+    """The configurations to read: the one asked for, those of the languages, or the only one."""
+    names = ", ".join(known)
     if config:
-        if config not in there and list(there) != ["default"]:
+        if config not in known and list(known) != ["default"]:
             raise InputError(
-                f"{source} has no configuration {config}; there is {', '.join(there)} (a split: {source}::{config})"
+                f"{source} has no configuration {config}; there is {names} "
+                f"(a split: {source}::{config})"
             )
         return [config]
-    own = [name for name in there if _is_language(name, languages)]
-    if own:
-        missing = [code for code in languages or () if code not in own]
+    by_language = [name for name in known if _is_language(name, languages)]
+    if by_language:
+        missing = [code for code in languages or () if code not in by_language]
         if missing:
-            raise InputError(
-                f"{source} has no configuration {missing[0]}; there is {', '.join(there)}"
-            )
-        return [name for name in own if languages is None or name in languages]
-    if len(there) != 1:
+            raise InputError(f"{source} has no configuration {missing[0]}; there is {names}")
+        return [name for name in by_language if languages is None or name in languages]
+    if len(known) != 1:
         raise InputError(
-            f"{source} has several configurations, of which none is named by a language: {', '.join(there)}; "
-            f"give one, as {source}:{there[0]}"
+            f"{source} has several configurations, of which none is named by a language: {names}; "
+            f"give one, as {source}:{known[0]}"
         )
-    return there
+    return known
 
 
 def _splits(source: str, config: str) -> Any:
@@ -217,61 +269,65 @@ def _splits(source: str, config: str) -> Any:
     import datasets
 
     with _fetching(source), TemporaryDirectory() as once:
-        # What datasets prepares from a folder it finds again by the folder's name and card alone: it would give another
-        # folder of that name, or an older state. So for a folder nothing is kept.
+        # What datasets prepares from a folder it finds again by the folder's name and card alone:
+        # it would give another folder of that name, or an older state. So for a folder nothing is
+        # kept.
         cache = once if Path(source).is_dir() else None
         return datasets.load_dataset(source, config, cache_dir=cache, keep_in_memory=True)
 
 
-def _split(place: str, there: Sequence[str], split: str) -> str:
+def _split(place: str, known: Sequence[str], split: str) -> str:
     """The split to read: the one asked for, `test`, or the only one."""
-    if split in there:
+    if split in known:
         return split
-    if not split and ("test" in there or len(there) == 1):
-        return "test" if "test" in there else there[0]
-    what = f"no split {split}" if split else "no split test"
+    if not split and "test" in known:
+        return "test"
+    if not split and len(known) == 1:
+        return known[0]
     raise InputError(
-        f"{place} has {what}; there is {', '.join(there)}; give one, as {place}:{there[0]}"
+        f"{place} has no split {split or 'test'}; there is {', '.join(known)}; "
+        f"give one, as {place}:{known[0]}"
     )
 
 
 def _questions(
-    place: str, rows: Any, wanted: DataSet, split: str, lang: str | None
+    place: str, rows: Any, data_set: DataSet, split: str, lang: str | None
 ) -> Iterator[Question]:
-    """The questions in the rows of a split; `lang` is the language of rows that do not say theirs."""
-    there = rows.column_names
-    columns = next((pair for pair in COLUMNS if set(there) >= {*pair} - {None}), None)
-    if columns is None:
-        raise InputError(
-            f"{place} has the columns {', '.join(there)}; the question is to be in question (or m_query)"
-        )
-    if lang is None and "lang" not in there:
-        raise InputError(
-            f"{place} does not say its language: it has no column lang, and no configuration named by a language; "
-            "name it with --languages"
-        )
-    read: Counter[str] = Counter()
-    for number, row in enumerate(
-        rows.select_columns([name for name in there if name in (*columns, *_OTHERS)])
-    ):
+    """The questions in the rows of a split; `lang` is that of rows that do not say theirs."""
+    columns = _columns(place, rows.column_names, lang)
+    used = [name for name in rows.column_names if name in (*columns, *_OTHERS)]
+    number_in: Counter[str] = Counter()
+    for number, row in enumerate(rows.select_columns(used)):
         try:
             code = text_field({"lang": row.get("lang", lang)}, "lang")
-            own = (
-                wanted.ids.format(split=split, n=read[code])
-                if row.get("id") is None
-                else str(row["id"])
+            question_id = row.get("id")
+            if question_id is None:
+                question_id = data_set.ids.format(split=split, n=number_in[code])
+            number_in[code] += 1
+            if data_set.types and row.get("type") not in data_set.types:
+                continue
+            question, answer = (row.get(name) for name in columns)
+            yield Question.from_row(
+                {"id": str(question_id), "lang": code, "question": question, "answer": answer}
             )
-            read[code] += 1
-            if not wanted.types or row.get("type") in wanted.types:
-                question, answer = (row.get(name) for name in columns)
-                yield Question.from_row(
-                    {"id": own, "lang": code, "question": question, "answer": answer}
-                )
         except InputError as error:
             raise InputError(f"{place}, row {number}: {error}") from None
 
 
-_OTHERS = ("id", "lang", "type")
+def _columns(place: str, known: Sequence[str], lang: str | None) -> tuple[str, str | None]:
+    """The columns of question and answer in a data set whose columns are `known`."""
+    pairs = [pair for pair in COLUMNS if set(known) >= {*pair} - {None}]
+    if not pairs:
+        raise InputError(
+            f"{place} has the columns {', '.join(known)}; the question is to be in question "
+            "(or m_query)"
+        )
+    if lang is None and "lang" not in known:
+        raise InputError(
+            f"{place} does not say its language: it has no column lang, and no configuration named "
+            "by a language; name it with --languages"
+        )
+    return pairs[0]
 
 
 @contextmanager
@@ -280,20 +336,17 @@ def _fetching(source: str) -> Generator[None]:
     from datasets.exceptions import DatasetsError
 
     try:
-        with quiet.libraries(
-            "datasets", level=logging.CRITICAL
-        ):  # errors are raised too, and told once, below
+        # its errors are raised too, and told once, below
+        with quiet.libraries("datasets", level=logging.CRITICAL):
             yield
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        said = (
-            " ".join(str(error.__cause__ or error).split())[:200].removesuffix(".")
-            or type(error).__name__
-        )
+        in_one_line = " ".join(str(error.__cause__ or error).split())[:200].removesuffix(".")
+        said = in_one_line or type(error).__name__
         if Path(source).is_dir():
             raise InputError(
                 f"{source} holds no <lang>.jsonl, and no data set that can be read: {said}"
             ) from error
         raise InputError(
-            f"{source}: no such file or folder here, and it could not be fetched from the Hub ({said}); give a local "
-            "file or folder"
+            f"{source}: no such file or folder here, and it could not be fetched from the Hub "
+            f"({said}); give a local file or folder"
         ) from error

@@ -1,4 +1,4 @@
-"""Questions and responses: what a model was asked and what it wrote, and the block a question belongs to."""
+"""Questions and responses: what a model was asked and what it wrote, and a question's block."""
 
 import hashlib
 import math
@@ -35,12 +35,18 @@ class Response:
 
     def to_row(self) -> dict[str, Any]:
         """The row of `responses.jsonl`; what is not known is left out."""
-        row = {
-            name: getattr(self, name)
-            for name in ("question_id", "lang", "prompt", "response", "sample")
+        row: dict[str, Any] = {
+            "question_id": self.question_id,
+            "lang": self.lang,
+            "prompt": self.prompt,
+            "response": self.response,
+            "sample": self.sample,
         }
-        known = {name: getattr(self, name) for name in ("answer", "correct")}
-        return row | {name: value for name, value in known.items() if value is not None}
+        if self.answer is not None:
+            row["answer"] = self.answer
+        if self.correct is not None:
+            row["correct"] = self.correct
+        return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Response":
@@ -55,13 +61,13 @@ class Response:
         if correct is not None and type(correct) is not bool:
             raise InputError(f"field correct is {_seen(correct)}; true, false or null is needed")
         return cls(
-            text_field(row, "question_id"),
-            text_field(row, "lang"),
-            text_field(row, "prompt", may_be_empty=True),
-            text_field(row, "response", may_be_empty=True),
-            sample,
-            _answer(row),
-            correct,
+            question_id=text_field(row, "question_id"),
+            lang=text_field(row, "lang"),
+            prompt=text_field(row, "prompt", may_be_empty=True),
+            response=text_field(row, "response", may_be_empty=True),
+            sample=sample,
+            answer=_answer(row),
+            correct=correct,
         )
 
 
@@ -93,15 +99,17 @@ class Question:
             InputError: for a field that is missing, empty or of the wrong type, naming it.
         """
         return cls(
-            text_field(row, "id"),
-            text_field(row, "lang"),
-            text_field(row, "question"),
-            _answer(row),
+            id=text_field(row, "id"),
+            lang=text_field(row, "lang"),
+            question=text_field(row, "question"),
+            answer=_answer(row),
         )
 
 
 def block_of(question_id: str, blocks: int) -> int:
-    """Block of a question, in 0 .. blocks - 1: the same in every language, model, session and machine.
+    """Block of a question, in 0 .. blocks - 1.
+
+    It is the same in every language, model, session and machine.
 
     Raises:
         InputError: when `blocks` is below 1.
@@ -148,12 +156,11 @@ def text_field(row: Mapping[str, Any], name: str, *, may_be_empty: bool = False)
 
 def _answer(row: Mapping[str, Any]) -> float | str | None:
     answer = row.get("answer")
-    whole = answer is None or type(answer) is int
-    if not (
-        whole or isinstance(answer, str) or (isinstance(answer, float) and math.isfinite(answer))
-    ):
-        raise InputError(f"field answer is {_seen(answer)}; a number, text or null is needed")
-    return answer
+    if answer is None or isinstance(answer, str) or type(answer) is int:  # a bool is no number here
+        return answer
+    if isinstance(answer, float) and math.isfinite(answer):
+        return answer
+    raise InputError(f"field answer is {_seen(answer)}; a number, text or null is needed")
 
 
 def _seen(value: object) -> str:

@@ -1,0 +1,360 @@
+"""sample and evaluate as commands: on tiny models, by a server, silenced, killed and resumed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from langneurons import artifacts
+from langneurons.ask import commands as ask
+from langneurons.ask.local import InProcess
+from langneurons.ask.sample import sample
+from langneurons.ask.transport import KEYS
+from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig
+from langneurons.errors import InputError, MismatchError
+from langneurons.model import loading as models
+from langneurons.neurons.sets import select, to_masks
+from langneurons.neurons.table import Neurons
+from langneurons.texts.responses import Response
+from langneurons.texts.rows import read_questions, read_responses
+from support import families, planted
+from support.command import killed, refused
+from support.served import KEY, Served
+
+ASKED = ("-n", 3, "--max-new-tokens", 24, "--template", "plain")
+WORDS = (*ASKED, "--rows", 4)
+
+
+@pytest.fixture(scope="module")
+def sampled(model: Path, sums: Path, tmp_path_factory: pytest.TempPathFactory, process) -> Path:
+    out = tmp_path_factory.mktemp("sampled") / "a"
+    done = process("sample", model, sums, "--out", out, *WORDS)
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[1].split()[:2] == ["en", "12"]
+    assert f"next: langneurons record {model} {out}" in done.out
+    return out
+
+
+def test_the_command_line(sampled: Path, model: Path, sums: Path, langneurons) -> None:
+    assert len(read_responses(sampled)) == 24
+    again = langneurons("sample", model, sums, "--out", sampled, *WORDS, "--json")
+    assert again.json["languages"][1]["responses"] == 12
+    assert "up to date" in again.err
+    other = langneurons("sample", model, sums, "--out", sampled, *WORDS, "--seed", 1)
+    refused(other, "seed 0 there, 1 now")
+
+
+def test_how_the_work_is_cut_is_no_part_of_a_result(
+    sampled: Path, model: Path, sums: Path, langneurons
+) -> None:
+    """Neither rows nor pace changes a response, so what is there will do."""
+    pace = ("--rows", 1, "--concurrency", 3, "--save-every", 9, "--quiet")
+    again = langneurons("sample", model, sums, "--out", sampled, *ASKED, *pace)
+    assert again.status == 0, again.err
+    assert "up to date" in again.err
+    manifest = artifacts.read(sampled, "responses").manifest
+    assert not {"rows", "concurrency", "save_every"} & manifest["config"].keys()
+
+
+def test_killed_and_resumed_is_the_same(
+    sampled: Path, model: Path, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    """SIGKILL once the first batch was saved; then again, to the end."""
+    pace = ("--rows", 1, "--save-every", 0)
+    command = ["sample", model, sums, "--out", tmp_path / "a", *ASKED, *pace]
+    assert killed(*command, when=lambda: any(tmp_path.glob(".a.state-*")))
+    assert not (tmp_path / "a").exists()
+    done = langneurons(*command)
+    assert done.status == 0, done.err
+    name = "responses.jsonl"
+    assert (tmp_path / "a" / name).read_bytes() == (sampled / name).read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_base_without_chat_template_and_pad_token(
+    sampled: Path, model: Path, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    """Neither is needed: padding is masked, and the default prompt is that of MathOctopus."""
+    bare = shutil.copytree(model, tmp_path / "bare")
+    settings = json.loads((bare / "tokenizer_config.json").read_text("utf-8"))
+    del settings["pad_token"]
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    assert AutoTokenizer.from_pretrained(bare).pad_token is None
+    done = langneurons("sample", bare, sums, "--out", tmp_path / "a", *WORDS)
+    assert done.status == 0, done.err
+    name = "responses.jsonl"
+    assert (tmp_path / "a" / name).read_bytes() == (sampled / name).read_bytes()
+    done = langneurons(
+        "evaluate", bare, sums, "--out", tmp_path / "b", "--max-new-tokens", 4, "--json"
+    )
+    assert "### Instruction" in done.json["template"]
+    done = langneurons("evaluate", bare, sums, "--out", tmp_path / "c", "--template", "chat")
+    refused(done, "the tokenizer has no chat template; use mathoctopus, plain or a text of yours")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--languages", "en"), "there is no --silence"),
+        (("--temperature", 0), "temperature 0 gives the same response 6 times"),
+        (("--asked", "en,fr"), "fr"),
+        (("--template", "{nothing}"), "has the placeholder {nothing}"),
+    ],
+)
+def test_what_cannot_be_asked(
+    more: tuple, says: str, model: Path, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    done = langneurons("sample", model, sums, "--out", tmp_path / "a", "-n", 6, *more)
+    refused(done, says)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted model: it speaks the language it is asked in while that one's neurons work."""
+    return planted.save(tmp_path_factory.mktemp("planted") / "model")
+
+
+@pytest.fixture(scope="module")
+def neurons(speaker: Path, tmp_path_factory: pytest.TempPathFactory, langneurons: Callable) -> Path:
+    folder = tmp_path_factory.mktemp("found")
+    for words in (
+        ("record", speaker, planted.write(folder / "texts"), "--out", folder / "counts"),
+        (
+            "identify",
+            folder / "counts",
+            "--out",
+            folder / "neurons",
+            "--rate",
+            planted.RATE,
+            "--bootstrap",
+            0,
+        ),
+    ):
+        done = langneurons(*words)
+        assert done.status == 0, done.err
+    return folder / "neurons"
+
+
+@pytest.fixture(scope="module")
+def words_asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten questions in each language, one of its words each; the one it repeats is the answer."""
+    file = tmp_path_factory.mktemp("questions") / "questions.jsonl"
+    rows = [
+        {"id": f"q{i}", "lang": code, "question": f"ask {code}{i}", "answer": 0}
+        for code in planted.LANGS
+        for i in range(planted.WORDS)
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    return file
+
+
+def spoken(responses: list[Response]) -> dict[str, float]:
+    """Share of the words of each language's responses that are in the language."""
+    words = {
+        code: [w for one in responses if one.lang == code for w in one.response.split()]
+        for code in planted.LANGS
+    }
+    return {code: sum(w.startswith(code) for w in said) / len(said) for code, said in words.items()}
+
+
+def test_a_silenced_language_is_no_longer_spoken(
+    speaker: Path, neurons: Path, words_asked: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    """Drawn words are those of the language, without its specific neurons less often.
+
+    Without the related ones they are so less still. Other languages do not change.
+    """
+    words = (
+        "sample",
+        speaker,
+        words_asked,
+        "-n",
+        10,
+        "--temperature",
+        0.4,
+        "--max-new-tokens",
+        4,
+        "--template",
+        "plain",
+    )
+    done = langneurons(
+        *words, "--out", tmp_path / "silenced", "--silence", neurons, "--languages", "en"
+    )
+    assert done.status == 0, done.err
+    assert "silenced: 3 neurons" in done.out
+    manifest = artifacts.read(tmp_path / "silenced", "responses").manifest
+    assert manifest["config"]["silence"] == ["en"]
+    silenced = spoken(read_responses(tmp_path / "silenced"))
+
+    loaded = models.load(speaker)
+    config = SampleConfig(n=10, temperature=0.4, max_new_tokens=4)
+    asked = read_questions(words_asked)
+    shapes = ((planted.WIDTH,),) * planted.LAYERS
+    table = Neurons.from_table(artifacts.read(neurons, "neurons").table("neurons.parquet"))
+    masks = to_masks([select(table, shapes, ("specific",), ("en",))], shapes)
+    whole, specific = (
+        spoken(sample(InProcess(loaded, mask), asked, config, template="plain"))
+        for mask in (None, masks)
+    )
+    assert whole["en"] > 0.7
+    assert silenced["en"] < specific["en"] < whole["en"] - 0.1
+    assert silenced["en"] < 0.5
+    assert specific["sw"] == silenced["sw"] == whole["sw"]
+
+
+def test_before_and_after(
+    speaker: Path,
+    neurons: Path,
+    words_asked: Path,
+    tmp_path: Path,
+    process: Callable,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    words = ("evaluate", speaker, words_asked, "--template", "plain", "--max-new-tokens", 3)
+    before = process(*words, "--out", tmp_path / "before")
+    assert before.status == 0, before.err
+    lines = before.out.splitlines()
+    assert lines[0].split() == ["language", "questions", "right", "accuracy", "95%", "interval"]
+    assert lines[1].split()[:4] == ["en", "10", "10", "100.0%"]
+    assert lines[5].split()[0] == "mean"
+    config = EvaluateConfig(max_new_tokens=3)
+    how = Asking(template="plain", silence=neurons, languages="en,zh")
+    for as_json in (False, True):
+        ask.evaluate(
+            str(speaker),
+            str(words_asked),
+            out=tmp_path / "after",
+            config=config,
+            how=how,
+            against=tmp_path / "before",
+            json=as_json,
+        )
+    *after, told = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("silenced: ") for line in after)
+    told = json.loads(told)
+    assert [row["lang"] for row in told["changes"]] == [*planted.LANGS, "mean"]
+    assert all(row["before"] == 1 for row in told["changes"])
+    assert told["changes"][0]["lost"] == 10 - told["accuracy"][0]["correct"]
+    row = [line for line in after if line.startswith("en ")][1]
+    assert row.split()[1:3] == ["100.0%", f"{told['accuracy'][0]['accuracy']:.1%}"]
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"languages": "fr"}, "know nothing of fr"),
+        ({"languages": "th", "kinds": "specific"}, "has no specific neuron of th"),
+        ({}, "say whose neurons, with --languages"),
+        ({"languages": "en", "engine": "http://localhost:1"}, "a server cannot silence neurons"),
+    ],
+)
+def test_what_cannot_be_silenced(
+    how: dict[str, str], says: str, neurons: Path, speaker: Path, words_asked: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=says):
+        ask.evaluate(
+            str(speaker), str(words_asked), out=tmp_path / "a", how=Asking(silence=neurons, **how)
+        )
+    assert not any(tmp_path.iterdir())
+
+
+def test_neurons_of_another_model(
+    neurons: Path, speaker: Path, words_asked: Path, tmp_path: Path
+) -> None:
+    how, config = (
+        Asking(template="plain", silence=neurons, languages="en"),
+        EvaluateConfig(max_new_tokens=2),
+    )
+    other = families.save("llama", tmp_path / "model")
+    with pytest.raises(MismatchError, match="are of another model"):
+        ask.evaluate(str(other), str(words_asked), out=tmp_path / "a", config=config, how=how)
+    coarse = {"config": config, "how": how, "loading": ModelConfig(dtype="bfloat16")}
+    with pytest.raises(MismatchError, match="the neurons were found on weights"):
+        ask.evaluate(str(speaker), str(words_asked), out=tmp_path / "b", **coarse)
+    ask.evaluate(str(speaker), str(words_asked), out=tmp_path / "b", **coarse, force=True)
+    found = artifacts.read(tmp_path / "b").manifest["facts"]["model"]["silenced"]
+    assert found["found on"] == artifacts.read(neurons).manifest["facts"]["model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "model"]
+
+
+def test_the_command_line_never_shows_or_keeps_the_key(
+    serve: Any, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    def answer(_: Served, body: dict[str, Any], __: int) -> Any:
+        answer = 2 * int(body["prompt"].partition("Instruction:\n")[2][0])
+        return {"model": "m", "choices": [{"text": f"It is {answer}.", "finish_reason": "stop"}]}
+
+    served = serve(answer)
+    words = (
+        "sample",
+        "mine",
+        sums,
+        "--engine",
+        served.url,
+        "-n",
+        2,
+        "--out",
+        tmp_path / "out",
+    )
+    done = langneurons(*words, env={"LANGNEURONS_API_KEY": KEY})
+    assert done.status == 0, done.err
+    assert served.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in done.out + done.err
+    assert not any(
+        KEY.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()
+    )
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "responses.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert [(row["question_id"], row["sample"], row["correct"]) for row in rows] == [
+        (f"q{i}", j, True) for _ in ("en", "zh") for i in range(4) for j in range(2)
+    ]
+    facts = json.loads((tmp_path / "out" / "manifest.json").read_text("utf-8"))["facts"]
+    assert facts["server"]["requests"] == 16
+    again = langneurons(*words, "--json", env={"LANGNEURONS_API_KEY": KEY})
+    assert again.json["model"]["id"] == "mine"
+    assert KEY not in again.out + again.err
+    silenced = ("--silence", tmp_path, "--languages", "en")
+    refused(langneurons(*words[:-1], tmp_path / "other", *silenced), "are needed here")
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_the_command_line_with_a_wrong_key(
+    command: str, serve: Any, sums: Path, tmp_path: Path, langneurons, process
+) -> None:
+    """The server says the key back; it is in no output and no file, not even in a traceback."""
+    served = serve(lambda *_: (401, {}, {"error": f"Incorrect API key provided: {KEY}"}))
+    words = (
+        command,
+        "mine",
+        sums,
+        "--engine",
+        served.url,
+        "--out",
+        tmp_path / "out",
+        "--traceback",
+        "--json",
+    )
+    done = process(*words, env={"OPENAI_API_KEY": KEY})
+    assert done.status == 1
+    assert (
+        f"{served.url}/v1 does not take the key (401 Unauthorized); set LANGNEURONS_API_KEY or"
+        in done.err
+    )
+    assert KEY not in done.out + done.err
+    assert not any(tmp_path.iterdir())
+    without = langneurons(*words[:-2], env=dict.fromkeys(KEYS, ""))
+    refused(without, "wants a key (401 Unauthorized); set LANGNEURONS_API_KEY or")
+
+
+def test_the_command_line_on_a_wrong_url(sums: Path, tmp_path: Path, langneurons) -> None:
+    for url, says in (("http://127.0.0.1:9", "no server at"), ("nonsense", "is no URL of a")):
+        done = langneurons("sample", "mine", sums, "--engine", url, "--out", tmp_path / "out")
+        refused(done, says)
+        assert not any(tmp_path.iterdir())

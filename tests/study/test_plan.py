@@ -1,0 +1,82 @@
+"""The plan: which steps a study has, what each needs, and how to do it by hand."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from langneurons import cli, nano
+from langneurons.study import plan
+from langneurons.study.stages import STAGES
+from langneurons.study.toml import load, parse
+from support.studies import STUDIES, TINY
+
+
+@pytest.mark.parametrize("path", STUDIES)
+def test_every_study_that_comes_with_langneurons(path: str) -> None:
+    steps = plan.steps(load(path).study)
+    outs = [step.out for step in steps]
+    assert len(set(outs)) == len(outs)
+    for place, step in enumerate(steps):
+        assert all(outs.index(need) < place for need in step.needs), step
+        assert step.needs or step.stage.name == "questions"
+
+
+def test_every_stage_is_in_the_plan_of_the_demo() -> None:
+    stages = {type(step.stage) for step in plan.steps(load("nano").study)}
+    assert stages == set(STAGES)
+
+
+def test_a_plan_by_hand() -> None:
+    """One model, two domains, one alignment with a checkpoint: what each step needs."""
+    steps = plan.steps(parse(TINY, "x"))
+    at = {step.out: step for step in steps}
+    base, last = "models/tiny/base/one", "models/tiny/sw/step-2/one"
+    assert at[f"{base}/counts"].needs == (f"{base}/responses",)
+    assert set(at[f"{base}/perplexity"].needs) == {
+        f"{base}/{k}" for k in ("responses", "counts", "neurons")
+    }
+    assert at["models/tiny/sw/adapter"].needs == ("models/tiny/sw/pairs",)
+    middle = at["models/tiny/sw/step-1/one/responses"]
+    assert middle.call.given[0] == "models/tiny/sw/adapter/checkpoint-1"
+    assert set(middle.needs) == {"models/tiny/sw/adapter", "questions/one"}
+    assert middle.call.outside == ("plain",)
+    assert at[f"{base}/responses"].call.outside == ("model", "plain")
+    assert f"{last}/neurons" in at["models/tiny/sw/comparison/one"].needs
+    assert "models/tiny/base/two/neurons" in at["models/tiny/sw/comparison/one"].needs
+    assert not [out for out in at if "step-1" in out and out.endswith(("accuracy", "perplexity"))]
+    assert "models/tiny/base/two/accuracy" in at
+    assert "models/tiny/base/two/perplexity" not in at
+    assert at[f"{base}/counts"].command() == (
+        f"langneurons record model {base}/responses --out {base}/counts "
+        "--languages en,zh,sw --blocks 2"
+    )
+    assert at["questions/one"].command() is None
+
+
+def test_texts_of_the_base() -> None:
+    study = replace(parse(TINY, "x"), texts="base")
+    steps = plan.steps(study)
+    assert not [step for step in steps if step.stage.name == "sample" and "/sw/" in step.out]
+    counts = next(step for step in steps if step.out == "models/tiny/sw/step-2/one/counts")
+    assert counts.call.given[1] == Path("models/tiny/base/one/responses")
+
+
+def test_the_command_of_a_step_does_the_same_by_hand() -> None:
+    """Also of nano beside another model: the study then has other defaults than nano's commands."""
+    study = parse(TINY.replace('tiny = "model"', 'tiny = "model"\nnano = "nano"'), "x")
+    assert study.align.beta != nano.ALIGN.beta
+    told = {}
+    for step in plan.steps(study):
+        model = getattr(step.stage, "model", None)
+        told[step.stage, model and model.source, "seeds" in step.out] = step
+    kinds = {(type(stage), source, seeds): step for (stage, source, seeds), step in told.items()}
+    for step in kinds.values():
+        if command := step.command():
+            words = shlex.split(command)[1:]
+            _, bound, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
+            bound.apply_defaults()
+            assert bound.args[: len(step.call.given)] == step.call.given
+            options = {"out": Path(step.out), **step.call.options}
+            assert {name: bound.arguments[name] for name in options} == options, command

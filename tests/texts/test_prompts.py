@@ -1,0 +1,94 @@
+"""Prompts by every template, and templates that cannot be."""
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from langneurons.errors import InputError
+from langneurons.texts.prompts import load_template
+from langneurons.texts.rows import read_responses
+
+
+def test_the_prompt_of_mathoctopus() -> None:
+    assert load_template("mathoctopus").prompt("1 {x}?", "th") == (
+        "Below is an instruction that describes a task. Write a response that appropriately "
+        "completes the request. Please answer in Thai.\n\n### Instruction:\n1 {x}?\n\n### Response:"
+    )
+
+
+def test_other_templates(tmp_path: Path) -> None:
+    assert load_template("plain").prompt("1?", "th") == "1?\n"
+    assert load_template("{{}} {language} {question}").prompt("1?", "xx") == "{} xx 1?"
+    (tmp_path / "t.txt").write_text("Q ({code}): {question}\n", "utf-8")
+    assert load_template(str(tmp_path / "t.txt")).prompt("1?", "th") == "Q (th): 1?\n"
+
+
+@pytest.mark.parametrize("template", ["mathoctopus", "plain", "chat", "a {question}{{}}"])
+def test_a_loaded_template_can_be_loaded_again(template: str) -> None:
+    once = load_template(template)
+    assert load_template(once.text) == once
+
+
+@pytest.mark.parametrize(
+    ("template", "seen"),
+    [
+        (
+            "octopus",
+            "template 'octopus' cannot be read as a file .*; "
+            "use mathoctopus, plain, chat, a text file",
+        ),
+        ("a\0b", "cannot be read as a file"),
+        ("in {language}:", "lacks {question}"),
+        (
+            "{question} {lang}",
+            "has the placeholder {lang}; there are {question}, {language} and {code}",
+        ),
+        ("{question.__class__}", "has the placeholder {question.__class__}"),
+        ("{question!r}", "has the placeholder {question!r}"),
+        ("{question:>9}", "has the placeholder {question:>9}"),
+        ("{question} {}", "has the placeholder {};"),
+        (
+            "{question} \\frac{",
+            "Single '{' encountered in format string; write a brace that is meant as one twice",
+        ),
+    ],
+)
+def test_templates_that_cannot_be(template: str, seen: str) -> None:
+    with pytest.raises(InputError, match=seen):
+        load_template(template)
+
+
+def chat_tokenizer(*, adds_bos: bool, template: str | None) -> PreTrainedTokenizerFast:
+    bare = Tokenizer(models.WordLevel({"<s>": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    bare.pre_tokenizer = pre_tokenizers.Whitespace()
+    if adds_bos:
+        bare.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bare, bos_token="<s>", unk_token="[UNK]", chat_template=template
+    )
+
+
+CHAT = (
+    "<s>{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %} [bot] {% endif %}"
+)
+
+
+@pytest.mark.parametrize(("adds_bos", "begins"), [(True, "[user]"), (False, "<s>[user]")])
+def test_the_models_own_template(tmp_path: Path, adds_bos: bool, begins: str) -> None:
+    tokenizer = chat_tokenizer(adds_bos=adds_bos, template=CHAT)
+    assert load_template("chat").prompt("1?", "th", tokenizer) == f"{begins} 1? [bot] "
+    file = tmp_path / "r.jsonl"
+    file.write_text('{"id": "a", "lang": "en", "question": "1?", "response": "y"}\n', "utf-8")
+    assert read_responses(file, "chat", tokenizer=tokenizer)[0].prompt == f"{begins} 1? [bot] "
+
+
+def test_no_template_of_the_models_own() -> None:
+    with pytest.raises(InputError, match="but the tokenizer has no chat template; use mathoctopus"):
+        load_template("chat").prompt("1?", "th", chat_tokenizer(adds_bos=True, template=None))
+    with pytest.raises(InputError, match="but no tokenizer was given"):
+        load_template("chat").prompt("1?", "th")
