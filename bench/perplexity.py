@@ -1,4 +1,5 @@
-"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape 7b].
+"""What silencing costs: python bench/perplexity.py [--nano] [--device cuda --dtype bfloat16 --shape
+7b].
 
 The whole matrix is ten languages silenced in two settings, each with five random sets, and nothing
 silenced: 121 conditions, under each of which the texts of ten languages are scored. On one model
@@ -65,7 +66,9 @@ def work_on(
 
 
 def problems(questions: int) -> list[Response]:
-    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every language."""
+    """Ten ways to put the reasoning of each of the first problems of the embedded world, in every
+    language.
+    """
     return [
         Response(
             one.id,
@@ -89,7 +92,9 @@ def random_sets(work: Work, count: int) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def bare(work: Work, batch: Batch) -> None:
-    """The batch through the decoder, and its scored positions through the LM head, as many at once as ours."""
+    """The batch through the decoder, and its scored positions through the LM head, as many at once
+    as ours.
+    """
     prompts, inputs = model_inputs(work.model, work.batches, batch)
     if prompts:
         work.model.model(**prompts)
@@ -115,7 +120,9 @@ def one_at_a_time(work: Work, rows: list[Tokens], chosen: np.ndarray) -> None:
 
 
 def memory(length: int, vocabulary: int) -> None:
-    """What scoring one text of so many tokens adds to the memory of a process of its own; printed in MiB."""
+    """What scoring one text of so many tokens adds to the memory of a process of its own; printed
+    in MiB.
+    """
     config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, **SHAPES["tiny"])
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     rng = np.random.default_rng(0)
@@ -158,10 +165,11 @@ def main() -> None:
     computed = sum(map(work.batches.computed, work.batches.batches))
     scored = sum(int(row.tokens.counted.sum()) for row in work.batches.rows)
     name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
+    machine = f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}"
     print(
-        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; {name} of {size:.1f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts of "
-        f"{tokens:,} tokens, {scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
+        f"{machine}, {torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, "
+        f"vocabulary {model.config.vocab_size:,}; {len(rows)} texts of {tokens:,} tokens, "
+        f"{scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
         "timed"
     )
     spent = {"ours": 0.0, "bare": 0.0, "alone": 0.0}
@@ -191,9 +199,10 @@ def main() -> None:
         sum(p.numel() for p in part.parameters()) for part in (model.model.layers, model.lm_head)
     )
     products = tokens * (layers + head) / (computed * layers + scored * head)
+    times = spent["alone"] / spent["ours"]
     print(
-        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {spent['alone'] / spent['ours']:.1f} times ours, "
-        f"with {products:.1f} times the multiplications ({len(some)} texts, scaled up)"
+        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {times:.1f} times ours, with "
+        f"{products:.1f} times the multiplications ({len(some)} texts, scaled up)"
     )
     peaks = {}
     for length, vocabulary in ((512, 150_000), (4096, 150_000), (4096, 8_000)):

@@ -283,7 +283,8 @@ def digest(folder: Path) -> str:
 
 
 def test_killed_and_resumed_is_the_same(run: Run, tmp_path: Path, process: Callable) -> None:
-    """SIGKILL after the first units were saved; then again, to the end, in processes of their own."""
+    """SIGKILL after the first units were saved; then again, to the end, in processes of their
+    own."""
     words = run.words(tmp_path / "p")
     state = tmp_path / ".p.state-0-of-1"
     assert killed(*words, "--save-every", 0, when=state.exists)

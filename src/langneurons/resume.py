@@ -156,5 +156,7 @@ def free_memory() -> None:
 
 
 def processes() -> tuple[int, int]:
-    """Number of a process and how many there are, under torchrun or accelerate launch; else (0, 1)."""
+    """Number of a process and how many there are, under torchrun or accelerate launch; else (0,
+    1).
+    """
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

@@ -257,10 +257,12 @@ def test_the_same_in_another_process(tmp_path: Path) -> None:
     """Whatever the order of sets and hashes is there."""
     code = (
         "import sys; from pathlib import Path;"
-        "from langneurons.report.html import render; from langneurons.report.pages import results_page;"
+        "from langneurons.report.html import render; "
+        "from langneurons.report.pages import results_page;"
         "from langneurons.report.results import read_folder;"
         "found = read_folder(Path(sys.argv[1]));"
-        "sys.stdout.buffer.write(render(results_page('t', found.results, found.provenance)).encode())"
+        "page = results_page('t', found.results, found.provenance); "
+        "sys.stdout.buffer.write(render(page).encode())"
     )
     neurons_at([(0, 1, "en"), (1, 3, "en zh"), (1, 2, "en zh sw")]).save(tmp_path / "mask")
     found = read_folder(tmp_path / "mask")
@@ -358,7 +360,8 @@ def test_hostile_names_and_texts_stay_text(hostile: Element) -> None:
 
 
 def test_hostile_data_is_what_it_was(hostile: Element) -> None:
-    """The scripts get every text as it is, but names, which are shown as the rest of the page shows them."""
+    """The scripts get every text as it is, but names, which are shown as the rest of the page shows
+    them."""
     kept = hostile.one("script", id="data").text
     assert "<" not in kept
     held = json.loads(kept)
@@ -370,7 +373,8 @@ def test_hostile_data_is_what_it_was(hostile: Element) -> None:
 
 
 def test_choices_choose_what_is_about_them(hostile: Element) -> None:
-    """Also where a name has characters that cannot be seen: a choice and a part call it the same."""
+    """Also where a name has characters that cannot be seen: a choice and a part call it the
+    same."""
     options = {option["value"] for option in hostile.one("select", name="model").all("option")}
     assert options == {NASTY, visible(TEXT)}
     parts = [element for element in hostile if element["data-where"] not in (None, "{}")]

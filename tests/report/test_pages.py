@@ -137,7 +137,8 @@ def test_an_alignment_that_is_not_trained_yet(study: Path, tmp_path: Path) -> No
 
 
 def test_a_matrix_is_made_once_for_a_page(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each setting in each measure, for figures, claims, tiles and the data of the page together."""
+    """Each setting in each measure, for figures, claims, tiles and the data of the page
+    together."""
     made: Counter[tuple[str, str]] = Counter()
     make = matrix.matrix
 

@@ -57,7 +57,8 @@ def test_what_an_alignment_moved() -> None:
 
 
 def test_what_silencing_costs() -> None:
-    """In factors of the perplexity: e to the mean change of its logarithm, on the diagonal and off it."""
+    """In factors of the perplexity: e to the mean change of its logarithm, on the diagonal and off
+    it."""
     changes = [[0.5, 0.1, 0.0], [0.0, 0.5, 0.1], [0.1, 0.0, 0.5]]
     costs = matrices(losses({"specific": changes}, [1.0, 1.2, 1.1]))
     (tile,) = study_tiles(Results(matrices=costs), None, "q")

@@ -107,7 +107,7 @@ def reward(
         unit="translations",
         cut=cut(config),
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     _tell_scores(made, json)
     return made
@@ -249,7 +249,7 @@ def align(
         doing="training",
         unit="steps",
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     if resume.processes()[0] == 0:
         shutil.rmtree(work, ignore_errors=True)

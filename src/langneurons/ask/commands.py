@@ -94,7 +94,7 @@ def sample(
         unit="responses",
         cut=cut(config),
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     _tell_sampled(made, model, json)
     return made
@@ -141,7 +141,6 @@ def evaluate(
     loading
         How the model is loaded.
     """
-    silent = quiet or json
     before: Made[Evaluation] | None = None
     if against:
         source = artifacts.read(against, Evaluation.KIND)
@@ -152,9 +151,9 @@ def evaluate(
         if adapted := base_of(model):
             beside = out.with_name(f"{out.name}-base")
             before = _evaluated(
-                adapted, questions, beside, config, how, loading, force=force, quiet=silent
+                adapted, questions, beside, config, how, loading, force=force, quiet=quiet
             )
-    made = _evaluated(model, questions, out, config, how, loading, force=force, quiet=silent)
+    made = _evaluated(model, questions, out, config, how, loading, force=force, quiet=quiet)
     _tell_evaluated(made, before, json)
     return made
 

@@ -107,7 +107,7 @@ def compare(
         make,
         doing="resampling",
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     if json:
         _print_json(made)

@@ -146,7 +146,7 @@ def identify(
         make,
         doing="resampling",
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     _tell_neurons(made, json)
     return made
@@ -272,7 +272,7 @@ def record(
         unit="tokens",
         cut=cut(config),
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     rank, _ = resume.processes()
     if rank == 0:

@@ -44,7 +44,7 @@ def report(
         heading = title or run.resolve().name
         inputs, page = found.inputs, results_page(heading, found.results, found.provenance)
     html = render(page).encode()
-    with console.progress("drawing", quiet=quiet or json, unit="figures") as on_step:
+    with console.progress("drawing", quiet=quiet, unit="figures") as on_step:
         drawn = figure_files(page, on_step)
     folder = out.with_suffix("")
     artifacts.save(drawn, folder, command="report", inputs=inputs)

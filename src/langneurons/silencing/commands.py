@@ -117,7 +117,7 @@ def perplexity(
         doing="silencing",
         unit="tokens",
         force=force,
-        quiet=quiet or json,
+        quiet=quiet,
     )
     if json:
         _print_json(made, matrices(made.value))

@@ -58,7 +58,7 @@ def run(
             print(would.to_text())
         return would
     began = time.monotonic()
-    outcome = carry_out(named.study, chosen, ledger, quiet=quiet or json)
+    outcome = carry_out(named.study, chosen, ledger, quiet=quiet)
     if json:
         console.print_json(outcome.to_json())
     else:
