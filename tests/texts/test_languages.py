@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from langneurons.errors import InputError
-from langneurons.texts.languages import is_english, known, language, named, same
+from langneurons.texts.languages import is_english, known, language, named, same, strangers
 
 BY_CODE = [
     # code, name, tag, script, decimal comma, NLLB-200
@@ -67,13 +67,20 @@ def test_a_code_means_what_it_says(row: tuple[object, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["xx", "", "deu_Xxxx", "de-QQ", "mul", "und", "x-private", "mean", "l0", "d", "nllb"]
+    "code", ["xx", "", "deu_Xxxx", "de-QQ", "mul", "und", "x-private", "mean", "l0", "d", "nllb", "qa"]
 )
 def test_a_code_that_is_not_known_goes_as_it_is(code: str) -> None:
     assert language(code) == (code, code, None, None, False, None)
     assert not known(code)
     with pytest.raises(InputError, match=f"{code!r} is no code of a language"):
         named(code)
+
+
+def test_who_is_a_stranger() -> None:
+    assert strangers(["en", "deu_Latn"]) is None
+    assert str(strangers(["en", "xx", "xy", "xx"])).startswith(
+        "no language is known by the code xx, xy: whether a response is in the wrong script cannot"
+    )
 
 
 def test_every_language_of_nllb_and_flores_is_known() -> None:

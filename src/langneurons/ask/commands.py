@@ -472,9 +472,13 @@ def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of what to know of the responses, per language; see `sample.describe`."""
+    from langneurons.texts.languages import strangers
+
     names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
     heads = ["language", *(name.replace("_", " ") for name in names)]
-    return console.columns(heads, [[row["lang"], *(row[name] for name in names)] for row in rows])
+    table = console.columns(heads, [[row["lang"], *(row[name] for name in names)] for row in rows])
+    unknown = strangers(row["lang"] for row in rows)
+    return f"{table}\n{unknown}" if unknown else table
 
 
 def _tell_model(facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ the library babel. A code that is not known works as well where nothing needs to
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -92,6 +93,9 @@ _SCRIPTS = {"ajp": "Arab", "ko": "Hang", "prs": "Arab", "twi": "Latn"}
 _WRITTEN = {("zh", "Hans"): "Simplified Chinese", ("zh", "Hant"): "Traditional Chinese"}
 """What a language in one of its scripts is called, where that is not `Serbian in Latin script`."""
 
+_COUNTRIES = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": "uk", "vn": "vi"}
+"""Codes of countries that people write for their language, and no language has."""
+
 _TWO_SCRIPTS = ("az", "bs", "ku", "sr", "uz")
 """Languages that are written in two scripts."""
 
@@ -141,6 +145,16 @@ def known(code: str) -> bool:
     return language(code).tag is not None
 
 
+def strangers(codes: Iterable[str]) -> str | None:
+    """What to say of the codes that are not known; None where all are."""
+    if unknown := [code for code in dict.fromkeys(codes) if not known(code)]:
+        return (
+            f"no language is known by the code {', '.join(unknown)}: whether a response is in the "
+            "wrong script cannot be told, and numbers are read as 1,234.5"
+        )
+    return None
+
+
 def named(code: str) -> str:
     """The English name of a language that a model is to be told of.
 
@@ -178,7 +192,7 @@ def _parsed(code: str) -> _Tag | None:
     """The parts of a code, as CLDR writes them; None where it names no language.
 
     Old and longer codes of a language become the one in use: `iw` is `he`, `cmn` and `zho` are
-    `zh`. The code of a country that no language has, `cn` or `jp`, means what is spoken there.
+    `zh`. Some codes of countries, that no language has, are often written for their language.
     """
     match = _TAG.fullmatch(code.strip())
     if match is None:
@@ -190,9 +204,7 @@ def _parsed(code: str) -> _Tag | None:
         region = None
     if language not in _NAMES:
         language, script, region = _in_use(_Tag(language, script, region))
-    if language not in _names() and code == match["language"]:
-        country = _cldr("likely_subtags").get(f"und_{language.upper()}")
-        language = country.partition("_")[0] if country else language
+    language = _COUNTRIES.get(language, language)
     locale = _english()
     if (
         language in _names()
