@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons import layout
+from langneurons import artifacts, layout
 from langneurons.errors import FormatError, InputError, MismatchError
 from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
@@ -436,7 +436,7 @@ def _sidecar(path: Path) -> dict[str, Any] | None:
     if not beside.is_file():
         return None
     try:
-        content = json.loads(beside.read_text("utf-8"))
+        content = artifacts.parsed(beside.read_bytes())
         return content if content["written_by"] == "langneurons" else None
     except (ValueError, KeyError, TypeError):
         raise FormatError(
