@@ -321,11 +321,11 @@ def _in_process(
 ) -> _Writer:
     """A model in this process, with neurons silenced or not."""
     from langneurons.ask.local import InProcess
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
 
     loaded = load(model, **asdict(loading))
     settings: dict[str, Any] = {"dtype": str(loaded.model.dtype)}
-    inputs = {"model": loaded.fingerprint, "tokenizer": tokenizer_digest(loaded.tokenizer)}
+    inputs = dict(loaded.inputs)
     described: dict[str, Any] = dict(loaded.facts)
     masks = None
     if silenced:

@@ -68,7 +68,7 @@ class InProcess:
         self.takes_positions = "position_ids" in takes
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.cache_name = cache_name(loaded.model)
-        self.ends = _end_ids(loaded)
+        self.ends = loaded.ends
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
@@ -356,10 +356,3 @@ def _with_room(cache: DynamicCache) -> DynamicCache | None:
         return None
     cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
-
-
-def _end_ids(loaded: Loaded) -> list[int]:
-    """Tokens that end a text, as the model's generation config and its tokenizer say."""
-    said = loaded.model.generation_config.eos_token_id
-    ends = {loaded.tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
-    return sorted(token for token in ends if token is not None)

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +67,31 @@ class Loaded:
     def fingerprint(self) -> str:
         """Which weights these are, as they were when it was first asked for; see `fingerprint`."""
         return fingerprint(self.model)
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of all that a result depends on when it was made with this model, by name.
+
+        As they were when they were first asked for: `model`, its weights (see `fingerprint`);
+        `tokenizer`, what that does with a text; `config`, the model's and its adapter's; `special
+        tokens`, and how a text ends; `chat template`, where there is one.
+        """
+        digests = {
+            "model": self.fingerprint,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+            "config": config_digest(self.model),
+            "special tokens": _special_tokens_digest(self.model, self.tokenizer),
+        }
+        if template := getattr(self.tokenizer, "chat_template", None):
+            digests["chat template"] = _digest(template)
+        return digests
+
+    @property
+    def ends(self) -> list[int]:
+        """Ids of the tokens that end a text, as generation config and tokenizer say, rising."""
+        said = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = {self.tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
+        return sorted(token for token in ends if token is not None)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -192,7 +217,7 @@ def load(
     model.eval().requires_grad_(False)
     commit = getattr(model.config, "_commit_hash", None)
     loaded = Loaded(model, tokenizer, str(name), commit or revision)
-    loaded.fingerprint  # noqa: B018 - taken now, before anybody trains it
+    loaded.inputs  # noqa: B018 - taken now, before anybody trains it
     return loaded
 
 
@@ -281,6 +306,79 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     text = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_WITHOUT_EFFECT = {
+    "_name_or_path",
+    "architectures",
+    "dtype",  # that of the weights counts, and stands in the settings
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "initializer_range",
+    "problem_type",
+    "id2label",
+    "label2id",
+}
+"""What a model's config says and no number depends on."""
+
+_OF_ADAPTERS_WITHOUT_EFFECT = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_version",
+    "revision",
+    "task_type",
+    "runtime_config",
+}
+"""The same of an adapter's."""
+
+
+def config_digest(model: Any) -> str:
+    """SHA-256 of all that a model's config, and its adapter's, say and a number may depend on."""
+    said = {"config": _with_effect(model.config.to_diff_dict(), _WITHOUT_EFFECT)}
+    for name, adapter in getattr(model, "peft_config", {}).items():
+        said[f"adapter {name}"] = _with_effect(adapter.to_dict(), _OF_ADAPTERS_WITHOUT_EFFECT)
+    return _digest(said)
+
+
+def _with_effect(said: Any, without: Collection[str]) -> Any:
+    """What a config says, also in parts of it, but for these names."""
+    if not isinstance(said, Mapping):
+        return said
+    return {
+        str(name): _with_effect(value, without)
+        for name, value in said.items()
+        if name not in without
+    }
+
+
+def _special_tokens_digest(model: Any, tokenizer: Any) -> str:
+    """SHA-256 of the tokens that are no text, those put around one, and those that end one."""
+    said = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if isinstance(said, list):
+        said = sorted(said, key=str)
+    names = ("bos_token", "eos_token", "unk_token", "pad_token", "split_special_tokens")
+    return _digest(
+        {
+            "ends": said,
+            "named": {name: str(getattr(tokenizer, name, None)) for name in names},
+            "all": sorted(getattr(tokenizer, "all_special_ids", ())),
+            "around": tokenizer("")["input_ids"],
+        }
+    )
+
+
+def _digest(said: Any) -> str:
+    """SHA-256 of what can be written as JSON; sets are sorted, types and the like go by name."""
+
+    def plain(value: Any) -> Any:
+        return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)
+
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:

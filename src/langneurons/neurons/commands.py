@@ -234,7 +234,7 @@ def record(
     codes = console.codes(languages)
     rows.files(responses, codes)  # before a model is loaded for nothing
 
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
     from langneurons.neurons.record import recorded
 
     loaded = load(model, **asdict(loading))
@@ -247,11 +247,7 @@ def record(
         "drop": drop,
         "dtype": str(loaded.model.dtype),
     }
-    inputs = {
-        **read.digests,
-        "model": loaded.fingerprint,
-        "tokenizer": tokenizer_digest(loaded.tokenizer),
-    }
+    inputs = {**read.digests, **loaded.inputs}
 
     def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
         counts, facts = recorded(
