@@ -27,14 +27,15 @@ def import_(
     force: Force = False,
     json: Json = False,
 ) -> Made[Counts] | Made[Neurons]:
-    """Take over other tools' files: a folder of NJUNLP activation counts, or a LAPE or NJUNLP mask.
+    """Take over other tools' files: a folder of activation counts, or a mask, of NJUNLP or LAPE.
 
     Parameters
     ----------
     tool
         Whose files they are.
     path
-        A folder of activation.<language>.<model>.pt files gives counts; a mask file gives neurons.
+        A folder of activation.<language>.<model>.pt files, or LAPE's
+        activation.<language>.train.<model>, gives counts; a mask file gives neurons.
     out
         Folder to write.
     languages
@@ -46,15 +47,16 @@ def import_(
 
     codes = console.codes(languages)
     settings = {"tool": tool, "languages": codes, "width": width}
+    lape = tool == "lape"
 
     def mask(*_: object) -> tuple[Neurons, dict[str, Any]]:
-        lape = tool == "lape"
         default = other_tools.LAPE_LANGUAGES if lape else other_tools.NJUNLP_LANGUAGES
         neurons, assumed = other_tools.import_mask(path, codes, width, default)
         return neurons, {"languages taken without being named": assumed}
 
     def counts(*_: object) -> tuple[Counts, dict[str, Any]]:
-        imported, found = other_tools.import_njunlp(path, codes)
+        take_over = other_tools.import_lape if lape else other_tools.import_njunlp
+        imported, found = take_over(path, codes)
         return imported, {"import": [row._asdict() for row in found]}
 
     how: dict[str, Any] = {"doing": "importing", "force": force, "quiet": True}
@@ -63,14 +65,10 @@ def import_(
         made_mask = console.made(Neurons, out, "import", settings, inputs, mask, **how)
         _tell_mask(made_mask, json)
         return made_mask
-    if tool == "lape" and path.is_dir():
-        raise InputError(
-            f"{path} is a folder; give LAPE's mask file, such as Mistral-7B.neuron.pth"
-        )
-    files = other_tools.njunlp_files(path)
+    files = other_tools.lape_files(path) if lape else other_tools.njunlp_files(path)
     inputs = {file.name: artifacts.file_digest(file) for file in files}
     made_counts = console.made(Counts, out, "import", settings, inputs, counts, **how)
-    _tell_imported(made_counts, json)
+    _tell_imported(made_counts, json, has_prompts=not lape)
     return made_counts
 
 
@@ -302,16 +300,24 @@ def _require_same_model(sources: Sequence[artifacts.Artifact]) -> None:
             )
 
 
-def _tell_imported(made: Made[Counts], json: bool) -> None:
-    """What an import of counts found."""
+def _tell_imported(made: Made[Counts], json: bool, *, has_prompts: bool) -> None:
+    """What an import of counts found; those of LAPE have no prompt to take away."""
     languages = made.facts["import"]
     if json:
         console.print_json({"out": str(made.folder), "languages": languages})
         return
-    heads = ("language", "tokens", "below prompt alone", "above its tokens")
-    fields = ("language", "tokens", "negative", "above_one")
-    print(console.columns(heads, [[row[name] for name in fields] for row in languages]))
-    print("below prompt alone: neurons whose response count came out negative; set to 0")
+    columns = {
+        "language": "language",
+        "tokens": "tokens",
+        "below prompt alone": "negative",
+        "above its tokens": "above_one",
+    }
+    if not has_prompts:
+        del columns["below prompt alone"]
+    rows = [[row[name] for name in columns.values()] for row in languages]
+    print(console.columns(tuple(columns), rows))
+    if has_prompts:
+        print("below prompt alone: neurons whose response count came out negative; set to 0")
     _tell_next(made.folder)
 
 
