@@ -96,7 +96,8 @@ def merge(*counts: Path, out: Path, force: Force = False, json: Json = False) ->
         total = add(Counts.load(source) for source in sources)
         tokens = dict(zip(total.languages, total.tokens.sum(axis=1).tolist(), strict=True))
         merged = [dict(source.manifest["facts"]) for source in sources]
-        return total, {"tokens": tokens, "merged": merged}
+        notes = dict.fromkeys(note for facts in merged for note in facts.get("notes", ()))
+        return total, {"tokens": tokens, "merged": merged, "notes": list(notes)}
 
     made = console.made(
         Counts, out, "merge", {}, inputs, make, doing="merging", force=force, quiet=True
@@ -133,7 +134,8 @@ def identify(
 
         held = Counts.load(source)
         neurons = identified(held, config, on_step=on_step)
-        return neurons, {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
+        facts = {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
+        return neurons, facts | {"notes": source.manifest["facts"].get("notes", [])}
 
     made = console.made(
         Neurons,
@@ -227,7 +229,7 @@ def record(
         How the model is loaded.
     """
     from langneurons.texts import rows
-    from langneurons.texts.flaws import gate
+    from langneurons.texts.flaws import gate, left_out
 
     codes = console.codes(languages)
     rows.files(responses, codes)  # before a model is loaded for nothing
@@ -238,6 +240,7 @@ def record(
     loaded = load(model, **asdict(loading))
     read = rows.read(responses, template, codes, loaded.tokenizer)
     kept, gates = gate(read.responses, _flaws(drop))
+    gone = left_out(gates, _flaws(drop))
     settings = {
         **identity(config),
         "languages": codes,
@@ -253,7 +256,7 @@ def record(
 
     def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
         counts, facts = recorded(
-            loaded, kept, config, languages=codes, state=state, on_step=on_step
+            loaded, kept, config, languages=codes, gone=gone, state=state, on_step=on_step
         )
         facts["gates"] = [gate._asdict() for gate in gates]
         facts["model"] = loaded.facts
@@ -344,7 +347,13 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
         print(f"without a token to count: {_listed(empty)}")
     if halved := facts.get("batches halved for want of memory"):
         print(f"batches halved for want of memory: {halved}; a smaller --budget saves the attempt")
+    _tell_notes(facts)
     _tell_next(made.folder)
+
+
+def _tell_notes(facts: Mapping[str, Any]) -> None:
+    for note in facts.get("notes", ()):
+        print(f"note: {note}")
 
 
 def _tell_next(folder: Path) -> None:
@@ -379,6 +388,7 @@ def _tell_neurons(made: Made[Neurons], json: bool) -> None:
         console.print_json({"out": str(out)} | summary.values(neurons))
         return
     print("\n".join(summary.lines(neurons)))
+    _tell_notes(made.facts)
     print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
 
 
