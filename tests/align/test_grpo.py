@@ -156,7 +156,7 @@ def test_what_cannot_be_trained(llama: Path, tmp_path: Path) -> None:
         languages=None,
     )
     refused(
-        "no question is there in en and in zh, .* with the language left off its id, 1 of 7 quest",
+        "no question is there in en and in zh, .* with the language left off its id, 1 of 6 quest",
         rows=[*without_zh, Response("zh-q0", "zh", "p", "r")],
         languages=None,
     )
