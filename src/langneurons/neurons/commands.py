@@ -322,6 +322,8 @@ def _tell_imported(made: Made[Counts], json: bool, *, has_prompts: bool) -> None
 
 def _tell_recorded(made: Made[Counts], json: bool) -> None:
     """What was counted: tokens per language, what was wrong with responses, what was left out."""
+    from langneurons.texts.languages import strangers
+
     facts = made.facts
     if json:
         console.print_json({"out": str(made.folder), **facts})
@@ -334,6 +336,8 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
         for code, tokens in facts["tokens"].items()
     ]
     print(console.columns(heads, rows))
+    if unknown := strangers(facts["tokens"]):
+        print(unknown)
     if long := facts.get("longer than the context"):
         print(
             f"longer than the context of {long['context']:,} tokens and not counted: "
