@@ -67,7 +67,8 @@ def test_a_code_means_what_it_says(row: tuple[object, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["xx", "", "deu_Xxxx", "de-QQ", "mul", "und", "x-private", "mean", "l0", "d", "nllb", "qa"]
+    "code",
+    ["xx", "", "deu_Xxxx", "de-QQ", "mul", "und", "x-private", "mean", "l0", "d", "nllb", "qa"],
 )
 def test_a_code_that_is_not_known_goes_as_it_is(code: str) -> None:
     assert language(code) == (code, code, None, None, False, None)
