@@ -139,3 +139,10 @@ def test_a_wrapped_model_takes_what_its_base_takes() -> None:
     assert forward_arguments(wrapped) == forward_arguments(families.tiny("llama"))
     assert {"input_ids", "attention_mask", cache_name(wrapped)} <= forward_arguments(wrapped)
     assert device_of(wrapped) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_context_of_every_family(name: str) -> None:
+    """Falcon with ALiBi, like Bloom, reads any length; its config says 2,048 all the same."""
+    expected = {"bloom": None, "falcon": 2048, "falcon-alibi": 2048, "gpt_oss": 131072}
+    assert context(families.tiny(name)) == expected.get(name, 64)

@@ -19,7 +19,6 @@ from langneurons import artifacts, resume
 from langneurons.config import RecordConfig
 from langneurons.errors import InputError, RecordError
 from langneurons.model import batches
-from langneurons.model.forward import context
 from langneurons.model.hooks import Reading, watch
 from langneurons.model.loading import Loaded, load
 from langneurons.model.sites import find_sites
@@ -31,28 +30,9 @@ from langneurons.texts.responses import Response, block_of
 from langneurons.texts.rows import read_responses, to_lines
 from support import families
 from support.command import refused
+from support.drawn import LANGS, made_up
 
 BLOCKS = 3
-LANGS = ("en", "zh", "sw")
-
-
-def made_up(
-    seed: int = 0, questions: int = 4, samples: int = 3
-) -> tuple[list[Response], list[Tokens]]:
-    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths
-    that differ.
-    """
-    rng = np.random.default_rng(seed)
-    responses, tokens = [], []
-    for code in LANGS:
-        for q in range(questions):
-            prompt = rng.integers(3, families.VOCABULARY, rng.integers(2, 9))
-            for sample in range(samples):
-                answer = rng.integers(3, families.VOCABULARY, rng.integers(1, 12))
-                responses.append(Response(f"q{q}", code, f"{code} {q}", "text", sample))
-                counted = np.r_[np.zeros(len(prompt), bool), np.ones(len(answer), bool)]
-                tokens.append(Tokens(np.r_[prompt, answer].astype(np.int32), counted))
-    return responses, tokens
 
 
 def count(
@@ -170,32 +150,6 @@ def test_order_and_batches_do_not_matter(
         assert (a == b).all()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 400), st.integers(1, 5))
-def test_every_row_runs_once_within_the_budget(seed: int, budget: int, shards: int) -> None:
-    responses, tokens = made_up(seed)
-    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=budget)
-    parts = [work.share(i, shards) for i in range(shards)]
-    ran = sorted(i for part in parts for batch in part.batches for i in batch.rows)
-    assert ran == list(range(len(responses)))
-    for batch in work.batches:
-        assert work.computed(batch) <= budget or len(batch.rows) == 1
-        for i in batch.rows:
-            assert not tokens[i].counted[: batch.prefix].any()
-    loads = [sum(part.computed(b) for b in part.batches) for part in parts]
-    assert max(loads) - min(loads) <= max(work.computed(batch) for batch in work.batches)
-
-
-def test_a_shared_prompt_is_computed_once() -> None:
-    responses, tokens = made_up(questions=2, samples=5)
-    shared = batches.batched(responses, tokens, LANGS, blocks=1, budget=10_000)
-    apart = batches.batched(responses, tokens, LANGS, blocks=1, budget=10_000, share_prompts=False)
-    prompts = {r.prompt: int((~t.counted).sum()) for r, t in zip(responses, tokens, strict=True)}
-    answers = [int(t.counted.sum()) for t in tokens]
-    assert sum(map(shared.computed, shared.batches)) >= sum(prompts.values()) + sum(answers)
-    assert sum(map(shared.computed, shared.batches)) < sum(map(apart.computed, apart.batches))
-
-
 def test_responses_that_begin_alike_are_counted_each() -> None:
     """Two equal responses to one prompt: what they have in common beyond the prompt is not
     computed once.
@@ -241,12 +195,6 @@ def test_shards_add_up_to_the_byte() -> None:
     assert ours[1] == theirs[1]
     for name, array in theirs[0].items():
         assert ours[0][name].tobytes() == array.tobytes(), name
-
-
-def test_a_language_that_was_not_declared() -> None:
-    responses, tokens = made_up()
-    with pytest.raises(InputError, match=r"question q0 has a response in sw, not among"):
-        batches.batched(responses, tokens, ("en", "zh"), blocks=1, budget=100)
 
 
 @pytest.mark.parametrize("name", ["llama", "mixtral"])

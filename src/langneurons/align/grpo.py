@@ -123,7 +123,7 @@ def alignment(
         completions: list[str], question_id: list[str], lang: list[str], **_: Any
     ) -> list[float | None]:
         written = [
-            Response(question, code, "", text, sample)
+            Response(question_id=question, lang=code, prompt="", response=text, sample=sample)
             for sample, (question, code, text) in enumerate(
                 zip(question_id, lang, completions, strict=True)
             )

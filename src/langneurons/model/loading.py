@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from langneurons import nano, quiet
+from langneurons import artifacts, nano, quiet
 from langneurons.errors import InputError, MissingExtraError, ModelError, SiteError
 from langneurons.layout import Widths, describe
 from langneurons.model.forward import context, device_of
@@ -220,7 +220,7 @@ def base_of(name: str | Path) -> str | None:
     if not (adapter / "adapter_config.json").is_file():
         return None
     try:
-        base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))[
+        base = artifacts.parsed((adapter / "adapter_config.json").read_bytes())[
             "base_model_name_or_path"
         ]
         beside = adapter / base

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons import layout
+from langneurons import artifacts, layout
 from langneurons.contents import PICKLE, TORCH, foreign
 from langneurons.errors import FormatError, InputError, MismatchError
 from langneurons.layout import Widths
@@ -561,7 +561,7 @@ def _sidecar(path: Path, layers: int) -> dict[str, Any] | None:
         return None
     damaged = FormatError(f"{beside} is damaged; remove it and name the languages with --languages")
     try:
-        content = json.loads(beside.read_text("utf-8-sig"))
+        content = artifacts.parsed(beside.read_bytes())
     except (ValueError, RecursionError):
         raise damaged from None
     if not isinstance(content, dict) or "written_by" not in content:
