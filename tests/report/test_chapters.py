@@ -1,7 +1,5 @@
 """Chapters: which figures and tables there are for each choice, and what is said of them."""
 
-from dataclasses import replace
-
 import pytest
 
 from langneurons.report import chapters
@@ -119,8 +117,7 @@ def test_silencing(model: Model) -> None:
         "Perplexity of responses given their prompts, with neurons set to zero. "
         "Settings: controls 3."
     ]
-    noted = replace(
-        model.base["school"],
+    noted = model.base["school"]._replace(
         manifests={"perplexity": {"config": {"controls": 3}, "facts": {"notes": ["th was lost"]}}},
     )
     assert lines(chapters.silencing([(SCHOOL, noted)]), SCHOOL)[1:] == ["th was lost"]
