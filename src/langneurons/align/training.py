@@ -81,6 +81,9 @@ def check(model: "Loaded", config: AlignConfig, processes: int) -> None:
         raise InputError(
             "the tokenizer has no end token, so that responses would never end; set eos_token in it"
         )
+    padding = model.tokenizer.pad_token_id
+    marks = [model.tokenizer.eos_token_id, *model.tokenizer("")["input_ids"]]
+    model.require_rows([marks if padding is None else [padding, *marks]])
     _check_devices(model.model, processes)
     _check_reporting(config)
     _check_targets(model.model, config)
