@@ -250,7 +250,7 @@ def load(
     with quiet.libraries("transformers"):
         model = _model(base, dtype, place, device_map, revision, seq2seq)
         if adapter is not None:
-            model = _with_adapter(model, adapter)
+            model = with_adapter(model, adapter)
         tokenizer = _tokenizer(base, adapter, revision)
     model.eval().requires_grad_(False)
     commit = getattr(model.config, "_commit_hash", None)
@@ -479,8 +479,9 @@ def _model(
 
     local = _folder(base)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    with _explained(base, local):
+    with _explained(base, local, "config.json"):
         config = AutoConfig.from_pretrained(base, **options)
+    _require_a_window(config, base)
     if config.is_encoder_decoder != seq2seq:
         kinds = ("an encoder with a decoder", "a causal language model")
         is_, needed = kinds if config.is_encoder_decoder else kinds[::-1]
@@ -496,8 +497,16 @@ def _model(
         asked = "float32" if device.type == "cpu" else "bfloat16"
     auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
     options |= {"config": config, "dtype": asked, "device_map": where}
-    with _explained(base, local):
+    options["ignore_mismatched_sizes"] = True  # they are told below, by name
+    with _explained(base, local, "config.json"):
         model, info = auto.from_pretrained(base, output_loading_info=True, **options)  # ty: ignore[not-iterable]
+    if misfits := sorted(info["mismatched_keys"]):
+        weight, saved, asked_for = misfits[0]
+        raise ModelError(
+            f"{base}: the weights do not fit its config.json: {weight} is {list(saved)} as saved "
+            f"and {list(asked_for)} as the config says"
+        )
+    _require_ends(model, base)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: "
@@ -512,7 +521,37 @@ def _model(
     return model if where is not None else model.to(device)
 
 
-def _with_adapter(model: Any, adapter: Path) -> Any:
+def _require_a_window(config: Any, base: str) -> None:
+    """Stop at a width of attention that is none: transformers takes it, and fails as it runs."""
+    text = config.get_text_config()
+    for name in ("sliding_window", "attention_chunk_size"):
+        width = getattr(text, name, None)
+        if width is not None and not (isinstance(width, int) and width >= 0):
+            raise ModelError(f"{base}/config.json: {name} is {width!r}; a whole number is needed")
+
+
+def _require_ends(model: Any, base: str) -> None:
+    """Stop at end tokens that are none, of which transformers makes what it can."""
+    path = Path(base) / "generation_config.json"
+    if path.is_file():
+        try:
+            if not isinstance(json.loads(path.read_text("utf-8")), dict):
+                raise ValueError("no object")
+        except ValueError as error:
+            raise ModelError(f"{path} is no JSON object ({_line(error)}); save it anew") from error
+    said = getattr(model.generation_config, "eos_token_id", None)
+    for token in said if isinstance(said, list) else [said]:
+        if token is not None and type(token) is not int:
+            raise ModelError(f"{path}: eos_token_id is {said!r}; ids are whole numbers")
+
+
+def with_adapter(model: Any, adapter: Path) -> Any:
+    """A model with the adapter in a folder around it.
+
+    Raises:
+        ModelError: for an adapter of another model, or one that cannot be loaded.
+        MissingExtraError: when peft is not installed.
+    """
     try:
         from peft import PeftModel, get_peft_model_state_dict
         from peft.utils import load_peft_weights
@@ -520,10 +559,10 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         raise MissingExtraError(
             f"{adapter} is a PEFT adapter; install peft: pip install 'langneurons[align]'"
         ) from error
-    with _explained(str(adapter), local=True):
+    with _explained(str(adapter), True, "adapter_config.json"):
         saved = load_peft_weights(str(adapter), device="cpu")
     _resize_to_adapter(model, saved, adapter)
-    with _explained(str(adapter), local=True):
+    with _explained(str(adapter), True, "adapter_config.json"):
         wrapped = PeftModel.from_pretrained(model, str(adapter))
     # PEFT takes what fits and says nothing of the rest, as where the base has fewer layers
     placed = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -571,12 +610,15 @@ def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     source = str(adapter) if own else base
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             source, revision=None if own else revision, trust_remote_code=False
         )
+        tokenizer("")  # settings of a wrong type show only when it is used
+        return tokenizer
     except Exception as error:  # see `_explained`
         raise ModelError(
-            f"{source} holds no tokenizer that can be loaded ({_line(error)}); save it there"
+            f"{source} holds no tokenizer that can be loaded ({_line(error)}); its "
+            "tokenizer.json and tokenizer_config.json are needed, each value of the right type"
         ) from error
 
 
@@ -601,8 +643,13 @@ def _folder(name: str) -> bool:
 
 
 @contextmanager
-def _explained(name: str, local: bool) -> Generator[None]:
-    """Turn what transformers raises inside this block into one line."""
+def _explained(name: str, local: bool, settings: str) -> Generator[None]:
+    """Turn what transformers and PEFT raise inside this block into one line.
+
+    `settings` is the file that is told of where they stumble over what it says.
+    """
+    from safetensors import SafetensorError
+
     try:
         yield
     except ImportError as error:
@@ -614,7 +661,9 @@ def _explained(name: str, local: bool) -> Generator[None]:
     except (
         Exception
     ) as error:  # whatever their code stumbles over in files that are not as it thinks
-        raise ModelError(f"{name}: {_reason(error, local)}") from error
+        of_files = isinstance(error, (OSError, RuntimeError, SafetensorError))
+        where = f"{name}/{settings}" if local and not of_files else name
+        raise ModelError(f"{where}: {_reason(error, local)}") from error
 
 
 def _reason(error: BaseException, local: bool) -> str:
@@ -644,6 +693,8 @@ def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
+    if isinstance(error, (LookupError, AttributeError, ArithmeticError)):
+        lines[0] = f"{type(error).__name__}: {lines[0]}"  # alone it is a word
     said = lines[0]
     for line in lines[1:]:
         if not said.endswith(":"):

@@ -65,6 +65,8 @@ def find_sites(model: nn.Module) -> tuple[Site, ...]:
             places to read, or one that cannot be read; it says what was seen.
     """
     path, layers, hidden = _decoder_layers(model)
+    if not len(layers):
+        raise SiteError(f"{type(model).__name__} has no decoder layer; its config says so")
     return tuple(_site(i, f"{path}.{i}", layer, hidden) for i, layer in enumerate(layers))
 
 
