@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium on this machine; `make browser` installs one"
 )
 
-VIEWS = ((1280, "light"), (820, "dark"), (390, "light"), (390, "dark"))
+VIEWS = ((1280, "light"), (820, "dark"), (390, "light"))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Chapters: which figures and tables there are for each choice, and what is said of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from langneurons.report import chapters
@@ -117,6 +119,11 @@ def test_silencing(model: Model) -> None:
         "Perplexity of responses given their prompts, with neurons set to zero. "
         "Settings: controls 3."
     ]
+    noted = replace(
+        model.base["school"],
+        manifests={"perplexity": {"config": {"controls": 3}, "facts": {"notes": ["th was lost"]}}},
+    )
+    assert lines(chapters.silencing([(SCHOOL, noted)]), SCHOOL)[1:] == ["th was lost"]
     assert not chapters.silencing(after_alignment([model])).panels
     where = {**SCHOOL, "alignment": "sw-th"}
     after = chapters.silencing([(where, model.base["school"])])

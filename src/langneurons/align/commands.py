@@ -379,7 +379,7 @@ def _in_languages(
     responses: "Sequence[Response]", wanted: Sequence[str] | None, path: Path
 ) -> "Sequence[Response]":
     """The responses in the languages wanted, and the English ones."""
-    from langneurons.texts.languages import ENGLISH
+    from langneurons.texts.languages import is_english
 
     if wanted is None:
         return responses
@@ -388,7 +388,9 @@ def _in_languages(
         raise InputError(
             f"{path} has no response in {', '.join(missing)}; leave it out of --languages"
         )
-    return [response for response in responses if response.lang in (*wanted, ENGLISH)]
+    return [
+        response for response in responses if response.lang in wanted or is_english(response.lang)
+    ]
 
 
 def _length(name: str) -> "tuple[Length, str]":

@@ -200,7 +200,7 @@ def built(kind: Any, values: dict[str, Any]) -> Any:
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise InputError(
-                f"--set {name}: {kind.__name__} takes {_named(hints[name])} there, not {value!r}"
+                f"--set: {kind.__name__} takes {_named(hints[name])} for {name}, not {value!r}"
             )
     try:
         return kind(**values)
@@ -219,7 +219,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (Union, UnionType):
         return any(_fits(value, arg) for arg in args)
     if origin is Literal:
-        return value in args
+        return any(isinstance(value, type(arg)) for arg in args)  # more than those may be known
     if hint is type(None):
         return value is None
     if hint is bool:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from langneurons import nano, quiet
+from langneurons import artifacts, nano, quiet
 from langneurons.errors import (
     InputError,
     LangneuronsError,
@@ -283,7 +283,7 @@ def base_of(name: str | Path) -> str | None:
     if not (adapter / "adapter_config.json").is_file():
         return None
     try:
-        settings = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+        settings = artifacts.parsed((adapter / "adapter_config.json").read_bytes())
         base = settings["base_model_name_or_path"]
         beside = adapter / base
     except (ValueError, KeyError, TypeError) as error:

@@ -104,7 +104,7 @@ def perplexity(
             state=state,
             on_step=on_step,
         )
-        return losses, facts | {"notes": notes, "model": loaded.facts}
+        return losses, facts | {"notes": [*notes, *facts["notes"]], "model": loaded.facts}
 
     made = console.made(
         Losses,
