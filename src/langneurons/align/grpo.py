@@ -176,6 +176,7 @@ def _kept(
     """
     limit = min(config.max_tokens, model.context or config.max_tokens)
     tokens = model.tokenizer([one.prompt for one in asked], verbose=False)["input_ids"]
+    model.require_rows(tokens)
     kept: list[_Asked] = []
     lost: dict[str, Counter[str]] = {"no reference": Counter(), "too long": Counter()}
     for one, ids in zip(asked, tokens, strict=True):

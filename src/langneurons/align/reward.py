@@ -112,6 +112,7 @@ def rewarded(
     work = _Work(config.direction == "to-english")
     links = [work.add(response, known.texts.get(response.question_id, [])) for response in foreign]
     encoded = work.encoded(translator.tokenizer, tokens, config.max_tokens)
+    translator.require_rows([*encoded.sources, *encoded.targets])
     sums = _judged(translator.model, encoded, config, state, on_step)
     scored = [
         _scored(response, np.array(link, int), sums, encoded.lengths, config)

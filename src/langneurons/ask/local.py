@@ -60,7 +60,7 @@ class InProcess:
             loaded: a causal language model with a fast tokenizer.
             masks: neurons that are silenced meanwhile, as `hooks.silence` takes them.
         """
-        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self.loaded, self.model, self.tokenizer = loaded, loaded.model, loaded.tokenizer
         self.device, self.context = loaded.device, loaded.context
         self.masks = masks or ()
         self.sites = loaded.sites if masks is not None else ()
@@ -114,7 +114,9 @@ class InProcess:
     def _ids(self, prompts: list[str]) -> list[list[int]]:
         """Ids of each prompt; of an empty one an end token, as a model needs something to read."""
         end = next(iter(self.ends), 0)
-        return [ids or [end] for ids in prompt_ids(self.tokenizer, prompts)]
+        rows = [ids or [end] for ids in prompt_ids(self.tokenizer, prompts)]
+        self.loaded.require_rows(rows)
+        return rows
 
     def _run_if_it_fits(
         self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
