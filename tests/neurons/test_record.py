@@ -27,8 +27,9 @@ from langneurons.neurons.counts import Counts, merge
 from langneurons.neurons.record import Recorded, record, recorded
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
-from langneurons.texts.rows import read_responses
+from langneurons.texts.rows import read_responses, to_lines
 from support import families
+from support.command import refused
 from support.drawn import LANGS, made_up
 
 BLOCKS = 3
@@ -504,6 +505,90 @@ def test_bad_input_of_record(model_folder: Path, texts: Path, tmp_path: Path, la
     (folder / "zh.jsonl").write_bytes(b'{"question_id": "\xff"}\n')
     refused(langneurons("record", model_folder, folder, *out), "zh.jsonl")
     assert not (tmp_path / "c").exists()
+
+
+LETTERS = "she has nine boats and sells them all"
+
+
+def told(folder: Path, ids: str = "{n}", **texts: str) -> Path:
+    """A file of three responses to three questions in each language, all of this text."""
+    rows = [
+        {"question_id": ids.format(code=code, n=n), "lang": code, "prompt": "p ", "response": text}
+        for code, text in texts.items()
+        for n in range(3)
+    ]
+    file = folder / "told.jsonl"
+    file.write_bytes(to_lines(rows))
+    return file
+
+
+@pytest.mark.parametrize("named", [(), ("--languages", "en,zh,sw")])
+@pytest.mark.parametrize(
+    ("zh", "drop", "reasons"),
+    [
+        (" ", (), "3 as empty"),
+        (LETTERS, ("--drop", "wrong-script"), "3 as wrong script"),
+        (
+            f"{LETTERS}\n" * 3,
+            ("--drop", "wrong-script,repetition"),
+            "3 as wrong script, 3 as repetition",
+        ),
+        (LETTERS * 99, (), "3 as longer than the model's context of 2048 tokens"),
+    ],
+)
+def test_a_language_of_which_nothing_is_left(
+    model_folder: Path,
+    tmp_path: Path,
+    langneurons,
+    named: tuple[str, ...],
+    zh: str,
+    drop: tuple[str, ...],
+    reasons: str,
+) -> None:
+    file = told(tmp_path, en=LETTERS, zh=zh, sw=LETTERS)
+    done = langneurons("record", model_folder, file, "--out", tmp_path / "c", *drop, *named)
+    refused(done, f"no response is left for zh: all of zh are left out, {reasons}; add")
+    assert not (tmp_path / "c").exists()
+
+
+def test_nothing_is_left_of_any_language(model_folder: Path, tmp_path: Path, langneurons) -> None:
+    done = langneurons(
+        "record", model_folder, told(tmp_path, en="", sw=" "), "--out", tmp_path / "c"
+    )
+    refused(done, "for en, sw: all of en are left out, 3 as empty; all of sw are left out, 3 as em")
+
+
+def test_a_language_may_lose_some_of_its_responses(
+    model_folder: Path, tmp_path: Path, langneurons
+) -> None:
+    file = told(tmp_path, en=LETTERS, zh=" ")
+    kept = {"question_id": "9", "lang": "zh", "prompt": "p ", "response": "9"}
+    file.write_bytes(file.read_bytes() + to_lines([kept]))
+    done = langneurons("record", model_folder, file, "--out", tmp_path / "c")
+    assert done.status == 0, done.err
+    _, *rows = [line.split() for line in done.out.splitlines()]
+    assert rows[1][0] == "zh"
+    assert rows[1][2:5] == ["4", "1", "3"]
+
+
+@pytest.mark.parametrize(("ids", "alone"), [("{n}", False), ("{code}_{n}", True)])
+def test_ids_that_are_not_the_same_in_every_language(
+    model_folder: Path, tmp_path: Path, langneurons, ids: str, alone: bool
+) -> None:
+    file = told(tmp_path, ids, en=LETTERS, sw=LETTERS[::-1])
+    counts, neurons = tmp_path / "c", tmp_path / "n"
+    for _ in range(2):  # an up-to-date result says the same
+        done = langneurons("record", model_folder, file, "--out", counts, "--blocks", 1)
+        assert done.status == 0, done.err
+        assert ("note: en, sw share no question with another language" in done.out) == alone
+    assert ("3 of 3 questions would be there in two languages" in done.out) == alone
+    assert len(artifacts.read(counts).manifest["facts"]["notes"]) == alone
+    done = langneurons("identify", counts, "--out", neurons, "--rate", 0.2, "--lam", 0.1)
+    assert done.status == 0, done.err
+    assert ("share no question with another language" in done.out) == alone
+    both = tmp_path / "both"
+    done = langneurons("merge", counts, counts, "--out", both)
+    assert len(artifacts.read(both).manifest["facts"]["notes"]) == alone
 
 
 def test_positions_that_predict() -> None:

@@ -117,6 +117,10 @@ def test_silencing(model: Model) -> None:
         "Perplexity of responses given their prompts, with neurons set to zero. "
         "Settings: controls 3."
     ]
+    noted = model.base["school"]._replace(
+        manifests={"perplexity": {"config": {"controls": 3}, "facts": {"notes": ["th was lost"]}}},
+    )
+    assert lines(chapters.silencing([(SCHOOL, noted)]), SCHOOL)[1:] == ["th was lost"]
     assert not chapters.silencing(after_alignment([model])).panels
     where = {**SCHOOL, "alignment": "sw-th"}
     after = chapters.silencing([(where, model.base["school"])])

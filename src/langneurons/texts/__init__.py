@@ -10,6 +10,7 @@ In the order in which to read them:
 - `answers`: the number in a response, and whether it is the right one
 - `answer_words`: how texts in many languages say `the answer is`
 - `accuracy`: the share of right answers with its interval, and how it changes
+- `question_ids`: which languages share no question with another one
 - `flaws`: what can be wrong with a response, and which are counted
 - `language_id`: which of a few languages a text is in
 - `world`: the nano world: problems made and told in ten languages

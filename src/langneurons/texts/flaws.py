@@ -72,6 +72,21 @@ def gate(
     return kept, rows
 
 
+def left_out(rows: Sequence[GateRow], drop: Collection[str] = ()) -> dict[str, dict[str, int]]:
+    """Why responses are not among those to count: language -> reason -> how many.
+
+    A response with two flaws that are dropped counts for both.
+
+    Args:
+        rows: what `gate` found.
+        drop: what it was told to leave out.
+    """
+    return {
+        row.lang: {f"as {flaw}": getattr(row, flaw.replace(" ", "_")) for flaw in ("empty", *drop)}
+        for row in rows
+    }
+
+
 def flaws(response: Response) -> tuple[Flaw, ...]:
     """What is wrong with a response.
 
