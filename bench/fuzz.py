@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -195,7 +196,7 @@ def _change_json(path: Path, rng: Random, *, remove: bool) -> None:
     path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def changed(words: list[str], rng: Random) -> list[str]:
+def changed(words: Sequence[str], rng: Random) -> list[str]:
     """A command with something wrong in it."""
     words = list(words)
     way = rng.choice(("value", "option", "drop", "swap", "twice", "nothing"))
@@ -221,7 +222,7 @@ def _alarm(*_: object) -> None:
     raise _NoEndError
 
 
-def verdict(words: list[str], folder: Path) -> str:
+def verdict(words: Sequence[str], folder: Path) -> str:
     """How a command ends: `done`, `refused`, or what is wrong with how it ends."""
     before = {path.name for path in folder.iterdir()}
     signal.signal(signal.SIGALRM, _alarm)
@@ -274,7 +275,7 @@ def main() -> None:
             copy = Path(place) / "copy"
             shutil.copytree(whole, copy)
             what = spoilt(copy, rng) if rng.random() < 0.6 else "nothing spoilt"
-            words = rng.choice(COMMANDS).split()
+            words: Sequence[str] = rng.choice(COMMANDS).split()
             words = changed(words, rng) if what == "nothing spoilt" or rng.random() < 0.3 else words
             end = verdict(words, copy)
             shutil.rmtree(copy)

@@ -16,7 +16,7 @@ from langneurons.align.translator import language_tokens
 from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts.languages import ENGLISH, is_english
 from langneurons.texts.question_ids import ids_of
 from langneurons.texts.responses import Response
 
@@ -84,7 +84,7 @@ def grpo(
     fields = grpo_fields(config, sampling, place)
     english: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
-        if response.lang == ENGLISH:
+        if is_english(response.lang):
             english[response.question_id].append(response)
     known = references([response for group in english.values() for response in group])
     asked = _prompts(responses, languages)
@@ -145,7 +145,7 @@ def _prompts(responses: Sequence[Response], languages: Sequence[str] | None) -> 
     every = [
         _Asked(response.prompt, response.question_id, response.lang)
         for response in responses
-        if response.lang != ENGLISH
+        if not is_english(response.lang)
     ]
     if not every:
         raise InputError(
@@ -176,6 +176,7 @@ def _kept(
     """
     limit = min(config.max_tokens, model.context or config.max_tokens)
     tokens = model.tokenizer([one.prompt for one in asked], verbose=False)["input_ids"]
+    model.require_rows(tokens)
     kept: list[_Asked] = []
     lost: dict[str, Counter[str]] = {"no reference": Counter(), "too long": Counter()}
     for one, ids in zip(asked, tokens, strict=True):

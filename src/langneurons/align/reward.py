@@ -21,7 +21,7 @@ from langneurons.config import RewardConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts import question_ids
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts.languages import ENGLISH, is_english
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def rewarded(
         InputError: when there is no English response, or nothing else; when a language has no
             token, or no question that has a reference.
     """
-    english = [response for response in responses if response.lang == ENGLISH]
-    foreign = [response for response in responses if response.lang != ENGLISH]
+    english = [response for response in responses if is_english(response.lang)]
+    foreign = [response for response in responses if not is_english(response.lang)]
     known = references(english, config.references)
     if not known.texts:
         raise InputError(
@@ -112,6 +112,7 @@ def rewarded(
     work = _Work(config.direction == "to-english")
     links = [work.add(response, known.texts.get(response.question_id, [])) for response in foreign]
     encoded = work.encoded(translator.tokenizer, tokens, config.max_tokens)
+    translator.require_rows([*encoded.sources, *encoded.targets])
     sums = _judged(translator.model, encoded, config, state, on_step)
     scored = [
         _scored(response, np.array(link, int), sums, encoded.lengths, config)

@@ -321,11 +321,11 @@ def _in_process(
 ) -> _Writer:
     """A model in this process, with neurons silenced or not."""
     from langneurons.ask.local import InProcess
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
 
     loaded = load(model, **asdict(loading))
     settings: dict[str, Any] = {"dtype": str(loaded.model.dtype)}
-    inputs = {"model": loaded.fingerprint, "tokenizer": tokenizer_digest(loaded.tokenizer)}
+    inputs = dict(loaded.inputs)
     described: dict[str, Any] = dict(loaded.facts)
     masks = None
     if silenced:
@@ -486,13 +486,15 @@ def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of what to know of the responses, per language; see `sample.describe`."""
+    from langneurons.texts.languages import strangers
+
     names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
     heads = ["language", *(name.replace("_", " ") for name in names)]
     table = console.columns(heads, [[row["lang"], *(row[name] for name in names)] for row in rows])
-    silent = [row["lang"] for row in rows if row["empty"] == row["responses"]]
-    if silent:
-        return f"{table}\nnote: every response in {', '.join(silent)} is empty"
-    return table
+    notes = [strangers(row["lang"] for row in rows)]
+    if silent := [row["lang"] for row in rows if row["empty"] == row["responses"]]:
+        notes.append(f"note: every response in {', '.join(silent)} is empty")
+    return "\n".join([table, *filter(None, notes)])
 
 
 def _tell_model(facts: Mapping[str, Any]) -> None:

@@ -234,7 +234,7 @@ def record(
     codes = console.codes(languages)
     rows.files(responses, codes)  # before a model is loaded for nothing
 
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
     from langneurons.neurons.record import recorded
 
     loaded = load(model, **asdict(loading))
@@ -248,11 +248,7 @@ def record(
         "drop": drop,
         "dtype": str(loaded.model.dtype),
     }
-    inputs = {
-        **read.digests,
-        "model": loaded.fingerprint,
-        "tokenizer": tokenizer_digest(loaded.tokenizer),
-    }
+    inputs = {**read.digests, **loaded.inputs}
 
     def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
         counts, facts = recorded(
@@ -326,6 +322,8 @@ def _tell_imported(made: Made[Counts], json: bool, *, has_prompts: bool) -> None
 
 def _tell_recorded(made: Made[Counts], json: bool) -> None:
     """What was counted: tokens per language, what was wrong with responses, what was left out."""
+    from langneurons.texts.languages import strangers
+
     facts = made.facts
     if json:
         console.print_json({"out": str(made.folder), **facts})
@@ -338,6 +336,8 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
         for code, tokens in facts["tokens"].items()
     ]
     print(console.columns(heads, rows))
+    if unknown := strangers(facts["tokens"]):
+        print(unknown)
     if long := facts.get("longer than the context"):
         print(
             f"longer than the context of {long['context']:,} tokens and not counted: "

@@ -561,8 +561,8 @@ def _sidecar(path: Path, layers: int) -> dict[str, Any] | None:
         return None
     damaged = FormatError(f"{beside} is damaged; remove it and name the languages with --languages")
     try:
-        content = artifacts.parsed(beside.read_bytes())
-    except (ValueError, RecursionError):
+        content = artifacts.parsed(beside.read_text("utf-8-sig"))
+    except ValueError:
         raise damaged from None
     if not isinstance(content, dict) or "written_by" not in content:
         raise damaged

@@ -98,6 +98,7 @@ def recorded(
     codes = tuple(languages or present)
     sites = model.sites
     rows = tokenise(model.tokenizer, responses)
+    model.require_rows(row.ids for row in rows)
     if config.positions == "predicting":
         rows = [predicting(row) for row in rows]
     kept, facts = fitting(model.model, responses, rows, codes, gone)

@@ -286,6 +286,7 @@ def _work(
 ) -> tuple[list[Response], Work, dict[str, Any]]:
     """The texts that fit into the model, how they are run, and what to know of the others."""
     whole = tokenise(model.tokenizer, texts)
+    model.require_rows(row.ids for row in whole)
     rows = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in whole]
     kept, facts = fitting(model.model, texts, rows, codes)
     fit = [texts[i] for i in kept]

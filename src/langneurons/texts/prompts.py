@@ -2,11 +2,12 @@
 
 import string
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langneurons.errors import InputError, brief
-from langneurons.texts.languages import language
+from langneurons.texts.languages import named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,11 +48,17 @@ class Template:
         prompt is not given two.
 
         Raises:
-            InputError: for `chat`, when there is no tokenizer or it has no chat template.
+            InputError: for `chat`, when there is no tokenizer or it has no chat template; where the
+                language is to be named and its code is not known.
         """
         if self.text == CHAT:
             return _chat_prompt(question, tokenizer)
-        return self.text.format(question=question, language=language(lang).name, code=lang)
+        name = named(lang) if self._names_the_language else ""
+        return self.text.format(question=question, language=name, code=lang)
+
+    @cached_property
+    def _names_the_language(self) -> bool:
+        return any(name == "language" for _, name, _, _ in string.Formatter().parse(self.text))
 
 
 def load_template(template: str) -> Template:

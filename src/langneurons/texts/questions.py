@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from langneurons import artifacts, quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
-from langneurons.texts.languages import ENGLISH, LANGUAGES
+from langneurons.texts.languages import ENGLISH, known
 from langneurons.texts.question_ids import advice, ids_of
 from langneurons.texts.responses import Question, text_field
 from langneurons.texts.rows import read_questions, to_lines
@@ -234,7 +234,7 @@ def _known_configs(source: str) -> Sequence[str]:
 
 
 def _is_language(config: str, languages: Sequence[str] | None) -> bool:
-    return config in LANGUAGES or config in (languages or ())
+    return known(config) or config in (languages or ())
 
 
 def _language_of(config: str, data_set: DataSet, languages: Sequence[str] | None) -> str | None:
