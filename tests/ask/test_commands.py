@@ -20,7 +20,7 @@ from langneurons.model import loading as models
 from langneurons.neurons.sets import select, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.texts.responses import Response
-from langneurons.texts.rows import read_questions, read_responses
+from langneurons.texts.rows import read_questions, read_responses, to_lines
 from support import families, planted
 from support.command import killed, refused
 from support.served import KEY, Served
@@ -242,6 +242,28 @@ def test_before_and_after(
     assert told["changes"][0]["lost"] == 10 - told["accuracy"][0]["correct"]
     row = [line for line in after if line.startswith("en ")][1]
     assert row.split()[1:3] == ["100.0%", f"{told['accuracy'][0]['accuracy']:.1%}"]
+
+
+def test_what_falls_away_is_told(
+    model: Path, sums: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    """A language that only one evaluation knows, and one in which nothing was written."""
+    rows = [question.to_row() for question in read_questions(sums)]
+    codes = list(dict.fromkeys(row["lang"] for row in rows))
+    some = tmp_path / "some.jsonl"
+    some.write_bytes(to_lines(row for row in rows if row["lang"] == codes[0]))
+    words = ("--template", "plain", "--max-new-tokens", 2, "--out")
+    before = langneurons("evaluate", model, some, *words, tmp_path / "before")
+    assert before.status == 0, before.err
+    assert "note: not compared" not in before.out
+    against = ("--against", tmp_path / "before")
+    after = langneurons("evaluate", model, sums, *words, tmp_path / "after", *against)
+    assert after.status == 0, after.err
+    assert f"note: not compared, as no question is in both: {', '.join(codes[1:])}" in after.out
+    silent = dict.fromkeys(("lang", "responses", "empty"), 0) | {"lang": "zh"}
+    rows = [silent | {"responses": 3, "empty": 3}, silent | {"lang": "en", "responses": 3}]
+    assert ask._languages(rows).splitlines()[-1] == "note: every response in zh is empty"
+    assert "note" not in ask._languages(rows[1:])
 
 
 @pytest.mark.parametrize(
