@@ -14,7 +14,7 @@ from langneurons.align.dpo import apart, dpo
 from langneurons.align.pairs import Pairs
 from langneurons.align.training import Trained
 from langneurons.config import AlignConfig
-from langneurons.errors import InputError, MissingExtraError
+from langneurons.errors import InputError, MissingExtraError, ModelError
 from langneurons.model import loading as models
 from support import families
 from support.preferences import QUICK, pairs, to_learn
@@ -186,6 +186,26 @@ def test_what_cannot_be_trained(llama: Path, whole: Trained, tmp_path: Path) -> 
     refused(InputError, "langneurons sets that itself", set=("output_dir=x",))
     refused(InputError, "no value is given", set=("beta",))
     refused(InputError, "DPOConfig does not take these settings", set=("lr_scheduler_type=moon",))
+    for setting, said in {
+        "learning_rate=fast": "--set: DPOConfig takes float for learning_rate, not 'fast'",
+        "seed=1.5": "DPOConfig takes int for seed, not 1.5",
+        "lora.r=two": "LoraConfig takes int for r, not 'two'",
+        "lora.use_dora=1": "LoraConfig takes bool for use_dora, not 1",
+        "lora.target_modules=5": r"LoraConfig takes .*list\[str\].* for target_modules, not 5",
+        "lora.bias=some": "--set lora.bias=some: TRL and PEFT cannot train so: .*some",
+        "lora.layers_to_transform=[9]": "cannot train so: Target modules .* not found",
+        "loss_type=moon": "--set loss_type=moon: TRL and PEFT cannot train so: Unknown loss type",
+        'lora.modules_to_save="lm_head"': "the adapter could not be loaded after training: ",
+        "lora.inference_mode=true": "no weight would be trained",
+    }.items():
+        refused(InputError, said, set=(setting,))
+
+    def add_padding(loaded: Any) -> None:
+        loaded.tokenizer.add_tokens(["one that fits"])
+        loaded.tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+
+    beyond = r"the tokenizer has ids up to 260, the embedding 260 rows, and '\[PAD\]' .id 260."
+    refused(ModelError, beyond, add_padding)
     adapter = models.load(whole.adapter.checkpoints[2])
     with pytest.raises(InputError, match="the model is an adapter already"):
         dpo(adapter, Pairs(pairs()), tmp_path / "w", QUICK)

@@ -16,6 +16,11 @@ from support import families
 class Bytes:
     """A tokenizer of bytes, for models that have none."""
 
+    pad_token_id = 0
+
+    def get_vocab(self) -> dict[str, int]:
+        return {str(token): token for token in range(93)}
+
     def __call__(self, text: str) -> dict[str, list[int]]:
         return {"input_ids": [3 + byte % 90 for byte in text.encode()][:40]}
 
@@ -24,7 +29,7 @@ class Bytes:
 def test_every_claim_holds(name: str) -> None:
     checks = check(around(families.tiny(name), Bytes()))
     assert [one.claim for one in checks if not one.holds] == []
-    assert len(checks) == 9
+    assert len(checks) == 10
 
 
 def failing(model: nn.Module) -> dict[str, str]:
@@ -93,3 +98,27 @@ def test_what_cannot_be_tried_does_not_count() -> None:
     tried = [Check("a", True, ""), Check("b", None, "")]
     assert Checks(tried).holds
     assert not Checks([*tried, Check("c", False, "")]).holds
+
+
+class More(Bytes):
+    """A tokenizer with more tokens than the embedding has rows."""
+
+    def __init__(self, *beyond: int) -> None:
+        self.beyond = beyond
+        self.pad_token_id = 96
+
+    def get_vocab(self) -> dict[str, int]:
+        return super().get_vocab() | {f"<{token}>": token for token in self.beyond}
+
+
+def test_ids_beyond_the_embedding() -> None:
+    claim = "every id of the tokenizer has a row in the embedding"
+
+    def tried(*beyond: int) -> Check:
+        return check(around(families.tiny("llama"), More(*beyond)))[0]
+
+    assert tried() == Check(claim, True, "ids up to 92, 96 rows")
+    assert tried(95) == Check(claim, True, "ids up to 95, 96 rows")
+    assert tried(96, 97) == Check(claim, False, "ids up to 97, 96 rows")
+    padding = "ids up to 96, 96 rows; the one beyond is padding, which align alone reads"
+    assert tried(96) == Check(claim, None, padding)

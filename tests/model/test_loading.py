@@ -243,11 +243,13 @@ def test_refuses_what_is_no_model_folder(broken: Path, tmp_path: Path) -> None:
 
 def test_refuses_other_architectures(broken: Path) -> None:
     (broken / "config.json").write_text('{"model_type": "zork"}')
-    refused(r"broken: transformers [\d.]+ does not know its architecture 'zork'", broken)
+    refused(
+        r"broken/config.json: transformers [\d.]+ does not know its architecture 'zork'", broken
+    )
     (broken / "config.json").write_text("{}")
-    refused("broken: Unrecognized model", broken)
+    refused("broken/config.json: Unrecognized model", broken)
     (broken / "config.json").write_text('{"model_type": "clip"}')
-    refused("broken: CLIP is no causal language model", broken)
+    refused("broken/config.json: CLIP is no causal language model", broken)
     (broken / "config.json").write_text(
         '{"model_type": "zork", "auto_map": {"AutoConfig": "code.Config"}}'
     )
@@ -358,3 +360,51 @@ def test_fingerprint_samples_all_columns_of_a_large_tensor(columns: int) -> None
         changed = copy.deepcopy(model)
         changed["a"].data[:, column] += 1
         assert fingerprint(changed) != before
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "said"),
+    [
+        ("config.json", {"hidden_size": "32"}, r"config\.json: .*'hidden_size' expected int"),
+        ("config.json", {"hidden_act": "zork"}, r"config\.json: KeyError: 'zork'"),
+        ("config.json", {"num_attention_heads": 0}, r"config\.json: ZeroDivisionError: "),
+        ("config.json", {"sliding_window": "x"}, r"config\.json: sliding_window is 'x'; a whole"),
+        (
+            "config.json",
+            {"intermediate_size": 40},
+            r"do not fit its config\.json: .*_proj\.weight is \[.*48.*\] as saved and \[.*40.*\]",
+        ),
+        (
+            "generation_config.json",
+            {"eos_token_id": "2"},
+            r"generation_config\.json: eos_token_id is '2'; ids are whole numbers",
+        ),
+        (
+            "tokenizer_config.json",
+            {"model_max_length": "long"},
+            r"no tokenizer that can be loaded \('>' not supported .*tokenizer_config\.json",
+        ),
+    ],
+)
+def test_refuses_values_of_the_wrong_type(
+    broken: Path, file: str, values: dict[str, Any], said: str
+) -> None:
+    before = json.loads((broken / file).read_text("utf-8"))
+    (broken / file).write_text(json.dumps(before | values), "utf-8")
+    refused(said, broken)
+
+
+def test_refuses_a_generation_config_that_is_none(broken: Path) -> None:
+    """Transformers goes on without it, and texts would end elsewhere."""
+    (broken / "generation_config.json").write_text("{")
+    refused(r"generation_config\.json is no JSON object", broken)
+
+
+def test_an_id_without_a_row(writer: Loaded) -> None:
+    writer.require_rows([[0, 258, 259], []])
+    assert (writer.rows, writer.last_id) == (260, 258)
+    said = (
+        "the tokenizer has ids up to 258, the embedding 260 rows, and None .id 260. is to be read"
+    )
+    with pytest.raises(ModelError, match=said):
+        writer.require_rows([[3], [260, 4]])

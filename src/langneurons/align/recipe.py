@@ -207,7 +207,8 @@ def built(kind: Any, values: dict[str, Any]) -> Any:
     except ImportError as error:
         raise MissingExtraError(f"{error}") from error
     except (TypeError, ValueError) as error:
-        raise InputError(f"{kind.__name__} does not take these settings: {error}") from error
+        said = " ".join(str(error).split())
+        raise InputError(f"{kind.__name__} does not take these settings: {said}") from error
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -124,7 +124,8 @@ class Loaded:
     @property
     def rows(self) -> int:
         """How many ids its embedding has a row for; often more than there are."""
-        return int(self.model.get_input_embeddings().weight.shape[0])
+        embedding: Any = self.model.get_input_embeddings()
+        return int(embedding.weight.shape[0])
 
     @property
     def last_id(self) -> int:
@@ -610,7 +611,7 @@ def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     source = str(adapter) if own else base
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(
             source, revision=None if own else revision, trust_remote_code=False
         )
         tokenizer("")  # settings of a wrong type show only when it is used
