@@ -1,7 +1,10 @@
 """Prompts: from a question to what the model is given, by a template."""
 
+import codecs
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,9 @@ CHAT = "chat"
 
 _PLACEHOLDERS = ("question", "language", "code")
 
+_TODAY = datetime(2025, 1, 1)  # noqa: DTZ001 - a day, wherever one is
+"""What a chat template is told that asks for the date, so that prompts are the same every day."""
+
 
 @dataclass(frozen=True)
 class Template:
@@ -47,11 +53,22 @@ class Template:
         prompt is not given two.
 
         Raises:
-            InputError: for `chat`, when there is no tokenizer or it has no chat template.
+            InputError: for `chat`, when there is no tokenizer, it has no chat template, or one that
+                refuses a question or leaves it out.
         """
         if self.text == CHAT:
             return _chat_prompt(question, tokenizer)
         return self.text.format(question=question, language=language(lang).name, code=lang)
+
+
+def suited(template: str | None, tokenizer: "PreTrainedTokenizerBase | None") -> Template:
+    """The template that is named, else the one that suits a model with this tokenizer.
+
+    That is its own chat template if it has one, else that of MathOctopus. The same rule holds
+    whatever writes the responses.
+    """
+    chats = tokenizer is not None and tokenizer.chat_template
+    return load_template(template or (CHAT if chats else "mathoctopus"))
 
 
 def load_template(template: str) -> Template:
@@ -60,7 +77,8 @@ def load_template(template: str) -> Template:
     Args:
         template: `mathoctopus`, `plain`, `chat` (stays as it is), a text with {question} and
             perhaps {language} (its English name) and {code}, or the path of a file that holds such
-            a text, used to the last character. Any other brace is doubled.
+            a text, used to the last character but for a byte order mark in front. Any other brace
+            is doubled.
 
     Raises:
         InputError: when it is none of these, lacks {question}, or has other placeholders.
@@ -70,6 +88,11 @@ def load_template(template: str) -> Template:
     text = TEMPLATES.get(template, template)
     if "{" not in text:
         text = _from_file(template)
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(
+            f"template {brief(template)} is no valid text: it holds half a surrogate pair, as what "
+            "is not UTF-8 becomes on a command line; write it into a UTF-8 file"
+        )
     try:
         placeholders = {
             _as_written(name, form, conversion)
@@ -94,13 +117,20 @@ def load_template(template: str) -> Template:
 def _from_file(template: str) -> str:
     """The text in the file that a template names."""
     try:
-        return Path(template).read_text("utf-8")
+        return Path(template).read_text("utf-8-sig")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        why = error.strerror if isinstance(error, OSError) else _not_utf8(error)
         raise InputError(
             f"template {brief(template)} cannot be read as a file ({why}); "
             f"use {', '.join(TEMPLATES)}, chat, a text file, or a text with {{question}}"
         ) from None
+
+
+def _not_utf8(error: ValueError) -> str:
+    """What a file is that could not be read as UTF-8."""
+    content = error.object if isinstance(error, UnicodeDecodeError) else b""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "it is UTF-16; save it as UTF-8" if utf16 else "not UTF-8"
 
 
 def _as_written(name: str, form: str | None, conversion: str | None) -> str:
@@ -118,8 +148,55 @@ def _chat_prompt(question: str, tokenizer: "PreTrainedTokenizerBase | None") -> 
             f"the template chat is the model's own, but {what}; use mathoctopus, plain or a text "
             "of yours"
         )
-    message = [{"role": "user", "content": question}]
-    prompt = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    prompt = _whole_chat(question, tokenizer)
     begins = tokenizer.bos_token_id
     adds_it = tokenizer.bos_token is not None and tokenizer("").input_ids[:1] == [begins]
     return prompt.removeprefix(str(tokenizer.bos_token)) if adds_it else prompt
+
+
+def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
+    """What the chat template makes of one user message.
+
+    Templates of models that also take pictures may want the content in parts, and write nothing for
+    a text, or stop at it; then it is given so.
+
+    Raises:
+        InputError: when the template refuses it either way, or leaves the question out.
+    """
+    templates = tokenizer.chat_template
+    if isinstance(templates, Mapping) and "default" not in templates:
+        raise InputError(
+            f"the tokenizer has several chat templates ({', '.join(map(str, templates))}) and none "
+            "is called default; use --template mathoctopus, plain or a text of yours"
+        )
+    refused = None
+    for content in (question, [{"type": "text", "text": question}]):
+        try:
+            prompt = tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                tokenize=False,
+                add_generation_prompt=True,
+                strftime_now=_TODAY.strftime,
+            )
+        except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's
+            refused = refused or error
+            continue
+        if _as_words(question) in _as_words(str(prompt)):
+            return str(prompt)
+    raise InputError(_why_no_chat(refused))
+
+
+def _as_words(text: str) -> str:
+    """The text with single spaces: templates may trim what they are given."""
+    return " ".join(text.split())
+
+
+def _why_no_chat(refused: Exception | None) -> str:
+    """Why there is no prompt, and what to do."""
+    instead = "use --template mathoctopus, plain or a text of yours"
+    if refused is None:
+        return f"the model's chat template leaves the question out of the prompt; {instead}"
+    said = " ".join(str(refused).split()).removesuffix(".") or type(refused).__name__
+    if type(refused).__name__ == "TemplateSyntaxError":
+        return f"the model's chat template is damaged ({said}); mend it, or {instead}"
+    return f"the model's chat template refuses a question without more ({said}); {instead}"

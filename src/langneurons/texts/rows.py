@@ -1,5 +1,6 @@
 """Rows: responses and questions from files of JSON, a row a line, and back."""
 
+import codecs
 import hashlib
 import json
 from collections import Counter
@@ -277,9 +278,9 @@ def _rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[str,
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 content.update(line)
-                if line.strip():
+                text = line.removeprefix(codecs.BOM_UTF8)  # not in front alone: files are joined
+                if text.strip():
                     place = f"{file}, line {number}"
-                    text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                     yield place, _row(place, text)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
