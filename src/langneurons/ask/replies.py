@@ -23,10 +23,19 @@ FINISHES: Mapping[str, str] = {
 """What the words for a finish mean, in small letters; any other word stays as it is."""
 
 UNFINISHED = frozenset(
-    ("abort", "aborted", "cancelled", "canceled", "error", "timeout", "network_error")
-    + ("insufficient_system_resource", "system_error")
+    (
+        "abort",
+        "aborted",
+        "cancelled",
+        "canceled",
+        "error",
+        "timeout",
+        "network_error",
+        "system_error",
+        "insufficient_system_resource",
+    )
 )
-"""Words for a text that something broke off: asked for again, and taken where that does not help."""
+"""Words for a text that was broken off: asked for again, and taken where that does not help."""
 
 UNSAID = "no reason"
 """Finish of a text that comes without one."""

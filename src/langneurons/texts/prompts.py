@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError, brief
 from langneurons.texts.languages import language
@@ -29,7 +29,7 @@ CHAT = "chat"
 
 _PLACEHOLDERS = ("question", "language", "code")
 
-_TODAY = datetime(2025, 1, 1)  # noqa: DTZ001 - a day, wherever one is
+_TODAY = datetime(2025, 1, 1)
 """What a chat template is told that asks for the date, so that prompts are the same every day."""
 
 
@@ -42,6 +42,12 @@ class Template:
     """
 
     text: str
+
+    @property
+    def name(self) -> str:
+        """What to call it: its name, or the beginning of its text."""
+        names = [name for name, text in TEMPLATES.items() if text == self.text]
+        return self.text if self.text == CHAT else names[0] if names else brief(self.text)
 
     def prompt(
         self, question: str, lang: str, tokenizer: "PreTrainedTokenizerBase | None" = None
@@ -66,9 +72,19 @@ def suited(template: str | None, tokenizer: "PreTrainedTokenizerBase | None") ->
 
     That is its own chat template if it has one, else that of MathOctopus. The same rule holds
     whatever writes the responses.
+
+    Raises:
+        InputError: when neither is known; else as `load_template`.
     """
-    chats = tokenizer is not None and tokenizer.chat_template
-    return load_template(template or (CHAT if chats else "mathoctopus"))
+    if template:
+        return load_template(template)
+    if tokenizer is None:
+        raise InputError(
+            "whether the model has a chat template cannot be known without its tokenizer; name "
+            "that (--tokenizer, a folder or an id on the Hub), or say how to ask (--template chat, "
+            "mathoctopus, plain or a text of yours)"
+        )
+    return Template(CHAT if tokenizer.chat_template else TEMPLATES["mathoctopus"])
 
 
 def load_template(template: str) -> Template:
@@ -170,7 +186,8 @@ def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
             "is called default; use --template mathoctopus, plain or a text of yours"
         )
     refused = None
-    for content in (question, [{"type": "text", "text": question}]):
+    contents: tuple[Any, ...] = (question, [{"type": "text", "text": question}])
+    for content in contents:
         try:
             prompt = tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
