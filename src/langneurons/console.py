@@ -27,7 +27,9 @@ LINE_EVERY = 30.0
 """Seconds between lines of progress where standard error is no terminal."""
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-_LATEX = frozenset(("nabla", "ne", "neg", "neq", "newline", "not", "notin", "nu"))
+_LATEX = re.compile(
+    r"nabla|ne|neg|neq|newline|not|notin|nu|r(angle|ho|ight\w*)|t(an|anh|au|ext\w*|heta|ilde|imes|o|op)"
+)
 
 _Value = TypeVar("_Value", bound=artifacts.Result)
 
@@ -123,7 +125,7 @@ def as_typed(text: str) -> str:
         written, word = match[0], match[1]
         if written.startswith("\\\\"):
             return written[1:]
-        if word in _LATEX or (word[0] != "n" and len(word) > 1):
+        if _LATEX.fullmatch(word):
             return written
         return _ESCAPES[word[0]] + word[1:]
 

@@ -193,14 +193,20 @@ def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
                 [{"role": "user", "content": content}],
                 tokenize=False,
                 add_generation_prompt=True,
-                strftime_now=_TODAY.strftime,
+                strftime_now=_that_day,
             )
         except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's
             refused = refused or error
             continue
-        if _as_words(question) in _as_words(str(prompt)):
+        as_python = content is not question and str(content) in str(prompt)
+        if _as_words(question) in _as_words(str(prompt)) and not as_python:
             return str(prompt)
     raise InputError(_why_no_chat(refused))
+
+
+def _that_day(form: str) -> str:
+    """The date, as a chat template asks for it; always the same one."""
+    return _TODAY.strftime(form)
 
 
 def _as_words(text: str) -> str:
