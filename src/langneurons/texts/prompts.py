@@ -1,6 +1,7 @@
 """Prompts: from a question to what the model is given, by a template."""
 
 import codecs
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ CHAT = "chat"
 _PLACEHOLDERS = ("question", "language", "code")
 
 _TODAY = datetime(2025, 1, 1)
-"""What a chat template is told that asks for the date, so that prompts are the same every day."""
+"""The date for chat templates that ask for one, so that prompts are the same every day."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
                 [{"role": "user", "content": content}],
                 tokenize=False,
                 add_generation_prompt=True,
-                strftime_now=_that_day,
+                chat_template=_on_that_day(str(tokenizer.get_chat_template())),
             )
         except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's
             refused = refused or error
@@ -204,9 +205,13 @@ def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
     raise InputError(_why_no_chat(refused))
 
 
-def _that_day(form: str) -> str:
-    """The date, as a chat template asks for it; always the same one."""
-    return _TODAY.strftime(form)
+def _on_that_day(template: str) -> str:
+    """The chat template with a date in it wherever it asks for today's."""
+
+    def date(match: re.Match[str]) -> str:
+        return f"'{_TODAY.strftime(match[2])}'"
+
+    return re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", date, template)
 
 
 def _as_words(text: str) -> str:
