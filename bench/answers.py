@@ -7,6 +7,7 @@ against the answers of the benchmark (`BENCHMARK/<lang>.jsonl`).
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ def row_of(responses: list[dict[str, Any]], questions: list[Question], lang: str
             for row in responses
         ]
 
-    native, last, authors = marks("native"), marks("last-number"), [r["correct"] for r in responses]
-    both = list(zip(native, last, strict=True))
-    only_native, only_last = both.count((True, False)), both.count((False, True))
-    shares = " | ".join(map(share, (native, last, authors)))
-    return f"| {lang} | {len(responses)} | {shares} | {only_native} | {only_last} |"
+    rules = [marks("marked"), marks("native"), marks("last-number")]
+    shares = " | ".join(map(share, (*rules, [row["correct"] for row in responses])))
+    changes = []
+    for better, worse in pairwise(rules):
+        both = list(zip(better, worse, strict=True))
+        changes += [f"+{both.count((True, False))} -{both.count((False, True))}"]
+    return f"| {lang} | {len(responses)} | {shares} | {' | '.join(changes)} |"
 
 
 def main() -> None:
@@ -46,8 +49,8 @@ def main() -> None:
     folder = parser.parse_args().data
     for system in sorted(folder.glob("responses_*/*")):
         print(f"{system.parent.name}/{system.name}\n")
-        print("| | n | native | last-number | authors | only native | only last-number |")
-        print("|---|---|---|---|---|---|---|")
+        print("| | n | marked | native | last-number | authors | by marks | by writing |")
+        print("|---|---|---|---|---|---|---|---|")
         for file in sorted(system.glob("*.jsonl")):
             questions = read_questions(folder / system.name / file.name)
             print(row_of(from_lines(file.read_bytes()), questions, file.stem))

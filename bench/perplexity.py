@@ -165,10 +165,11 @@ def main() -> None:
     computed = sum(map(work.batches.computed, work.batches.batches))
     scored = sum(int(row.tokens.counted.sum()) for row in work.batches.rows)
     name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
+    machine = f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}"
     print(
-        f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, {torch.get_num_threads()} "
-        f"threads; {name} of {size:.1f}M parameters, vocabulary {model.config.vocab_size:,}; {len(rows)} texts of "
-        f"{tokens:,} tokens, {scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
+        f"{machine}, {torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, "
+        f"vocabulary {model.config.vocab_size:,}; {len(rows)} texts of {tokens:,} tokens, "
+        f"{scored:,} scored, {computed:,} computed; {asked.conditions} of {CONDITIONS} conditions "
         "timed"
     )
     spent = {"ours": 0.0, "bare": 0.0, "alone": 0.0}
@@ -198,9 +199,10 @@ def main() -> None:
         sum(p.numel() for p in part.parameters()) for part in (model.model.layers, model.lm_head)
     )
     products = tokens * (layers + head) / (computed * layers + scored * head)
+    times = spent["alone"] / spent["ours"]
     print(
-        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {spent['alone'] / spent['ours']:.1f} times ours, "
-        f"with {products:.1f} times the multiplications ({len(some)} texts, scaled up)"
+        f"{'one at a time':<18}{spent['alone'] * scale:10.1f} s   {times:.1f} times ours, with "
+        f"{products:.1f} times the multiplications ({len(some)} texts, scaled up)"
     )
     peaks = {}
     for length, vocabulary in ((512, 150_000), (4096, 150_000), (4096, 8_000)):

@@ -1,8 +1,6 @@
 """Fixtures that tests of several packages need."""
 
 import importlib.util
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,23 +39,3 @@ def example() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def made_up(tmp_path_factory: pytest.TempPathFactory, langneurons: Callable[..., Outcome]) -> Path:
-    """A folder of results: made-up counts, their neurons, the page."""
-    run = tmp_path_factory.mktemp("runs") / "demo"
-    script = [sys.executable, ROOT / "examples" / "made_up_counts.py", "--out", run / "counts"]
-    subprocess.run(script, check=True, capture_output=True)
-    for words in (("identify", run / "counts", "--out", run / "neurons"), ("report", run)):
-        done = langneurons(*words)
-        assert done.status == 0, done.err
-    return run
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what tests had to tell besides that they passed: how many kills came in time."""
-    for report in terminalreporter.stats.get("passed", []):
-        for name, value in report.user_properties:
-            if name == "kills":
-                terminalreporter.write_line(value)

@@ -64,7 +64,7 @@ def test_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = ln.load("nano")
-    responses = ln.sample(model, "nano", n=1, temperature=0, max_new_tokens=100)
+    responses = ln.sample(model, "nano", take=5, n=1, temperature=0, max_new_tokens=60)
     from langneurons.texts.rows import Responses
 
     Responses(responses).save("responses")

@@ -175,7 +175,7 @@ def read(folder: Path, *kinds: str) -> Artifact:
         )
         raise InputError(f"{folder} {what}; {wanted} from langneurons are needed here")
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = parsed(path.read_bytes())
         kind, form = manifest["kind"], manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(
@@ -326,6 +326,18 @@ def write_file(path: Path, content: bytes) -> None:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def parsed(content: str | bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: when it is none, or nests too deeply to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
 
 
 def file_digest(path: Path) -> str:

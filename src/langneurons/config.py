@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from langneurons.errors import InputError
 
-Extractor = Literal["native", "last-number"]
-"""How an answer is found in a response: see `answers.readings` and `answers.last_number`."""
+Extractor = Literal["marked", "native", "last-number"]
+"""How an answer is found in a response: see `answers.is_correct`."""
 
 _CUT: Mapping[str, str] = {"says": "how the work is cut"}
 _PACE: Mapping[str, str] = {"says": "how it is carried out"}
@@ -192,9 +192,10 @@ class SampleConfig:
     seed: int = 0
     """Seed; each response has its own, from this, the question's id, the language and the
     response's number."""
-    extractor: Extractor = "native"
-    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the
-    released rule."""
+    extractor: Extractor = "marked"
+    """How an answer is found: `marked`, the number that is marked as the answer (a box, `####`,
+    `the answer is` in any language), else the last; `native`, always the last; both read as the
+    language writes it; `last-number`, the released rule."""
     tolerance: float = 1e-2
     """How far a right answer may be off (released evaluation: 1e-2, pairs: 1e-3)."""
     rows: int = field(default=256, metadata=_CUT)
@@ -231,8 +232,10 @@ class SampleConfig:
                 f"tolerance {self.tolerance}: a number from 0 up is needed; the released one is "
                 "1e-2"
             )
-        if self.extractor not in ("native", "last-number"):
-            raise InputError(f"{self.extractor!r} is no extractor; choose native or last-number")
+        if self.extractor not in get_args(Extractor):
+            raise InputError(
+                f"{self.extractor!r} is no extractor; choose {', '.join(get_args(Extractor))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -243,9 +246,10 @@ class EvaluateConfig:
     """Where a response is cut (released evaluation: 1024)."""
     stop: tuple[str, ...] = ()
     """Texts at which a response ends, besides the model's end token."""
-    extractor: Extractor = "native"
-    """How an answer is found: `native`, numbers as the language writes them; `last-number`, the
-    released rule."""
+    extractor: Extractor = "marked"
+    """How an answer is found: `marked`, the number that is marked as the answer (a box, `####`,
+    `the answer is` in any language), else the last; `native`, always the last; both read as the
+    language writes it; `last-number`, the released rule."""
     tolerance: float = 1e-2
     """How far a right answer may be off (released evaluation: 1e-2)."""
     rows: int = field(default=256, metadata=_CUT)

@@ -1,10 +1,10 @@
 """nano: where the embedded models are, and what suits them where it does not suit a large model."""
 
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from langneurons import artifacts
 from langneurons.config import AlignConfig, EvaluateConfig, GrpoConfig, SampleConfig
 
 NAME = "nano"
@@ -70,6 +70,6 @@ def suits(model: str) -> bool:
         return True
     path = Path(model).expanduser() / "adapter_config.json"
     try:
-        return json.loads(path.read_text("utf-8"))["base_model_name_or_path"] == NAME
+        return artifacts.parsed(path.read_bytes())["base_model_name_or_path"] == NAME
     except (OSError, ValueError, KeyError, TypeError):
         return False  # no adapter; one that is damaged is told of when it is loaded

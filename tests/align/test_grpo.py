@@ -149,6 +149,17 @@ def test_what_cannot_be_trained(llama: Path, tmp_path: Path) -> None:
     refused("all responses are in en", rows=[row for row in ROWS if row.lang == "en"])
     lonely = [row for row in ROWS if row.lang != "en"]
     refused("no prompt is left of 6: 6 have no English response", rows=lonely)
+    without_zh = [row for row in ROWS if row.lang != "zh"]
+    refused(
+        "no prompt is left in zh of 1: 0 have .*; with 1 a response of 24 tokens would be longer",
+        rows=[*without_zh, Response("q0", "zh", "so long " * 400, "x")],
+        languages=None,
+    )
+    refused(
+        "no question is there in en and in zh, .* with the language left off its id, 1 of 6 quest",
+        rows=[*without_zh, Response("zh-q0", "zh", "p", "r")],
+        languages=None,
+    )
     refused("with 6 a response of 24 tokens would be longer than 30", replace(QUICK, max_tokens=30))
     refused(
         "no language token .* for ru", rows=[*ROWS, Response("q0", "ru", "p", "r")], languages=None

@@ -178,6 +178,17 @@ def test_what_cannot_be_scored() -> None:
         scored([one for one in RESPONSES if one.lang == "en"])
     with pytest.raises(InputError, match="no language token tha_Thai or __th__ or <th> for th"):
         scored([*RESPONSES, said("th", "เก้า")])
+    empty = said("en", "#### 3", "looped"), said("zh", "9", "looped")
+    alone = [one for one in RESPONSES if one.lang != "zh"]
+    with pytest.raises(InputError, match="no question in zh has a reference: all en responses to"):
+        scored([*alone, *empty])
+    with pytest.raises(InputError) as caught:
+        scored([*alone, said("zh", "9", "zh_q"), said("zh", "9", "zh_r")])
+    assert str(caught.value) == (
+        "no question is there in en and in zh, so no response has a reference; a question needs "
+        "the same id in every language (there are q, zh_q): with the language left off its id, 1 "
+        "of 2 questions would be there in two languages or more"
+    )
     for wrong in (
         {"direction": "up"},
         {"arithmetic": "sum"},

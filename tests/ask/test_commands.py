@@ -403,7 +403,7 @@ def test_another_engine_is_asked_in_the_same_way(
         template = "chat" if folder == chatting else "mathoctopus"
         assert f"asked in en, zh with template {template}, by " in done.out
         assert "always the likeliest token, to " in done.out
-        assert " or 2 tokens; answers by native, within 0.01" in done.out
+        assert " or 2 tokens; answers by marked, within 0.01" in done.out
         assert asked(tmp_path / out)[0] == asked(tmp_path / "here")[0]
         [line] = [row for row in done.out.splitlines() if row.startswith("asked in ")]
         again = langneurons(*words)

@@ -41,6 +41,23 @@ def test_accuracy_per_language() -> None:
         )
 
 
+def test_ids_that_carry_the_language_are_noted() -> None:
+    """Intervals of one language do not change, that of the mean does: it is said."""
+    notes = []
+    for form in ("{i}", "{code}-{i}"):
+        questions = [
+            Question(form.format(code=code, i=i), code, f"{i} + {i}?", 2 * i)
+            for code in ("en", "zh")
+            for i in range(4)
+        ]
+        done = evaluated(Knowing(), questions, EvaluateConfig(), template="{language}: {question}")
+        notes.append(done.facts["notes"])
+    assert notes[0] == []
+    (note,) = notes[1]
+    assert note.startswith("en, zh share no question with another language, so the interval of the")
+    assert "4 of 4 questions" in note
+
+
 def test_defaults_are_the_papers() -> None:
     config = EvaluateConfig().greedy()
     assert (config.n, config.temperature, config.max_new_tokens, config.tolerance) == (

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from langneurons.errors import InputError
 from langneurons.model.batches import Batch, batched
 from langneurons.model.tokens import Tokens
 from langneurons.texts.responses import Response, block_of
+from support.drawn import LANGS, made_up
 
 
 def rows(*prompts_and_lengths: tuple[str, int]) -> tuple[list[Response], list[Tokens]]:
@@ -85,3 +88,29 @@ def test_a_language_that_was_not_declared() -> None:
     responses, tokens = rows(("a", 3))
     with pytest.raises(InputError, match=r"question q0 has a response in en, not among \('zh',\)"):
         batched(responses, tokens, ("zh",), blocks=1, budget=100)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 400), st.integers(1, 5))
+def test_every_row_runs_once_within_the_budget(seed: int, budget: int, shards: int) -> None:
+    responses, tokens = made_up(seed)
+    work = batched(responses, tokens, LANGS, blocks=3, budget=budget)
+    parts = [work.share(i, shards) for i in range(shards)]
+    ran = sorted(i for part in parts for batch in part.batches for i in batch.rows)
+    assert ran == list(range(len(responses)))
+    for batch in work.batches:
+        assert work.computed(batch) <= budget or len(batch.rows) == 1
+        for i in batch.rows:
+            assert not tokens[i].counted[: batch.prefix].any()
+    loads = [sum(part.computed(b) for b in part.batches) for part in parts]
+    assert max(loads) - min(loads) <= max(work.computed(batch) for batch in work.batches)
+
+
+def test_a_shared_prompt_is_computed_once() -> None:
+    responses, tokens = made_up(questions=2, samples=5)
+    shared = batched(responses, tokens, LANGS, blocks=1, budget=10_000)
+    apart = batched(responses, tokens, LANGS, blocks=1, budget=10_000, share_prompts=False)
+    prompts = {r.prompt: int((~t.counted).sum()) for r, t in zip(responses, tokens, strict=True)}
+    answers = [int(t.counted.sum()) for t in tokens]
+    assert sum(map(shared.computed, shared.batches)) >= sum(prompts.values()) + sum(answers)
+    assert sum(map(shared.computed, shared.batches)) < sum(map(apart.computed, apart.batches))

@@ -109,12 +109,27 @@ def test_what_does_not_fit_is_left_out_and_told() -> None:
 def test_a_language_of_which_nothing_fits() -> None:
     model = families.build("llama", max_position_embeddings=3)
     said = (
-        "no response is left for en, th: 3 of all are longer than the model's context of 3 tokens, "
-        "0 have no token to count"
+        "no response is left for en, th: all of en are left out, 1 as empty, 3 as longer than the "
+        "model's context of 3 tokens; there is none in th; add responses that can be counted, or "
+        "remove the language"
     )
+    gone = {"en": {"as empty": 1, "as wrong script": 0}, "sw": {"as empty": 7}}
     with pytest.raises(InputError) as caught:
-        fitting(model, RESPONSES, ROWS, ("en", "th"))
+        fitting(model, RESPONSES, ROWS, ("en", "th"), gone)
     assert str(caught.value) == said
+
+
+def test_why_nothing_is_left_of_a_language_is_told_of_that_language() -> None:
+    """What is long or empty in others is no reason."""
+    model = families.build("llama", max_position_embeddings=4)
+    responses = [*RESPONSES, Response("q3", "sw", "p", ""), Response("q4", "sw", "p", "d")]
+    rows = [*ROWS, tokens([1, 2], "--"), tokens([1, 2, 3, 4, 5], "-++++")]
+    with pytest.raises(InputError) as caught:
+        fitting(model, responses, rows, ("en", "sw"))
+    assert (
+        "all of sw are left out, 1 as longer than the model's context of 4 tokens, 1 as without a "
+        "token to count; add"
+    ) in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -124,3 +139,10 @@ def test_a_wrapped_model_takes_what_its_base_takes() -> None:
     assert forward_arguments(wrapped) == forward_arguments(families.tiny("llama"))
     assert {"input_ids", "attention_mask", cache_name(wrapped)} <= forward_arguments(wrapped)
     assert device_of(wrapped) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_context_of_every_family(name: str) -> None:
+    """Falcon with ALiBi, like Bloom, reads any length; its config says 2,048 all the same."""
+    expected = {"bloom": None, "falcon": 2048, "falcon-alibi": 2048, "gpt_oss": 131072}
+    assert context(families.tiny(name)) == expected.get(name, 64)

@@ -9,8 +9,16 @@ import torch
 
 from langneurons.config import IdentifyConfig
 from langneurons.errors import FormatError, InputError, MismatchError
+from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
-from langneurons.neurons.other_tools import export_mask, import_mask, import_njunlp, load_pt
+from langneurons.neurons.other_tools import (
+    export_mask,
+    import_lape,
+    import_mask,
+    import_njunlp,
+    load_pt,
+)
+from support.command import refused
 from support.pickles import MASK, MODEL, Hostile, activation
 from support.values import random_counts
 
@@ -161,7 +169,7 @@ def test_truncated_files(folder: Path, keep: float) -> None:
     path = folder / f"activation.zh.{MODEL}.pt"
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(FormatError, match="is damaged"):
+    with pytest.raises(FormatError, match="is empty" if keep == 0 else "is damaged"):
         import_njunlp(folder)
 
 
@@ -224,6 +232,9 @@ def test_mask_wider_than_the_model(tmp_path: Path) -> None:
         [],
         [[]],
         [[torch.ones(2)]],
+        [[torch.tensor([True, False])]],
+        [[torch.tensor([0, 1]).to_sparse()]],
+        [[torch.tensor([1j])]],
         [[torch.ones(2, 2, dtype=torch.int64)]],
         [[[0, 1]]],
         [[torch.tensor([0])], [torch.tensor([0]), torch.tensor([0])]],
@@ -304,5 +315,133 @@ def test_damaged_sidecar(tmp_path: Path) -> None:
 def test_a_zip_that_is_no_torch_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("hello.txt", "hello")
-    with pytest.raises(FormatError, match="is damaged"):
+    with pytest.raises(FormatError, match=r"x\.pt is a zip archive; unpack it; a file of torch"):
         load_pt(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of git-lfs"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "is a page of HTML"),
+        (b"\x1f\x8b\x08\x00", "is compressed by gzip"),
+        (b"PAR1....PAR1", "is a Parquet file"),
+        (b'\x40\0\0\0\0\0\0\0{"__metadata__": {}}', "is a file of safetensors"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(FormatError, match=f"{what}.*; a file of torch.save is needed"):
+        import_mask(tmp_path / "m.pth", ("en",))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"languages": "en"},
+        {"languages": [1, 2, 3]},
+        {"languages": ["en", "zh", "vi"], "widths": [[4]]},
+        {"languages": ["en", "zh", "vi"], "widths": [["4"], [4]]},
+        {"languages": ["en", "zh", "vi"], "widths": 4},
+        {},
+    ],
+)
+def test_wrong_types_in_the_file_beside_a_mask(tmp_path: Path, beside: dict) -> None:
+    torch.save(MASK, tmp_path / "m.pth")
+    (tmp_path / "m.pth.json").write_text(json.dumps({"written_by": "langneurons"} | beside))
+    with pytest.raises(FormatError, match=r"m\.pth\.json is damaged; remove it"):
+        import_mask(tmp_path / "m.pth")
+
+
+def test_empty_layers_of_a_mask_may_be_of_any_type(tmp_path: Path) -> None:
+    parameter = torch.nn.Parameter(torch.tensor([7]), requires_grad=False)
+    lists = [[torch.tensor([1, 2]), torch.tensor([])], [torch.tensor([]), parameter]]
+    torch.save(lists, tmp_path / "m.pth")
+    neurons, _ = import_mask(tmp_path / "m.pth", ("en", "zh"), width=8)
+    assert neurons.keys.tolist() == [[0, -1, 1], [0, -1, 2], [1, -1, 7]]
+    assert neurons.member.tolist() == [[True, False], [True, False], [False, True]]
+
+
+def lape(folder: Path, code: str, n: object, over_zero: object, model: str = "llama-7b") -> Path:
+    path = folder / f"activation.{code}.train.{model}"
+    torch.save({"n": n, "over_zero": over_zero}, path)
+    return path
+
+
+def test_counts_of_lape_by_hand(tmp_path: Path) -> None:
+    lape(tmp_path, "zh", torch.tensor(8), torch.tensor([[8, 0], [2, 4]], dtype=torch.int32))
+    lape(tmp_path, "en", 10, torch.tensor([[1.0, 5.0], [11.0, 0.0]], dtype=torch.bfloat16))
+    lape(tmp_path, "xx", 4, torch.tensor([[1, 1], [1, 1]]))
+    counts, report = import_lape(tmp_path)
+    assert counts.languages == ("en", "zh", "xx")  # the order of the released masks, then others
+    assert counts.tokens.tolist() == [[10], [8], [4]]
+    probability = [[0.1, 0.5, 1.1, 0], [1, 0, 0.25, 0.5], [0.25] * 4]
+    np.testing.assert_allclose(counts.probability(), probability)
+    assert report == [("en", 10, 0, 1), ("zh", 8, 0, 0), ("xx", 4, 0, 0)]
+    assert import_lape(tmp_path, ("zh", "en"))[0].languages == ("zh", "en")
+
+
+@pytest.mark.parametrize(
+    ("n", "over_zero", "seen"),
+    [
+        ("many", torch.ones(2, 3), "n is no number"),
+        (None, torch.ones(2, 3), "n is no number"),
+        (True, torch.ones(2, 3), "n is no number"),
+        (torch.ones(2), torch.ones(2, 3), "n is no number"),
+        (float("nan"), torch.ones(2, 3), "n is nan; a whole number"),
+        (2.5, torch.ones(2, 3), "n is 2.5; a whole number"),
+        (10**30, torch.ones(2, 3), "a whole number"),
+        (-1, torch.ones(2, 3), "n is -1; a whole number"),
+        (0, torch.ones(2, 3), "counts no token; leave en out"),
+        (9, torch.ones(2, 3) > 0, "no matrix of layers x neurons"),
+        (9, torch.ones(2, 3).to_sparse(), "no matrix of layers x neurons"),
+        (9, torch.ones(0, 3), "no matrix of layers x neurons"),
+        (9, {}, "no matrix of layers x neurons"),
+        (9, torch.full((2, 3), 1e300, dtype=torch.float64), "first 1e\\+300 in layer 0, neuron 0"),
+        (9, torch.tensor([[1, -2]]), "first -2.0 in layer 0, neuron 1"),
+    ],
+)
+def test_other_content_in_a_file_of_lape(
+    tmp_path: Path, n: object, over_zero: object, seen: str
+) -> None:
+    lape(tmp_path, "en", n, over_zero)
+    with pytest.raises(InputError, match=rf"activation\.en\.train\.llama-7b.*{seen}"):
+        import_lape(tmp_path)
+
+
+def test_files_of_lape_that_do_not_belong_together(tmp_path: Path) -> None:
+    lape(tmp_path, "en", 10, torch.ones(2, 3))
+    with pytest.raises(InputError, match=r"no activation\.zh\.train\.<model>; add it or leave zh"):
+        import_lape(tmp_path, ("en", "zh"))
+    wider = lape(tmp_path, "zh", 10, torch.ones(2, 4))
+    with pytest.raises(MismatchError, match=r"shapes differ: 2 x 3 in .*en.*, 2 x 4 in .*zh"):
+        import_lape(tmp_path)
+    wider.rename(tmp_path / "activation.zh.train.bloom-7b")
+    with pytest.raises(MismatchError, match=r"several models: train\.bloom-7b, train\.llama-7b"):
+        import_lape(tmp_path)
+
+
+def test_import_of_lapes_counts_or_of_a_mask(tmp_path: Path, langneurons) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    file = lape(folder, "en", 10, torch.ones(2, 3))
+    lape(folder, "zh", 20, torch.ones(2, 3))
+    done = langneurons("import", "lape", folder, "--out", tmp_path / "counts")
+    assert done.status == 0, done.err
+    assert [line.split() for line in done.out.splitlines()[1:3]] == [
+        ["en", "10", "0"],
+        ["zh", "20", "0"],
+    ]
+    np.testing.assert_allclose(Counts.load(tmp_path / "counts").probability()[:, 0], [0.1, 0.05])
+    refused(langneurons("import", "njunlp", folder, "--out", tmp_path / "o"), "`import lape`")
+    refused(langneurons("import", "lape", file, "--out", tmp_path / "o"), "give the folder it is")
+    refused(langneurons("import", "lape", tmp_path / "x", "--out", tmp_path / "o"), "not a folder")
+    of_njunlp = tmp_path / "njunlp"
+    of_njunlp.mkdir()
+    activation(of_njunlp, "en", torch.ones(2, 3), 20)
+    refused(langneurons("import", "lape", of_njunlp, "--out", tmp_path / "o"), "`import njunlp`")
+    mask = tmp_path / "m.pth"
+    torch.save(MASK, mask)
+    words = ("import", "lape", mask, "--languages", "en,zh,vi", "--out", tmp_path / "o")
+    refused(langneurons(*words, "--width", 0), "a layer has at least 1 neuron")
+    assert not (tmp_path / "o").exists()

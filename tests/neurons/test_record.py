@@ -19,7 +19,6 @@ from langneurons import artifacts, resume
 from langneurons.config import RecordConfig
 from langneurons.errors import InputError, RecordError
 from langneurons.model import batches
-from langneurons.model.forward import context
 from langneurons.model.hooks import Reading, watch
 from langneurons.model.loading import Loaded, load
 from langneurons.model.sites import find_sites
@@ -28,30 +27,12 @@ from langneurons.neurons.counts import Counts, merge
 from langneurons.neurons.record import Recorded, record, recorded
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
-from langneurons.texts.rows import read_responses
+from langneurons.texts.rows import read_responses, to_lines
 from support import families
+from support.command import refused
+from support.drawn import LANGS, made_up
 
 BLOCKS = 3
-LANGS = ("en", "zh", "sw")
-
-
-def made_up(
-    seed: int = 0, questions: int = 4, samples: int = 3
-) -> tuple[list[Response], list[Tokens]]:
-    """Responses and their tokens, drawn: three languages, several responses to a prompt, lengths
-    that differ.
-    """
-    rng = np.random.default_rng(seed)
-    responses, tokens = [], []
-    for code in LANGS:
-        for q in range(questions):
-            prompt = rng.integers(3, families.VOCABULARY, rng.integers(2, 9))
-            for sample in range(samples):
-                answer = rng.integers(3, families.VOCABULARY, rng.integers(1, 12))
-                responses.append(Response(f"q{q}", code, f"{code} {q}", "text", sample))
-                counted = np.r_[np.zeros(len(prompt), bool), np.ones(len(answer), bool)]
-                tokens.append(Tokens(np.r_[prompt, answer].astype(np.int32), counted))
-    return responses, tokens
 
 
 def count(
@@ -169,32 +150,6 @@ def test_order_and_batches_do_not_matter(
         assert (a == b).all()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 400), st.integers(1, 5))
-def test_every_row_runs_once_within_the_budget(seed: int, budget: int, shards: int) -> None:
-    responses, tokens = made_up(seed)
-    work = batches.batched(responses, tokens, LANGS, blocks=BLOCKS, budget=budget)
-    parts = [work.share(i, shards) for i in range(shards)]
-    ran = sorted(i for part in parts for batch in part.batches for i in batch.rows)
-    assert ran == list(range(len(responses)))
-    for batch in work.batches:
-        assert work.computed(batch) <= budget or len(batch.rows) == 1
-        for i in batch.rows:
-            assert not tokens[i].counted[: batch.prefix].any()
-    loads = [sum(part.computed(b) for b in part.batches) for part in parts]
-    assert max(loads) - min(loads) <= max(work.computed(batch) for batch in work.batches)
-
-
-def test_a_shared_prompt_is_computed_once() -> None:
-    responses, tokens = made_up(questions=2, samples=5)
-    shared = batches.batched(responses, tokens, LANGS, blocks=1, budget=10_000)
-    apart = batches.batched(responses, tokens, LANGS, blocks=1, budget=10_000, share_prompts=False)
-    prompts = {r.prompt: int((~t.counted).sum()) for r, t in zip(responses, tokens, strict=True)}
-    answers = [int(t.counted.sum()) for t in tokens]
-    assert sum(map(shared.computed, shared.batches)) >= sum(prompts.values()) + sum(answers)
-    assert sum(map(shared.computed, shared.batches)) < sum(map(apart.computed, apart.batches))
-
-
 def test_responses_that_begin_alike_are_counted_each() -> None:
     """Two equal responses to one prompt: what they have in common beyond the prompt is not
     computed once.
@@ -240,12 +195,6 @@ def test_shards_add_up_to_the_byte() -> None:
     assert ours[1] == theirs[1]
     for name, array in theirs[0].items():
         assert ours[0][name].tobytes() == array.tobytes(), name
-
-
-def test_a_language_that_was_not_declared() -> None:
-    responses, tokens = made_up()
-    with pytest.raises(InputError, match=r"question q0 has a response in sw, not among"):
-        batches.batched(responses, tokens, ("en", "zh"), blocks=1, budget=100)
 
 
 @pytest.mark.parametrize("name", ["llama", "mixtral"])
@@ -558,11 +507,88 @@ def test_bad_input_of_record(model_folder: Path, texts: Path, tmp_path: Path, la
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
-def test_context_of_every_family(name: str) -> None:
-    """Falcon with ALiBi, like Bloom, reads any length; its config says 2,048 all the same."""
-    expected = {"bloom": None, "falcon": 2048, "falcon-alibi": 2048, "gpt_oss": 131072}
-    assert context(families.tiny(name)) == expected.get(name, 64)
+LETTERS = "she has nine boats and sells them all"
+
+
+def told(folder: Path, ids: str = "{n}", **texts: str) -> Path:
+    """A file of three responses to three questions in each language, all of this text."""
+    rows = [
+        {"question_id": ids.format(code=code, n=n), "lang": code, "prompt": "p ", "response": text}
+        for code, text in texts.items()
+        for n in range(3)
+    ]
+    file = folder / "told.jsonl"
+    file.write_bytes(to_lines(rows))
+    return file
+
+
+@pytest.mark.parametrize("named", [(), ("--languages", "en,zh,sw")])
+@pytest.mark.parametrize(
+    ("zh", "drop", "reasons"),
+    [
+        (" ", (), "3 as empty"),
+        (LETTERS, ("--drop", "wrong-script"), "3 as wrong script"),
+        (
+            f"{LETTERS}\n" * 3,
+            ("--drop", "wrong-script,repetition"),
+            "3 as wrong script, 3 as repetition",
+        ),
+        (LETTERS * 99, (), "3 as longer than the model's context of 2048 tokens"),
+    ],
+)
+def test_a_language_of_which_nothing_is_left(
+    model_folder: Path,
+    tmp_path: Path,
+    langneurons,
+    named: tuple[str, ...],
+    zh: str,
+    drop: tuple[str, ...],
+    reasons: str,
+) -> None:
+    file = told(tmp_path, en=LETTERS, zh=zh, sw=LETTERS)
+    done = langneurons("record", model_folder, file, "--out", tmp_path / "c", *drop, *named)
+    refused(done, f"no response is left for zh: all of zh are left out, {reasons}; add")
+    assert not (tmp_path / "c").exists()
+
+
+def test_nothing_is_left_of_any_language(model_folder: Path, tmp_path: Path, langneurons) -> None:
+    done = langneurons(
+        "record", model_folder, told(tmp_path, en="", sw=" "), "--out", tmp_path / "c"
+    )
+    refused(done, "for en, sw: all of en are left out, 3 as empty; all of sw are left out, 3 as em")
+
+
+def test_a_language_may_lose_some_of_its_responses(
+    model_folder: Path, tmp_path: Path, langneurons
+) -> None:
+    file = told(tmp_path, en=LETTERS, zh=" ")
+    kept = {"question_id": "9", "lang": "zh", "prompt": "p ", "response": "9"}
+    file.write_bytes(file.read_bytes() + to_lines([kept]))
+    done = langneurons("record", model_folder, file, "--out", tmp_path / "c")
+    assert done.status == 0, done.err
+    _, *rows = [line.split() for line in done.out.splitlines()]
+    assert rows[1][0] == "zh"
+    assert rows[1][2:5] == ["4", "1", "3"]
+
+
+@pytest.mark.parametrize(("ids", "alone"), [("{n}", False), ("{code}_{n}", True)])
+def test_ids_that_are_not_the_same_in_every_language(
+    model_folder: Path, tmp_path: Path, langneurons, ids: str, alone: bool
+) -> None:
+    file = told(tmp_path, ids, en=LETTERS, sw=LETTERS[::-1])
+    counts, neurons = tmp_path / "c", tmp_path / "n"
+    for _ in range(2):  # an up-to-date result says the same
+        done = langneurons("record", model_folder, file, "--out", counts, "--blocks", 1)
+        assert done.status == 0, done.err
+        assert ("note: en, sw share no question with another language" in done.out) == alone
+    assert ("3 of 3 questions would be there in two languages" in done.out) == alone
+    assert len(artifacts.read(counts).manifest["facts"]["notes"]) == alone
+    done = langneurons("identify", counts, "--out", neurons, "--rate", 0.2, "--lam", 0.1)
+    assert done.status == 0, done.err
+    assert ("share no question with another language" in done.out) == alone
+    both = tmp_path / "both"
+    done = langneurons("merge", counts, counts, "--out", both)
+    assert len(artifacts.read(both).manifest["facts"]["notes"]) == alone
 
 
 def test_positions_that_predict() -> None:

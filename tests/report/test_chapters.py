@@ -102,7 +102,8 @@ def test_neurons(model: Model) -> None:
         ]
         counted, selected, *_ = lines(chapter, where)
         assert counted == (
-            "Counts: how often each neuron is above 0, over tokens of responses. Settings: blocks 4."
+            "Counts: how often each neuron is above 0, over tokens of responses. "
+            "Settings: blocks 4."
         )
         assert selected.startswith("The lowest 0.02 of 2,880 neurons by score are selected")
 
@@ -113,8 +114,13 @@ def test_silencing(model: Model) -> None:
     assert names(chapter, SCHOOL) == ["perplexity", "perplexity-z", "dominance"]
     assert names(chapter, MARKET) == []
     assert lines(chapter, SCHOOL) == [
-        "Perplexity of responses given their prompts, with neurons set to zero. Settings: controls 3."
+        "Perplexity of responses given their prompts, with neurons set to zero. "
+        "Settings: controls 3."
     ]
+    noted = model.base["school"]._replace(
+        manifests={"perplexity": {"config": {"controls": 3}, "facts": {"notes": ["th was lost"]}}},
+    )
+    assert lines(chapters.silencing([(SCHOOL, noted)]), SCHOOL)[1:] == ["th was lost"]
     assert not chapters.silencing(after_alignment([model])).panels
     where = {**SCHOOL, "alignment": "sw-th"}
     after = chapters.silencing([(where, model.base["school"])])
@@ -133,7 +139,8 @@ def test_aligning(model: Model) -> None:
     (preview,) = [p for p in chapter.previews if p.where == where]
     assert [pair.lang for pair in preview.pairs] == ["sw"] * 3 + ["th"] * 3
     assert lines(chapter, {"model": "small"}) == [
-        "Scores: how probable the English responses are as translations, by owner/translator. Settings: ."
+        "Scores: how probable the English responses are as translations, by "
+        "owner/translator. Settings: ."
     ]
     pairs, training = lines(chapter, where)
     assert pairs == (

@@ -56,7 +56,8 @@ def test_the_command(school: FolderResults, study: Path, tmp_path: Path, langneu
     files = sorted(path for path in (tmp_path / "page").rglob("*") if path.name != "manifest.json")
     megabytes = out.stat().st_size / 1e6
     assert done.out == (
-        f"wrote {out} ({megabytes:.1f} MB, opens offline) and {len(files)} files in {tmp_path / 'page'}\n"
+        f"wrote {out} ({megabytes:.1f} MB, opens offline) and {len(files)} files in "
+        f"{tmp_path / 'page'}\n"
     )
     html = out.read_bytes()
     assert b"&lt;i&gt;School&lt;/i&gt;" in html

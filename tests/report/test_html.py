@@ -257,10 +257,12 @@ def test_the_same_in_another_process(tmp_path: Path) -> None:
     """Whatever the order of sets and hashes is there."""
     code = (
         "import sys; from pathlib import Path;"
-        "from langneurons.report.html import render; from langneurons.report.pages import results_page;"
+        "from langneurons.report.html import render; "
+        "from langneurons.report.pages import results_page;"
         "from langneurons.report.results import read_folder;"
         "found = read_folder(Path(sys.argv[1]));"
-        "sys.stdout.buffer.write(render(results_page('t', found.results, found.provenance)).encode())"
+        "page = results_page('t', found.results, found.provenance); "
+        "sys.stdout.buffer.write(render(page).encode())"
     )
     neurons_at([(0, 1, "en"), (1, 3, "en zh"), (1, 2, "en zh sw")]).save(tmp_path / "mask")
     found = read_folder(tmp_path / "mask")

@@ -406,5 +406,14 @@ def test_languages_that_do_not_fit(load: Callable[[str], Subject]) -> None:
         subject.measure(settings="general1")
     both = subject.measure([*texts(), Response("q", "th", "p", "r")])
     assert both.languages == LANGS
+    config = PerplexityConfig(controls=0)
+    known = (subject.loaded, subject.neurons)
+    _, facts = measured(*known, [*texts(), Response("q", "th", "p", "r")], config)
+    assert facts["notes"] == ["not measured, as the neurons have none: th"]
+    english = [r for r in texts() if r.lang == "en"]
+    _, facts = measured(*known, english, config)
+    assert facts["notes"] == ["not measured, as the responses have none: zh, sw"]
+    _, facts = measured(*known, texts(), config, languages=["en"])
+    assert facts["notes"] == []  # as it was asked for
     with pytest.raises(MismatchError, match="another model"):
         replace(subject, neurons=drawn([(48,)] * 2)).measure()

@@ -23,6 +23,13 @@ def test_the_same_ones_in_every_language() -> None:
     assert chosen(QUESTIONS, take=9) == QUESTIONS
 
 
+def test_a_language_that_none_of_the_first_is_in() -> None:
+    apart = [Question(f"{q.lang}_{q.id}", q.lang, q.question, q.answer) for q in QUESTIONS]
+    with pytest.raises(InputError, match=r"none of the first 2 questions is there in sw; .*3 of 3"):
+        chosen(apart, take=2)
+    assert len(chosen(apart, take=4)) == 4
+
+
 def test_by_name() -> None:
     asked = chosen("nano", ("en", "sw"), take=2)
     assert [question.lang for question in asked] == ["en", "en", "sw", "sw"]

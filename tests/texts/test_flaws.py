@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langneurons.errors import InputError
-from langneurons.texts.flaws import GateRow, flaws, gate
+from langneurons.texts.flaws import GateRow, flaws, gate, left_out
 from langneurons.texts.responses import Response
 from langneurons.texts.rows import read_responses
 from support.places import data
@@ -122,3 +122,17 @@ def test_real_responses_that_loop() -> None:
         ("bn", 2, 2, 0),
         ("ru", 2, 1, 0),
     ]
+
+
+def test_why_responses_are_left_out() -> None:
+    responses = [
+        Response("q", "zh", "", ""),
+        Response("q", "zh", "", "She earns eighteen dollars.", 1),
+        Response("q", "en", "", "Yes.\nYes.\nYes."),
+    ]
+    _, rows = gate(responses, ("wrong script",))
+    assert left_out(rows, ("wrong script",)) == {
+        "zh": {"as empty": 1, "as wrong script": 1},
+        "en": {"as empty": 0, "as wrong script": 0},
+    }
+    assert left_out(rows) == {"zh": {"as empty": 1}, "en": {"as empty": 0}}

@@ -18,9 +18,40 @@ def test_the_prompt_of_mathoctopus() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("deu_Latn", "German"),
+        ("zh-CN", "Chinese"),
+        ("zho_Hans", "Chinese"),
+        ("zh_Hant", "Traditional Chinese"),
+        ("pt-BR", "Portuguese"),
+        ("yue", "Cantonese"),
+        ("bn", "Bengali"),
+        ("swh", "Swahili"),
+        ("sr-Latn", "Serbian in Latin script"),
+        ("quy_Latn", "Ayacucho Quechua"),
+        ("Thai", "Thai"),
+    ],
+)
+def test_the_prompt_names_the_language_by_its_name(code: str, name: str) -> None:
+    assert f"Please answer in {name}.\n" in load_template("mathoctopus").prompt("1?", code)
+    assert load_template("{question} {code}").prompt("1?", code) == f"1? {code}"
+
+
+@pytest.mark.parametrize("code", ["xx", "deu_Xxxx", "mul", "nllb", ""])
+def test_a_language_that_is_not_known_is_not_named(code: str) -> None:
+    seen = (
+        f"^{code!r} is no code of a language, so a prompt cannot name it; use .* template without"
+    )
+    with pytest.raises(InputError, match=seen):
+        load_template("mathoctopus").prompt("1?", code)
+
+
 def test_other_templates(tmp_path: Path) -> None:
     assert load_template("plain").prompt("1?", "th") == "1?\n"
-    assert load_template("{{}} {language} {question}").prompt("1?", "xx") == "{} xx 1?"
+    assert load_template("{{}} {language} {question}").prompt("1?", "de") == "{} German 1?"
+    assert load_template("{code}: {question}").prompt("1?", "xx") == "xx: 1?"
     (tmp_path / "t.txt").write_text("Q ({code}): {question}\n", "utf-8")
     assert load_template(str(tmp_path / "t.txt")).prompt("1?", "th") == "Q (th): 1?\n"
 

@@ -1,9 +1,11 @@
 """Files of rows: what is read of them, how often, and what is said of a line that will not do."""
 
+import gzip
 import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,54 @@ def test_a_folder_by_language_with_rendered_prompts(tmp_path: Path) -> None:
         "in Chinese.\n\n### Instruction:\n二加二？\n\n### Response:"
     )
     assert [q.question for q in read_questions(tmp_path)] == ["2+2?", "二加二？"]
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+def test_joined_files_that_each_begin_with_a_mark(tmp_path: Path) -> None:
+    first, second = line().encode(), line(question_id="q2").encode()
+    file = write(tmp_path / "r.jsonl", MARK + first, MARK, MARK + MARK + second)
+    assert [response.question_id for response in read_responses(file)] == ["q1", "q2"]
+    question = {"id": "m-0", "lang": "en", "question": "2+2?", "answer": 4}
+    other = json.dumps({**question, "id": "m-1"}).encode()
+    file = write(tmp_path / "q.jsonl", MARK + json.dumps(question).encode(), MARK + other)
+    assert [question.id for question in read_questions(file)] == ["m-0", "m-1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (line().encode("utf-16"), "is text in UTF-16; write it as UTF-8"),
+        (line().encode("utf-16-le"), "is text in UTF-16; write it as UTF-8"),
+        (line().encode("utf-32"), "is text in UTF-32; write it as UTF-8"),
+        (gzip.compress(line().encode()), "is compressed by gzip; unpack it"),
+        (b"PAR1\x15\x04PAR1", "is a Parquet file"),
+        (b"<!DOCTYPE html>\n<html>", "is a page of HTML or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (json.dumps([row(), row(sample=1)], indent=1).encode(), "is JSON over several lines"),
+        (json.dumps(row(), indent=1).encode(), "is JSON over several lines"),
+        (b"question_id,lang,prompt,response\nq1,en,x,4\n", "is a table of separated values"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, content: bytes, what: str) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=what) as error:
+        read_responses(file)
+    assert str(error.value).startswith(f"{file} is ")
+    assert "one JSON object per line is needed" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("xl/workbook.xml", "a workbook of Excel"), ("r.jsonl", "a zip archive; unpack it")],
+)
+def test_a_zip_in_place_of_rows(tmp_path: Path, name: str, what: str) -> None:
+    with zipfile.ZipFile(tmp_path / "r.jsonl", "w") as archive:
+        archive.writestr(name, "hello")
+    with pytest.raises(InputError, match=rf"r\.jsonl is {what}"):
+        read_responses(tmp_path / "r.jsonl")
 
 
 def test_a_prompt_that_is_there_is_kept(tmp_path: Path) -> None:

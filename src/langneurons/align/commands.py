@@ -85,8 +85,7 @@ def reward(
     }
     inputs = {
         **read.digests,
-        "translator": judge.fingerprint,
-        "tokenizer": models.tokenizer_digest(judge.tokenizer),
+        **_inputs_of(judge),
     }
 
     def make(state: resume.State, on_step: Progress | None) -> tuple[Scores, dict[str, Any]]:
@@ -229,8 +228,7 @@ def align(
     settings = {**identity(config), "dtype": str(loaded.model.dtype), **training.settings}
     inputs = {
         **training.inputs,
-        "model": loaded.fingerprint,
-        "tokenizer": models.tokenizer_digest(loaded.tokenizer),
+        **loaded.inputs,
     }
     work = _work_folder(out, settings, inputs)
     _report_beside(out, config)
@@ -312,8 +310,7 @@ def _grpo(
     }
     inputs = {
         **read.digests,
-        "translator": judge.fingerprint,
-        "its tokenizer": models.tokenizer_digest(judge.tokenizer),
+        **_inputs_of(judge),
     }
 
     def run(model: "Loaded", work: Path, on_step: Progress | None) -> "Trained":
@@ -333,6 +330,15 @@ def _grpo(
         )
 
     return _Training(settings, inputs, run)
+
+
+def _inputs_of(judge: "Loaded") -> dict[str, str]:
+    """Digests of what scores depend on: those of the translator, by names of its own."""
+    return {
+        "translator" if name == "model" else f"translator's {name}": digest
+        for name, digest in judge.inputs.items()
+        if name != "chat template"
+    }
 
 
 def _on_own_device(loading: ModelConfig) -> ModelConfig:
@@ -373,7 +379,7 @@ def _in_languages(
     responses: "Sequence[Response]", wanted: Sequence[str] | None, path: Path
 ) -> "Sequence[Response]":
     """The responses in the languages wanted, and the English ones."""
-    from langneurons.texts.languages import ENGLISH
+    from langneurons.texts.languages import is_english
 
     if wanted is None:
         return responses
@@ -382,7 +388,9 @@ def _in_languages(
         raise InputError(
             f"{path} has no response in {', '.join(missing)}; leave it out of --languages"
         )
-    return [response for response in responses if response.lang in (*wanted, ENGLISH)]
+    return [
+        response for response in responses if response.lang in wanted or is_english(response.lang)
+    ]
 
 
 def _length(name: str) -> "tuple[Length, str]":

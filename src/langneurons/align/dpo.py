@@ -57,12 +57,14 @@ def dpo(
     from trl import DPOConfig, DPOTrainer
 
     kept, long = _fitting(model.tokenizer, pairs.train, config)
+    model.require_rows(ids for tokenised in kept for ids in tokenised.both)
     if not kept:
         raise InputError(
             f"all {len(pairs.train)} pairs are longer than {config.max_tokens} tokens; "
             "raise --max-tokens"
         )
     watched = _spread(_fitting(model.tokenizer, pairs.dev, config)[0], config.dev)
+    model.require_rows(ids for tokenised in watched for ids in tokenised.both)
     place = place_of(model, folder, processes)
     fields = dpo_fields(config, place, watch=bool(watched))
     data = {"train_dataset": _dataset(model.tokenizer, kept)}

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langneurons.align.recipe import grpo_fields
-from langneurons.align.reward import references, reward
+from langneurons.align.reward import references, require_shared, reward
 from langneurons.align.training import Objective, Trained, begun, check, place_of, trained
 from langneurons.align.translator import language_tokens
 from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts.languages import ENGLISH, is_english
+from langneurons.texts.question_ids import ids_of
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -83,10 +84,14 @@ def grpo(
     fields = grpo_fields(config, sampling, place)
     english: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
-        if response.lang == ENGLISH:
+        if is_english(response.lang):
             english[response.question_id].append(response)
     known = references([response for group in english.values() for response in group])
     asked = _prompts(responses, languages)
+    held = {ENGLISH, *(one.lang for one in asked)}
+    ids = ids_of(response for response in responses if response.lang in held)
+    if english:
+        require_shared(ids, known.texts.keys())
     codes = {one.lang for one in asked}
     language_tokens(judge.translator.tokenizer, [ENGLISH, *codes], judge.spelled)
     kept, lost = _kept(model, asked, known.texts, config, sampling)
@@ -118,7 +123,7 @@ def alignment(
         completions: list[str], question_id: list[str], lang: list[str], **_: Any
     ) -> list[float | None]:
         written = [
-            Response(question, code, "", text, sample)
+            Response(question_id=question, lang=code, prompt="", response=text, sample=sample)
             for sample, (question, code, text) in enumerate(
                 zip(question_id, lang, completions, strict=True)
             )
@@ -140,7 +145,7 @@ def _prompts(responses: Sequence[Response], languages: Sequence[str] | None) -> 
     every = [
         _Asked(response.prompt, response.question_id, response.lang)
         for response in responses
-        if response.lang != ENGLISH
+        if not is_english(response.lang)
     ]
     if not every:
         raise InputError(
@@ -167,10 +172,11 @@ def _kept(
     Those that have not are counted by reason and language.
 
     Raises:
-        InputError: when none is left.
+        InputError: when none is left in a language.
     """
     limit = min(config.max_tokens, model.context or config.max_tokens)
     tokens = model.tokenizer([one.prompt for one in asked], verbose=False)["input_ids"]
+    model.require_rows(tokens)
     kept: list[_Asked] = []
     lost: dict[str, Counter[str]] = {"no reference": Counter(), "too long": Counter()}
     for one, ids in zip(asked, tokens, strict=True):
@@ -180,10 +186,15 @@ def _kept(
             lost["too long"][one.lang] += 1
         else:
             kept.append(one)
-    if not kept:
+    prompts = Counter(one.lang for one in asked)
+    if gone := prompts.keys() - {one.lang for one in kept}:
+        where = f" in {', '.join(sorted(gone))}" if kept else ""
+        alone, long = (
+            sum(lost[why][code] for code in gone) for why in ("no reference", "too long")
+        )
         raise InputError(
-            f"no prompt is left of {len(asked)}: {lost['no reference'].total()} have no English "
-            f"response to be held against; with {lost['too long'].total()} a response of "
+            f"no prompt is left{where} of {sum(prompts[code] for code in gone)}: {alone} have no "
+            f"English response to be held against; with {long} a response of "
             f"{sampling.max_new_tokens} tokens would be longer than {limit}, which --max-tokens or "
             "the model allows; lower --max-new-tokens"
         )

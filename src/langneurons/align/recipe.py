@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError, MissingExtraError
@@ -195,9 +196,51 @@ def built(kind: Any, values: dict[str, Any]) -> Any:
         near = difflib.get_close_matches(unknown[0], known, 1)
         meant = f"; {near[0]} is meant?" if near else ""
         raise InputError(f"--set: {kind.__name__} has no field {unknown[0]}{meant}")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise InputError(
+                f"--set: {kind.__name__} takes {_named(hints[name])} for {name}, not {value!r}"
+            )
     try:
         return kind(**values)
     except ImportError as error:
         raise MissingExtraError(f"{error}") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{kind.__name__} does not take these settings: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that a field is annotated with, as far as that can be told.
+
+    A single text passes for a list of them, as TRL takes it.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return any(isinstance(value, type(arg)) for arg in args)  # more than those may be known
+    if hint is type(None):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint in (int, float):
+        numbers = (int,) if hint is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    if (origin or hint) in (list, set, tuple):
+        if isinstance(value, str):
+            return str in args
+        some = args[:1] if Ellipsis not in args else ()
+        return isinstance(value, list) and all(_fits(each, *some) for each in value if some)
+    if (origin or hint) is dict:
+        return isinstance(value, dict)
+    return True
+
+
+def _named(hint: Any) -> str:
+    """The name of a type, in short."""
+    return str(getattr(hint, "__name__", hint) if not get_args(hint) else hint).replace(
+        "typing.", ""
+    )

@@ -7,7 +7,7 @@ over the references.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ from langneurons.align.translator import Ids, Text, Translation
 from langneurons.config import RewardConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress, Saved, Tensors, units_left
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts import question_ids
+from langneurons.texts.languages import ENGLISH, is_english
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def rewarded(
 
     Raises:
         InputError: when there is no English response, or nothing else; when a language has no
-            token.
+            token, or no question that has a reference.
     """
-    english = [response for response in responses if response.lang == ENGLISH]
-    foreign = [response for response in responses if response.lang != ENGLISH]
+    english = [response for response in responses if is_english(response.lang)]
+    foreign = [response for response in responses if not is_english(response.lang)]
     known = references(english, config.references)
     if not known.texts:
         raise InputError(
@@ -106,10 +107,12 @@ def rewarded(
             f"all responses are in {ENGLISH}; sample the questions in other languages as well"
         )
     languages = list(dict.fromkeys(response.lang for response in foreign))
+    require_shared(question_ids.ids_of(responses), known.texts.keys())
     tokens = translation.language_tokens(translator.tokenizer, [ENGLISH, *languages], spelled)
     work = _Work(config.direction == "to-english")
     links = [work.add(response, known.texts.get(response.question_id, [])) for response in foreign]
     encoded = work.encoded(translator.tokenizer, tokens, config.max_tokens)
+    translator.require_rows([*encoded.sources, *encoded.targets])
     sums = _judged(translator.model, encoded, config, state, on_step)
     scored = [
         _scored(response, np.array(link, int), sums, encoded.lengths, config)
@@ -129,6 +132,35 @@ def rewarded(
         },
     }
     return Rewarded(Scores(tuple(scored)), facts)
+
+
+def require_shared(ids: question_ids.Ids, known: Set[str]) -> None:
+    """Stop at a language none of whose questions has an English reference.
+
+    Args:
+        ids: the ids of the questions there are, by language.
+        known: those of them that have a reference.
+
+    Raises:
+        InputError: naming it, and why there is none.
+    """
+    held_against_nothing = [
+        code for code, questions in ids.items() if code != ENGLISH and known.isdisjoint(questions)
+    ]
+    if not held_against_nothing:
+        return
+    codes = ", ".join(held_against_nothing)
+    english = ids.get(ENGLISH, ())
+    concerned = {ENGLISH: english} | {code: ids[code] for code in held_against_nothing}
+    if any(not set(english).isdisjoint(ids[code]) for code in held_against_nothing):
+        raise InputError(
+            f"no question in {codes} has a reference: all {ENGLISH} responses to them are empty or "
+            "repeat a line; sample more in it, or leave the language out of --languages"
+        )
+    raise InputError(
+        f"no question is there in {ENGLISH} and in {codes}, so no response has a reference; "
+        f"{question_ids.advice(concerned)}"
+    )
 
 
 class References(NamedTuple):

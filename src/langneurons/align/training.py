@@ -1,20 +1,24 @@
 """Training: what both objectives share. TRL and PEFT train, accelerate spreads the work."""
 
+import copy
 import ctypes
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from langneurons import nano, quiet
-from langneurons.align.adapter import Adapter
+from langneurons.align.adapter import Adapter, adapter_files
 from langneurons.align.recipe import Place, built, lora_fields
 from langneurons.config import AlignConfig
-from langneurons.errors import InputError, MissingExtraError
+from langneurons.errors import InputError, LangneuronsError, MissingExtraError
+from langneurons.model.loading import with_adapter
 from langneurons.resume import Progress
 
 if TYPE_CHECKING:
@@ -81,6 +85,9 @@ def check(model: "Loaded", config: AlignConfig, processes: int) -> None:
         raise InputError(
             "the tokenizer has no end token, so that responses would never end; set eos_token in it"
         )
+    padding = model.tokenizer.pad_token_id
+    marks = [model.tokenizer.eos_token_id, *model.tokenizer("")["input_ids"]]
+    model.require_rows([marks if padding is None else [padding, *marks]])
     _check_devices(model.model, processes)
     _check_reporting(config)
     _check_targets(model.model, config)
@@ -148,24 +155,75 @@ def trained(
     if place.on_cpu:
         _keep_freed_memory()
     with quiet.libraries("transformers", "datasets"):
-        trainer = objective.trainer(
-            model=model.model,
-            args=built(objective.config, objective.fields),
-            processing_class=model.tokenizer,
-            peft_config=built(LoraConfig, lora_fields(config)),
-            **objective.data,
-        )
+        args = built(objective.config, objective.fields)
+        lora = built(LoraConfig, lora_fields(config))
+        with _blaming_settings(config):
+            trainer = objective.trainer(
+                model=model.model,
+                args=args,
+                processing_class=model.tokenizer,
+                peft_config=lora,
+                **objective.data,
+            )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_steps(on_step))
         weights = sum(p.numel() for p in model.model.parameters() if p.requires_grad)
+        if not weights:
+            raise InputError("with these settings no weight would be trained; see --set, --targets")
+        _rehearse(trainer.model, config)
         checkpoints = list(_checkpoints(place.folder).values())
-        trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
+        with _blaming_settings(config):
+            trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
     adapter = Adapter(
         checkpoints=_checkpoints(place.folder),
         history=_history(trainer.state.log_history),
         base=_name_of(model),
     )
     return Trained(adapter, {**facts, "weights trained": weights})
+
+
+@contextmanager
+def _blaming_settings(config: AlignConfig) -> Generator[None]:
+    """Turn what TRL and PEFT stumble over inside this block into one line, where settings of theirs
+    were given by hand.
+    """
+    try:
+        yield
+    except LangneuronsError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, NotImplementedError) as error:
+        if not config.set:
+            raise
+        given = ", ".join(f"--set {setting}" for setting in config.set)
+        said = " ".join(str(error).split())
+        raise InputError(f"{given}: TRL and PEFT cannot train so: {said}") from error
+
+
+def _rehearse(model: Any, config: AlignConfig) -> None:
+    """Save an adapter before it is trained and load it again, on a base without weights.
+
+    What cannot be loaded shows then, and not when training is done.
+
+    Raises:
+        InputError: when it cannot be loaded.
+    """
+    init = model.peft_config["default"].init_lora_weights
+    if isinstance(init, str) and init.lower() != "gaussian":
+        return  # computed from weights that are not there
+    base = model.get_base_model()
+    with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        try:
+            model.save_pretrained(folder)
+            adapter_files(Path(folder))
+            with torch.device("meta"):
+                bare = type(base)(copy.deepcopy(base.config))
+            with_adapter(bare, Path(folder))
+        except Exception as error:  # whatever it is, it would come after the training as well
+            given = ", ".join(f"--set {setting}" for setting in config.set) or "these settings"
+            said = " ".join(str(error).replace(folder, "the adapter").split())
+            raise InputError(
+                f"with {given} the adapter could not be loaded after training: {said}"
+            ) from error
 
 
 def _without_dropout(model: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from langneurons.errors import InputError, ModelError
-from langneurons.texts.languages import language
+from langneurons.texts.languages import language, same
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -115,11 +115,15 @@ def language_tokens(
 
 def _spellings(code: str, known: Collection[str]) -> list[str]:
     """How the token of a language may be spelled: NLLB-200, M2M100, plain, as it is, mBART."""
-    length = len(code) + len("_XX")
+    about = language(code)
+    short = about.iso or code
     mbart = sorted(
-        token for token in known if token.startswith(f"{code}_") and len(token) == length
+        token for token in known if re.fullmatch(rf"{re.escape(short)}_[A-Z]{{2}}", token)
     )
-    return [language(code).nllb or code, f"__{code}__", f"<{code}>", code, *mbart]
+    if about.tag and "-" in about.tag:
+        mbart = [token for token in mbart if same(token, code)]  # zh_CN is not zh-Hant
+    others = sorted(token for token in known if same(token.strip("_<>"), code))
+    return [about.nllb or code, f"__{short}__", f"<{short}>", code, *mbart, *others]
 
 
 def encode(

@@ -392,11 +392,11 @@ def _in_process(
 ) -> _Writer:
     """A model in this process, with neurons silenced or not."""
     from langneurons.ask.local import InProcess
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
 
     loaded = load(model, **asdict(loading))
     settings: dict[str, Any] = {"dtype": str(loaded.model.dtype)}
-    inputs = {"model": loaded.fingerprint, "tokenizer": tokenizer_digest(loaded.tokenizer)}
+    inputs = dict(loaded.inputs)
     described: dict[str, Any] = dict(loaded.facts)
     masks = None
     if silenced:
@@ -495,7 +495,11 @@ def _tell_evaluated(made: Made[Evaluation], before: Made[Evaluation] | None, jso
     if before:
         print(f"-- against {before.folder}, on the questions both answered")
         print(_changes(changes, before.facts, made.facts))
+        for note in _left_out(changes, before, made):
+            print(f"note: {note}")
     print(_languages(made.facts["languages"]))
+    for note in made.facts.get("notes", ()):
+        print(f"note: {note}")
     _tell_how(made.facts)
     print(f"wrote {made.folder}")
 
@@ -531,6 +535,16 @@ def _changes(changes: Sequence[Change], before: Mapping[str, Any], after: Mappin
     return console.columns(heads, rows)
 
 
+def _left_out(
+    changes: Sequence[Change], before: Made[Evaluation], after: Made[Evaluation]
+) -> list[str]:
+    """A note on languages of which two evaluations have no question in common."""
+    known = [row.lang for made in (before, after) for row in made.value.accuracies]
+    compared = {change.lang for change in changes}
+    missing = [code for code in dict.fromkeys(known) if code not in compared]
+    return [f"not compared, as no question is in both: {', '.join(missing)}"] if missing else []
+
+
 def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Share of responses in another language, per language.
 
@@ -546,6 +560,8 @@ def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of what to know of the responses, per language; see `sample.describe`."""
+    from langneurons.texts.languages import strangers
+
     names = [name for name in rows[0] if name not in ("lang", "judged", "spoken", "ended")]
     reasons = sorted({reason for row in rows for reason in row.get("ended", ())})
     heads = ["language", *(name.replace("_", " ") for name in names), *reasons]
@@ -557,7 +573,11 @@ def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return console.columns(heads, cells)
+    table = console.columns(heads, cells)
+    notes = [strangers(row["lang"] for row in rows)]
+    if silent := [row["lang"] for row in rows if row["empty"] == row["responses"]]:
+        notes.append(f"note: every response in {', '.join(silent)} is empty")
+    return "\n".join([table, *filter(None, notes)])
 
 
 def _tell_how(facts: Mapping[str, Any]) -> None:

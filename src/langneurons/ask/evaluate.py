@@ -7,6 +7,7 @@ from langneurons.ask.sample import sampled
 from langneurons.config import EvaluateConfig, of
 from langneurons.errors import InputError
 from langneurons.resume import Progress, Saved
+from langneurons.texts import question_ids
 from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.answers import is_correct
 from langneurons.texts.questions import chosen
@@ -82,6 +83,10 @@ def evaluated(
         tokenizer=tokenizer,
         state=state,
         on_step=on_step,
+    )
+    facts["notes"] = question_ids.notes(
+        question_ids.ids_of(questions),
+        "the interval of the mean takes their questions for different ones",
     )
     return Evaluated(Evaluation(responses, accuracies(responses)), facts)
 

@@ -60,7 +60,7 @@ class InProcess:
             loaded: a causal language model with a fast tokenizer.
             masks: neurons that are silenced meanwhile, as `hooks.silence` takes them.
         """
-        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self.loaded, self.model, self.tokenizer = loaded, loaded.model, loaded.tokenizer
         self.device, self.context = loaded.device, loaded.context
         self.masks = masks or ()
         self.sites = loaded.sites if masks is not None else ()
@@ -68,7 +68,7 @@ class InProcess:
         self.takes_positions = "position_ids" in takes
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.cache_name = cache_name(loaded.model)
-        self.ends = _end_ids(loaded)
+        self.ends = loaded.ends
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
@@ -114,7 +114,9 @@ class InProcess:
     def _ids(self, prompts: list[str]) -> list[list[int]]:
         """Ids of each prompt; of an empty one an end token, as a model needs something to read."""
         end = next(iter(self.ends), 0)
-        return [ids or [end] for ids in prompt_ids(self.tokenizer, prompts)]
+        rows = [ids or [end] for ids in prompt_ids(self.tokenizer, prompts)]
+        self.loaded.require_rows(rows)
+        return rows
 
     def _run_if_it_fits(
         self, prompts: list[list[int]], batch: list[Row], config: SampleConfig
@@ -356,10 +358,3 @@ def _with_room(cache: DynamicCache) -> DynamicCache | None:
         return None
     cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
-
-
-def _end_ids(loaded: Loaded) -> list[int]:
-    """Tokens that end a text, as the model's generation config and its tokenizer say."""
-    said = loaded.model.generation_config.eos_token_id
-    ends = {loaded.tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
-    return sorted(token for token in ends if token is not None)

@@ -22,6 +22,7 @@ from langneurons.resume import Progress, Saved
 from langneurons.texts.answers import is_correct
 from langneurons.texts.flaws import flaws
 from langneurons.texts.language_id import Identifier, learn
+from langneurons.texts.languages import same
 from langneurons.texts.prompts import suited
 from langneurons.texts.questions import chosen
 from langneurons.texts.responses import Question, Response
@@ -177,7 +178,7 @@ def describe(
         row["empty"] += "empty" in wrong
         row["wrong_script"] += "wrong script" in wrong
         if identifier and (code := identifier.language(response.response)):
-            row["other_language"] += code != response.lang
+            row["other_language"] += not same(code, response.lang)
             row["spoken"][code] = row["spoken"].get(code, 0) + 1
     return list(rows.values())
 

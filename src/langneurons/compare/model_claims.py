@@ -35,7 +35,7 @@ from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import RESAMPLINGS, Matrices
 from langneurons.silencing.matrix import words as dominance_in_words
 from langneurons.tables import plain
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts.languages import is_english
 
 
 def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
@@ -163,9 +163,10 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
         "English has far fewer specific and related neurons than other languages",
         "Table 3",
     )
-    if neurons is None or ENGLISH not in neurons.languages or len(neurons.languages) < 4:
+    own = [code for code in neurons.languages if is_english(code)] if neurons else []
+    if neurons is None or len(own) != 1 or len(neurons.languages) < 4:
         return missing(*stated, "the neurons of English and at least three other languages")
-    place = neurons.languages.index(ENGLISH)
+    place = neurons.languages.index(own[0])
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []

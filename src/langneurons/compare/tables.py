@@ -15,7 +15,7 @@ from langneurons.neurons.classes import CLASSES
 from langneurons.neurons.numbers import KINDS, Numbers
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
-from langneurons.texts.languages import ENGLISH, language
+from langneurons.texts.languages import is_english, language
 
 INTERVAL = ("change", "low", "high")
 _HEADS = ("after", "thresholds")
@@ -113,10 +113,11 @@ def english_table(every: Sequence[Changes]) -> Table:
     """English against the mean of the others, before and after (Table 3 of the paper)."""
     rows = []
     for changes in every:
-        others = [code for code in changes.languages if code != ENGLISH]
-        if not others or ENGLISH not in changes.languages:
+        own = [code for code in changes.languages if is_english(code)]
+        others = [code for code in changes.languages if not is_english(code)]
+        if not others or not own:
             continue
-        for name, codes in (("English", [ENGLISH]), ("mean of the others", others)):
+        for name, codes in (("English", own), ("mean of the others", others)):
             for kind in _OF_LANGUAGES:
                 cells = _change(changes, mean_of(kind, changes.languages, codes))
                 rows.append((*_heads(changes), name, kind, *cells))

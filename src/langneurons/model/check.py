@@ -5,12 +5,13 @@ logits; batches, padding and shared prompts change no count beyond rounding; sil
 zeroed weights do.
 """
 
+import copy
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from langneurons.errors import LangneuronsError
 from langneurons.model.forward import cache_name, forward_arguments
@@ -66,7 +67,9 @@ def check(loaded: Loaded) -> Checks:
         torch.tensor(loaded.tokenizer(text)["input_ids"], device=loaded.device) for text in TEXTS
     ]
     text = rows[0][None]
-    checks: list[Check] = []
+    checks = [_rows(loaded)]
+    if max(int(row.max()) for row in rows) >= loaded.rows:
+        return Checks(checks)
     try:
         sites = find_sites(model)
         shapes = sorted({"*".join(map(str, site.shape)) for site in sites})
@@ -89,6 +92,22 @@ def check(loaded: Loaded) -> Checks:
     checks.append(_zeroed(model, sites, text))
     checks.append(_restored(model, sites, text))
     return Checks(checks)
+
+
+def _rows(loaded: Loaded) -> Check:
+    """Whether the model can read whatever the tokenizer may give it.
+
+    Padding it need not: nothing but training fills up with the tokenizer's own.
+    """
+    ids = loaded.tokenizer.get_vocab().values()
+    beyond = {token for token in ids if token >= loaded.rows}
+    padding_alone = beyond == {loaded.tokenizer.pad_token_id}
+    seen = f"ids up to {loaded.last_id}, {loaded.rows} rows"
+    return Check(
+        "every id of the tokenizer has a row in the embedding",
+        None if padding_alone else not beyond,
+        f"{seen}; the one beyond is padding, which align alone reads" if padding_alone else seen,
+    )
 
 
 def _logits(model: Any, ids: Tensor) -> Tensor:
@@ -213,14 +232,14 @@ def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
     for i in chosen:
         every = torch.arange(int(torch.tensor(sites[i].shape).prod())) % 16 == 3
         masks[i] = every.view(sites[i].shape)
-    if not all(_editable(sites[i]) for i in chosen):
-        return Check(claim, None, "the weights are quantised and cannot be edited")
     with silence(sites, masks):
         silenced = _logits(model, ids)
     plain = _logits(model, ids)
-    weights = [pair for i in chosen for pair in _down_weights(sites[i], masks[i])]
-    with _edited(weights):
-        edited = _logits(model, ids)
+    try:
+        with _zeroed_weights(model, [(sites[i], masks[i]) for i in chosen]):
+            edited = _logits(model, ids)
+    except _NotEditableError as error:
+        return Check(claim, None, str(error))
     worst, effect = float((silenced - edited).abs().max()), float((silenced - plain).abs().max())
     holds = (
         worst <= 1e-5 * max(1.0, float(plain.abs().max()))
@@ -232,45 +251,90 @@ def _zeroed(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:
     )
 
 
-def _editable(site: Site) -> bool:
-    """Whether a site's down projections are plain numbers, not packed by a quantising library."""
-    held = ((site.experts, "down_proj"), (site.down, "weight"))
-    return all(
-        getattr(getattr(module, name, None), "dtype", None) in TOLERANCE
-        for module, name in held
-        if module
-    )
-
-
-def _down_weights(site: Site, mask: Tensor | None) -> Generator[tuple[Tensor, Tensor]]:
-    """Every down projection of a site: its weight, and which cells the masked neurons have."""
-    assert mask is not None  # noqa: S101 - chosen sites have one
-    if site.experts is not None:
-        weight: Any = site.experts.down_proj  # [E, I, hidden] when transposed, else [E, hidden, I]
-        routed = mask[: site.routed].to(weight.device)
-        cells = routed[:, :, None] if site.experts.is_transposed else routed[:, None]
-        yield weight.data, cells.expand_as(weight)
-    if site.down is not None:
-        down: Any = site.down
-        dense = mask[site.routed :].flatten().to(down.weight.device)
-        transposed = hasattr(down, "nf")  # GPT-2's Conv1D keeps [in, out]
-        yield (
-            down.weight.data,
-            (dense[:, None] if transposed else dense[None]).expand_as(down.weight),
-        )
+class _NotEditableError(Exception):
+    """Why the weights of a down projection cannot be zeroed; never leaves `_zeroed`."""
 
 
 @contextmanager
-def _edited(weights: list[tuple[Tensor, Tensor]]) -> Generator[None]:
-    """Zero these cells, and put them back."""
-    kept = [weight.clone() for weight, _ in weights]
+def _zeroed_weights(model: Any, masked: Sequence[tuple[Site, Tensor | None]]) -> Generator[None]:
+    """Inside this block, copies of down projections run, with zeros where the masks say.
+
+    An adapter is merged into the copy first, by its own library, so that what is zeroed is the
+    weight that the model computes with.
+
+    Raises:
+        _NotEditableError: for weights packed by a quantising library, or an adapter that cannot be
+            merged.
+    """
+    places = {module: name for name, module in model.named_modules()}
+    kept: list[tuple[nn.Module, str, nn.Module]] = []
     try:
-        for weight, cells in weights:
-            weight.masked_fill_(cells, 0)
+        for site, mask in masked:
+            assert mask is not None  # noqa: S101 - chosen sites have one
+            for module, zero in ((site.experts, _zero_experts), (site.down, _zero_dense)):
+                if module is None:
+                    continue
+                adapted = _outermost(model, module)
+                copied = _merged(adapted)
+                zero(copied, site, mask)
+                path, _, child = places[adapted].rpartition(".")
+                kept.append((model.get_submodule(path), child, adapted))
+                setattr(kept[-1][0], child, copied)
         yield
     finally:
-        for (weight, _), before in zip(weights, kept, strict=True):
-            weight.copy_(before)
+        for parent, child, module in kept:
+            setattr(parent, child, module)
+
+
+def _outermost(model: nn.Module, module: nn.Module) -> nn.Module:
+    """The adapter around a module, and the one around that; the module itself without any."""
+    for outer in model.modules():
+        if outer is not module and getattr(outer, "base_layer", None) is module:
+            return _outermost(model, outer)
+    return module
+
+
+def _merged(module: Any) -> Any:
+    """A copy of a module with its adapter, if any, merged into its weights."""
+    saved = getattr(module, "modules_to_save", None)
+    if saved is not None:
+        [active] = module.active_adapters
+        return copy.deepcopy(saved[active])
+    copied = copy.deepcopy(module)
+    layers = [copied]
+    while hasattr(layers[-1], "base_layer"):  # one for each parameter of a bank of experts
+        layers.append(layers[-1].base_layer)
+    try:
+        for adapter in layers[:-1]:
+            adapter.merge()
+    except Exception as error:  # whatever the tuners of PEFT raise
+        kind = type(module).__module__.rpartition("tuners.")[2].partition(".")[0]
+        raise _NotEditableError(
+            f"the adapter ({kind}) cannot be merged into the weights"
+        ) from error
+    return layers[-1]
+
+
+def _zero_experts(experts: Any, site: Site, mask: Tensor) -> None:
+    """Zero the masked neurons' part of the routed experts' down projections."""
+    weight = _plain(experts.down_proj)  # [E, I, hidden] when transposed, else [E, hidden, I]
+    routed = mask[: site.routed].to(weight.device)
+    weight.masked_fill_(routed[:, :, None] if experts.is_transposed else routed[:, None], 0)
+
+
+def _zero_dense(down: Any, site: Site, mask: Tensor) -> None:
+    """Zero the masked neurons' columns of a down projection."""
+    weight = _plain(down.weight)
+    dense = mask[site.routed :].flatten().to(weight.device)
+    transposed = hasattr(down, "nf")  # GPT-2's Conv1D keeps [in, out]
+    weight.masked_fill_(dense[:, None] if transposed else dense[None], 0)
+
+
+def _plain(weight: Any) -> Tensor:
+    """The numbers of a weight; _NotEditableError where they are packed by a quantising library."""
+    if weight.dtype not in TOLERANCE:
+        raise _NotEditableError("the weights are quantised and cannot be edited")
+    return weight.data
 
 
 def _restored(model: Any, sites: Sequence[Site], ids: Tensor) -> Check:

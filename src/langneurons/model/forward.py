@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,11 @@ def cache_name(model: Any) -> str:
 
 
 def fitting(
-    model: Any, responses: Sequence[Response], rows: Sequence[tokens.Tokens], codes: tuple[str, ...]
+    model: Any,
+    responses: Sequence[Response],
+    rows: Sequence[tokens.Tokens],
+    codes: tuple[str, ...],
+    gone: Mapping[str, Mapping[str, int]] | None = None,
 ) -> tuple[list[int], dict[str, Any]]:
     """Responses that fit into the model's context and have a token to count.
 
@@ -54,6 +58,7 @@ def fitting(
         responses: what is to be run.
         rows: their tokens, in the same order.
         codes: languages of which a response must be left.
+        gone: why others are not among the responses, language -> reason -> how many; for the error.
 
     Returns:
         Positions of those that fit, and facts of those that do not.
@@ -68,9 +73,18 @@ def fitting(
     kept = [i for i in range(len(rows)) if i not in left_out]
     kept_languages = {responses[i].lang for i in kept}
     if without := [code for code in codes if code not in kept_languages]:
+        reasons = {
+            f"as longer than the model's context of {limit} tokens": long,
+            "as without a token to count": [i for i in empty if i not in long],
+        }
+        here = {
+            reason: Counter(responses[i].lang for i in positions)
+            for reason, positions in reasons.items()
+        }
+        why = [_why_none(code, gone or {}, here) for code in without]
         raise InputError(
-            f"no response is left for {', '.join(without)}: {len(long)} of all are longer than "
-            f"the model's context of {limit} tokens, {len(empty)} have no token to count"
+            f"no response is left for {', '.join(without)}: {'; '.join(why)}; add responses that "
+            "can be counted, or remove the language"
         )
     facts: dict[str, Any] = {}
     if long:
@@ -82,6 +96,15 @@ def fitting(
     if empty:
         facts["without a token to count"] = dict(Counter(responses[i].lang for i in empty))
     return kept, facts
+
+
+def _why_none(
+    code: str, gone: Mapping[str, Mapping[str, int]], here: Mapping[str, Mapping[str, int]]
+) -> str:
+    """Why a language has no response left, by what became of them before and here."""
+    reasons = {**gone.get(code, {}), **{reason: n.get(code, 0) for reason, n in here.items()}}
+    seen = [f"{n:,} {reason}" for reason, n in reasons.items() if n]
+    return f"all of {code} are left out, {', '.join(seen)}" if seen else f"there is none in {code}"
 
 
 def model_inputs(model: Any, work: Batches, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:

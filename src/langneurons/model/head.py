@@ -1,4 +1,4 @@
-"""Log-likelihood: what each token costs the model, in float32, without ever holding all logits.
+"""Head: what each token costs the model, in float32, without ever holding all logits.
 
 The model runs up to its LM head; there the hidden states are caught, only the positions that are
 scored are kept, and the head is applied to a few of them at a time. Letters: B row of a batch, T

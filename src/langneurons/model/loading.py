@@ -8,18 +8,26 @@ import json
 import logging
 import math
 import re
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from langneurons import nano, quiet
-from langneurons.errors import InputError, MissingExtraError, ModelError, SiteError
+from langneurons import artifacts, nano, quiet
+from langneurons.errors import (
+    InputError,
+    LangneuronsError,
+    MissingExtraError,
+    ModelError,
+    SiteError,
+)
 from langneurons.layout import Widths, describe
 from langneurons.model.forward import context, device_of
 from langneurons.model.sites import Site, find_sites
@@ -68,6 +76,31 @@ class Loaded:
         """Which weights these are, as they were when it was first asked for; see `fingerprint`."""
         return fingerprint(self.model)
 
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of all that a result depends on when it was made with this model, by name.
+
+        As they were when they were first asked for: `model`, its weights (see `fingerprint`);
+        `tokenizer`, what that does with a text; `config`, the model's and its adapter's; `special
+        tokens`, and how a text ends; `chat template`, where there is one.
+        """
+        digests = {
+            "model": self.fingerprint,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+            "config": config_digest(self.model),
+            "special tokens": _special_tokens_digest(self.model, self.tokenizer),
+        }
+        if template := getattr(self.tokenizer, "chat_template", None):
+            digests["chat template"] = _digest(template)
+        return digests
+
+    @property
+    def ends(self) -> list[int]:
+        """Ids of the tokens that end a text, as generation config and tokenizer say, rising."""
+        said = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = {self.tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
+        return sorted(token for token in ends if token is not None)
+
     @property
     def sites(self) -> tuple[Site, ...]:
         """Where its activations are read and silenced, one per layer; see `sites.find_sites`."""
@@ -87,6 +120,35 @@ class Loaded:
     def context(self) -> int | None:
         """How many tokens it can read at once; None where its config says nothing."""
         return context(self.model)
+
+    @property
+    def rows(self) -> int:
+        """How many ids its embedding has a row for; often more than there are."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def last_id(self) -> int:
+        """The highest id that its tokenizer has."""
+        return max(self.tokenizer.get_vocab().values())
+
+    def require_rows(self, texts: Iterable[Sequence[int] | NDArray[np.integer]]) -> None:
+        """Stop at an id that the embedding has no row for; the model would fail, or read nonsense.
+
+        Args:
+            texts: ids that the model is to read.
+
+        Raises:
+            ModelError: naming the first such id.
+        """
+        rows = self.rows
+        for ids in texts:
+            if len(ids) and (highest := int(np.max(ids))) >= rows:
+                token = self.tokenizer.convert_ids_to_tokens(highest)
+                raise ModelError(
+                    f"{self.id}: the tokenizer has ids up to {self.last_id}, the embedding {rows} "
+                    f"rows, and {token!r} (id {highest}) is to be read; resize the embedding and "
+                    "train it, or take the tokenizer that the model was trained with"
+                )
 
     @property
     def facts(self) -> dict[str, str | None]:
@@ -121,6 +183,7 @@ class Loaded:
         [ids] = prompt_ids(self.tokenizer, [prompt])
         if not ids:
             raise InputError("an empty prompt has no token to go on from")
+        self.require_rows([ids])
         if self.context is not None and len(ids) >= self.context:
             raise InputError(
                 f"a prompt of {len(ids):,} tokens leaves no room in {self.id}'s context of "
@@ -187,12 +250,12 @@ def load(
     with quiet.libraries("transformers"):
         model = _model(base, dtype, place, device_map, revision, seq2seq)
         if adapter is not None:
-            model = _with_adapter(model, adapter)
+            model = with_adapter(model, adapter)
         tokenizer = _tokenizer(base, adapter, revision)
     model.eval().requires_grad_(False)
     commit = getattr(model.config, "_commit_hash", None)
     loaded = Loaded(model, tokenizer, str(name), commit or revision)
-    loaded.fingerprint  # noqa: B018 - taken now, before anybody trains it
+    loaded.inputs  # noqa: B018 - taken now, before anybody trains it
     return loaded
 
 
@@ -220,14 +283,19 @@ def base_of(name: str | Path) -> str | None:
     if not (adapter / "adapter_config.json").is_file():
         return None
     try:
-        base = json.loads((adapter / "adapter_config.json").read_text("utf-8"))[
-            "base_model_name_or_path"
-        ]
+        settings = artifacts.parsed((adapter / "adapter_config.json").read_bytes())
+        base = settings["base_model_name_or_path"]
         beside = adapter / base
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{adapter}/adapter_config.json does not say what model it adapts"
         ) from error
+    kind = str(settings.get("peft_type"))
+    if kind in _NOT_OF_WEIGHTS:
+        raise ModelError(
+            f"{adapter} is an adapter of {kind.lower().replace('_', ' ')}, which "
+            f"{_NOT_OF_WEIGHTS[kind]}; use an adapter that changes weights, such as LoRA"
+        )
     if nano.folder(base):
         return base
     adapted = str(beside if beside.is_dir() else base)
@@ -283,6 +351,93 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_VIRTUAL = "puts learned tokens before every text, so that counts would be of another text"
+_NOT_OF_WEIGHTS = {
+    "PREFIX_TUNING": _VIRTUAL,
+    "PROMPT_TUNING": _VIRTUAL,
+    "P_TUNING": _VIRTUAL,
+    "MULTITASK_PROMPT_TUNING": _VIRTUAL,
+    "CPT": _VIRTUAL,
+    "CARTRIDGE": _VIRTUAL,
+    "POLY": "must be told a task with every text",
+    "SHADOW": "gives layers something else than activations",
+    "XLORA": "runs the model twice for every text",
+}
+"""Kinds of adapters, as PEFT calls them, that cannot be measured, and why."""
+
+_WITHOUT_EFFECT = {
+    "_name_or_path",
+    "architectures",
+    "dtype",  # that of the weights counts, and stands in the settings
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+    "initializer_range",
+    "problem_type",
+    "id2label",
+    "label2id",
+}
+"""What a model's config says and no number depends on."""
+
+_OF_ADAPTERS_WITHOUT_EFFECT = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_version",
+    "revision",
+    "task_type",
+    "runtime_config",
+}
+"""The same of an adapter's."""
+
+
+def config_digest(model: Any) -> str:
+    """SHA-256 of all that a model's config, and its adapter's, say and a number may depend on."""
+    said = {"config": _with_effect(model.config.to_diff_dict(), _WITHOUT_EFFECT)}
+    for name, adapter in getattr(model, "peft_config", {}).items():
+        said[f"adapter {name}"] = _with_effect(adapter.to_dict(), _OF_ADAPTERS_WITHOUT_EFFECT)
+    return _digest(said)
+
+
+def _with_effect(said: Any, without: Collection[str]) -> Any:
+    """What a config says, also in parts of it, but for these names."""
+    if not isinstance(said, Mapping):
+        return said
+    return {
+        str(name): _with_effect(value, without)
+        for name, value in said.items()
+        if name not in without
+    }
+
+
+def _special_tokens_digest(model: Any, tokenizer: Any) -> str:
+    """SHA-256 of the tokens that are no text, those put around one, and those that end one."""
+    said = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if isinstance(said, list):
+        said = sorted(said, key=str)
+    names = ("bos_token", "eos_token", "unk_token", "pad_token", "split_special_tokens")
+    return _digest(
+        {
+            "ends": said,
+            "named": {name: str(getattr(tokenizer, name, None)) for name in names},
+            "all": sorted(getattr(tokenizer, "all_special_ids", ())),
+            "around": tokenizer("")["input_ids"],
+        }
+    )
+
+
+def _digest(said: Any) -> str:
+    """SHA-256 of what can be written as JSON; sets are sorted, types and the like go by name."""
+
+    def plain(value: Any) -> Any:
+        return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)
+
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=plain).encode()).hexdigest()
+
+
 def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:
     """The adapter folder, if it is one, and the folder or id of the model itself."""
     own = nano.folder(str(name), translator=translator)
@@ -324,8 +479,9 @@ def _model(
 
     local = _folder(base)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    with _explained(base, local):
+    with _explained(base, local, "config.json"):
         config = AutoConfig.from_pretrained(base, **options)
+    _require_a_window(config, base)
     if config.is_encoder_decoder != seq2seq:
         kinds = ("an encoder with a decoder", "a causal language model")
         is_, needed = kinds if config.is_encoder_decoder else kinds[::-1]
@@ -341,8 +497,16 @@ def _model(
         asked = "float32" if device.type == "cpu" else "bfloat16"
     auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
     options |= {"config": config, "dtype": asked, "device_map": where}
-    with _explained(base, local):
+    options["ignore_mismatched_sizes"] = True  # they are told below, by name
+    with _explained(base, local, "config.json"):
         model, info = auto.from_pretrained(base, output_loading_info=True, **options)  # ty: ignore[not-iterable]
+    if misfits := sorted(info["mismatched_keys"]):
+        weight, saved, asked_for = misfits[0]
+        raise ModelError(
+            f"{base}: the weights do not fit its config.json: {weight} is {list(saved)} as saved "
+            f"and {list(asked_for)} as the config says"
+        )
+    _require_ends(model, base)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: "
@@ -357,7 +521,37 @@ def _model(
     return model if where is not None else model.to(device)
 
 
-def _with_adapter(model: Any, adapter: Path) -> Any:
+def _require_a_window(config: Any, base: str) -> None:
+    """Stop at a width of attention that is none: transformers takes it, and fails as it runs."""
+    text = config.get_text_config()
+    for name in ("sliding_window", "attention_chunk_size"):
+        width = getattr(text, name, None)
+        if width is not None and not (isinstance(width, int) and width >= 0):
+            raise ModelError(f"{base}/config.json: {name} is {width!r}; a whole number is needed")
+
+
+def _require_ends(model: Any, base: str) -> None:
+    """Stop at end tokens that are none, of which transformers makes what it can."""
+    path = Path(base) / "generation_config.json"
+    if path.is_file():
+        try:
+            if not isinstance(json.loads(path.read_text("utf-8")), dict):
+                raise ValueError("no object")
+        except ValueError as error:
+            raise ModelError(f"{path} is no JSON object ({_line(error)}); save it anew") from error
+    said = getattr(model.generation_config, "eos_token_id", None)
+    for token in said if isinstance(said, list) else [said]:
+        if token is not None and type(token) is not int:
+            raise ModelError(f"{path}: eos_token_id is {said!r}; ids are whole numbers")
+
+
+def with_adapter(model: Any, adapter: Path) -> Any:
+    """A model with the adapter in a folder around it.
+
+    Raises:
+        ModelError: for an adapter of another model, or one that cannot be loaded.
+        MissingExtraError: when peft is not installed.
+    """
     try:
         from peft import PeftModel, get_peft_model_state_dict
         from peft.utils import load_peft_weights
@@ -365,9 +559,11 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         raise MissingExtraError(
             f"{adapter} is a PEFT adapter; install peft: pip install 'langneurons[align]'"
         ) from error
-    with _explained(str(adapter), local=True):
-        wrapped = PeftModel.from_pretrained(model, str(adapter))
+    with _explained(str(adapter), True, "adapter_config.json"):
         saved = load_peft_weights(str(adapter), device="cpu")
+    _resize_to_adapter(model, saved, adapter)
+    with _explained(str(adapter), True, "adapter_config.json"):
+        wrapped = PeftModel.from_pretrained(model, str(adapter))
     # PEFT takes what fits and says nothing of the rest, as where the base has fewer layers
     placed = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     if odd := sorted(name for name in saved.keys() ^ placed.keys() if "lora_" in name):
@@ -378,6 +574,35 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     return wrapped
 
 
+def _resize_to_adapter(model: Any, saved: Mapping[str, torch.Tensor], adapter: Path) -> None:
+    """Give the base as many rows as the embedding has that an adapter brings along, if it does.
+
+    Raises:
+        ModelError: when the adapter does not bring along all the weights that have them.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = {
+        part: weight.shape[0]
+        for part in (embedding, head)
+        if part is not None
+        for name, weight in saved.items()
+        if re.fullmatch(rf"base_model\.model\.{names[part]}(\.base_layer)?\.weight", name)
+    }
+    has = embedding.weight.shape[0]
+    wanted = {number for number in rows.values() if number != has}
+    if not wanted:
+        return
+    number = max(wanted)
+    tied = head is None or head.weight is embedding.weight
+    if len(set(rows.values())) > 1 or not (tied or {embedding, head} <= rows.keys()):
+        raise ModelError(
+            f"{adapter} brings along an embedding or a head of {number} rows, but not both, and "
+            f"its base has {has}; save both with the adapter (modules_to_save), or resize the base"
+        )
+    model.resize_token_embeddings(number, mean_resizing=False)
+
+
 def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
     """The tokenizer of the adapter folder if it holds one, else that of the base."""
     from transformers import AutoTokenizer
@@ -385,12 +610,15 @@ def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     source = str(adapter) if own else base
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             source, revision=None if own else revision, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        tokenizer("")  # settings of a wrong type show only when it is used
+        return tokenizer
+    except Exception as error:  # see `_explained`
         raise ModelError(
-            f"{source} holds no tokenizer that can be loaded ({_line(error)}); save it there"
+            f"{source} holds no tokenizer that can be loaded ({_line(error)}); its "
+            "tokenizer.json and tokenizer_config.json are needed, each value of the right type"
         ) from error
 
 
@@ -415,8 +643,11 @@ def _folder(name: str) -> bool:
 
 
 @contextmanager
-def _explained(name: str, local: bool) -> Generator[None]:
-    """Turn what transformers raises inside this block into one line."""
+def _explained(name: str, local: bool, settings: str) -> Generator[None]:
+    """Turn what transformers and PEFT raise inside this block into one line.
+
+    `settings` is the file that is told of where they stumble over what it says.
+    """
     from safetensors import SafetensorError
 
     try:
@@ -425,8 +656,14 @@ def _explained(name: str, local: bool) -> Generator[None]:
         raise MissingExtraError(
             f"{name} cannot be loaded without another library: {_line(error)}"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: {_reason(error, local)}") from error
+    except LangneuronsError:
+        raise
+    except (
+        Exception
+    ) as error:  # whatever their code stumbles over in files that are not as it thinks
+        of_files = isinstance(error, (OSError, RuntimeError, SafetensorError))
+        where = f"{name}/{settings}" if local and not of_files else name
+        raise ModelError(f"{where}: {_reason(error, local)}") from error
 
 
 def _reason(error: BaseException, local: bool) -> str:
@@ -452,5 +689,15 @@ def _reason(error: BaseException, local: bool) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].strip().removesuffix(".")
+    """The first line of what an error says, without its full stop; with what follows a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, (LookupError, AttributeError, ArithmeticError)):
+        lines[0] = f"{type(error).__name__}: {lines[0]}"  # alone it is a word
+    said = lines[0]
+    for line in lines[1:]:
+        if not said.endswith(":"):
+            break
+        said = f"{said} {line}"
+    return said.removesuffix(".")

@@ -65,6 +65,8 @@ def find_sites(model: nn.Module) -> tuple[Site, ...]:
             places to read, or one that cannot be read; it says what was seen.
     """
     path, layers, hidden = _decoder_layers(model)
+    if not len(layers):
+        raise SiteError(f"{type(model).__name__} has no decoder layer; its config says so")
     return tuple(_site(i, f"{path}.{i}", layer, hidden) for i, layer in enumerate(layers))
 
 
@@ -202,8 +204,16 @@ def _no_feed_forward(path: str, layer: nn.Module) -> SiteError:
 
 def _refuse_other_banks(parts: Sequence[_Named]) -> None:
     """Stop at what may be experts of another form: they would be left out without a word."""
+    of_adapters = [
+        (f"{name}.{child}", part)
+        for name, module in parts
+        if hasattr(module, "base_layer")  # PEFT keeps what it adds to a layer around it
+        for child, part in module.named_children()
+        if child != "base_layer"
+    ]
     for name, module in parts:
-        if isinstance(module, nn.modules.conv._ConvNd):
+        part = (name, module)
+        if isinstance(module, nn.modules.conv._ConvNd) or _is_inside(part, of_adapters):
             continue
         for key, weight in module.named_parameters(recurse=False):
             if sum(size > 1 for size in weight.shape) > 2:

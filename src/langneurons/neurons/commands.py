@@ -27,14 +27,15 @@ def import_(
     force: Force = False,
     json: Json = False,
 ) -> Made[Counts] | Made[Neurons]:
-    """Take over other tools' files: a folder of NJUNLP activation counts, or a LAPE or NJUNLP mask.
+    """Take over other tools' files: a folder of activation counts, or a mask, of NJUNLP or LAPE.
 
     Parameters
     ----------
     tool
         Whose files they are.
     path
-        A folder of activation.<language>.<model>.pt files gives counts; a mask file gives neurons.
+        A folder of activation.<language>.<model>.pt files, or LAPE's
+        activation.<language>.train.<model>, gives counts; a mask file gives neurons.
     out
         Folder to write.
     languages
@@ -46,15 +47,16 @@ def import_(
 
     codes = console.codes(languages)
     settings = {"tool": tool, "languages": codes, "width": width}
+    lape = tool == "lape"
 
     def mask(*_: object) -> tuple[Neurons, dict[str, Any]]:
-        lape = tool == "lape"
         default = other_tools.LAPE_LANGUAGES if lape else other_tools.NJUNLP_LANGUAGES
         neurons, assumed = other_tools.import_mask(path, codes, width, default)
         return neurons, {"languages taken without being named": assumed}
 
     def counts(*_: object) -> tuple[Counts, dict[str, Any]]:
-        imported, found = other_tools.import_njunlp(path, codes)
+        take_over = other_tools.import_lape if lape else other_tools.import_njunlp
+        imported, found = take_over(path, codes)
         return imported, {"import": [row._asdict() for row in found]}
 
     how: dict[str, Any] = {"doing": "importing", "force": force, "quiet": True}
@@ -63,14 +65,10 @@ def import_(
         made_mask = console.made(Neurons, out, "import", settings, inputs, mask, **how)
         _tell_mask(made_mask, json)
         return made_mask
-    if tool == "lape" and path.is_dir():
-        raise InputError(
-            f"{path} is a folder; give LAPE's mask file, such as Mistral-7B.neuron.pth"
-        )
-    files = other_tools.njunlp_files(path)
+    files = other_tools.lape_files(path) if lape else other_tools.njunlp_files(path)
     inputs = {file.name: artifacts.file_digest(file) for file in files}
     made_counts = console.made(Counts, out, "import", settings, inputs, counts, **how)
-    _tell_imported(made_counts, json)
+    _tell_imported(made_counts, json, has_prompts=not lape)
     return made_counts
 
 
@@ -98,7 +96,8 @@ def merge(*counts: Path, out: Path, force: Force = False, json: Json = False) ->
         total = add(Counts.load(source) for source in sources)
         tokens = dict(zip(total.languages, total.tokens.sum(axis=1).tolist(), strict=True))
         merged = [dict(source.manifest["facts"]) for source in sources]
-        return total, {"tokens": tokens, "merged": merged}
+        notes = dict.fromkeys(note for facts in merged for note in facts.get("notes", ()))
+        return total, {"tokens": tokens, "merged": merged, "notes": list(notes)}
 
     made = console.made(
         Counts, out, "merge", {}, inputs, make, doing="merging", force=force, quiet=True
@@ -135,7 +134,8 @@ def identify(
 
         held = Counts.load(source)
         neurons = identified(held, config, on_step=on_step)
-        return neurons, {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
+        facts = {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
+        return neurons, facts | {"notes": source.manifest["facts"].get("notes", [])}
 
     made = console.made(
         Neurons,
@@ -229,17 +229,18 @@ def record(
         How the model is loaded.
     """
     from langneurons.texts import rows
-    from langneurons.texts.flaws import gate
+    from langneurons.texts.flaws import gate, left_out
 
     codes = console.codes(languages)
     rows.files(responses, codes)  # before a model is loaded for nothing
 
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
     from langneurons.neurons.record import recorded
 
     loaded = load(model, **asdict(loading))
     read = rows.read(responses, template, codes, loaded.tokenizer)
     kept, gates = gate(read.responses, _flaws(drop))
+    gone = left_out(gates, _flaws(drop))
     settings = {
         **identity(config),
         "languages": codes,
@@ -247,15 +248,11 @@ def record(
         "drop": drop,
         "dtype": str(loaded.model.dtype),
     }
-    inputs = {
-        **read.digests,
-        "model": loaded.fingerprint,
-        "tokenizer": tokenizer_digest(loaded.tokenizer),
-    }
+    inputs = {**read.digests, **loaded.inputs}
 
     def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
         counts, facts = recorded(
-            loaded, kept, config, languages=codes, state=state, on_step=on_step
+            loaded, kept, config, languages=codes, gone=gone, state=state, on_step=on_step
         )
         facts["gates"] = [gate._asdict() for gate in gates]
         facts["model"] = loaded.facts
@@ -302,21 +299,31 @@ def _require_same_model(sources: Sequence[artifacts.Artifact]) -> None:
             )
 
 
-def _tell_imported(made: Made[Counts], json: bool) -> None:
-    """What an import of counts found."""
+def _tell_imported(made: Made[Counts], json: bool, *, has_prompts: bool) -> None:
+    """What an import of counts found; those of LAPE have no prompt to take away."""
     languages = made.facts["import"]
     if json:
         console.print_json({"out": str(made.folder), "languages": languages})
         return
-    heads = ("language", "tokens", "below prompt alone", "above its tokens")
-    fields = ("language", "tokens", "negative", "above_one")
-    print(console.columns(heads, [[row[name] for name in fields] for row in languages]))
-    print("below prompt alone: neurons whose response count came out negative; set to 0")
+    columns = {
+        "language": "language",
+        "tokens": "tokens",
+        "below prompt alone": "negative",
+        "above its tokens": "above_one",
+    }
+    if not has_prompts:
+        del columns["below prompt alone"]
+    rows = [[row[name] for name in columns.values()] for row in languages]
+    print(console.columns(tuple(columns), rows))
+    if has_prompts:
+        print("below prompt alone: neurons whose response count came out negative; set to 0")
     _tell_next(made.folder)
 
 
 def _tell_recorded(made: Made[Counts], json: bool) -> None:
     """What was counted: tokens per language, what was wrong with responses, what was left out."""
+    from langneurons.texts.languages import strangers
+
     facts = made.facts
     if json:
         console.print_json({"out": str(made.folder), **facts})
@@ -329,6 +336,8 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
         for code, tokens in facts["tokens"].items()
     ]
     print(console.columns(heads, rows))
+    if unknown := strangers(facts["tokens"]):
+        print(unknown)
     if long := facts.get("longer than the context"):
         print(
             f"longer than the context of {long['context']:,} tokens and not counted: "
@@ -338,7 +347,13 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
         print(f"without a token to count: {_listed(empty)}")
     if halved := facts.get("batches halved for want of memory"):
         print(f"batches halved for want of memory: {halved}; a smaller --budget saves the attempt")
+    _tell_notes(facts)
     _tell_next(made.folder)
+
+
+def _tell_notes(facts: Mapping[str, Any]) -> None:
+    for note in facts.get("notes", ()):
+        print(f"note: {note}")
 
 
 def _tell_next(folder: Path) -> None:
@@ -373,6 +388,7 @@ def _tell_neurons(made: Made[Neurons], json: bool) -> None:
         console.print_json({"out": str(out)} | summary.values(neurons))
         return
     print("\n".join(summary.lines(neurons)))
+    _tell_notes(made.facts)
     print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
 
 

@@ -6,7 +6,7 @@ batches, of nearly equal cost, and the sums are added at the end; independent sh
 are added by `counts.merge`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from langneurons.model.tokens import predicting, tokenise
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.tally import Tally, run_or_halve
 from langneurons.resume import Progress, Saved, processes, units_left
+from langneurons.texts import question_ids
 from langneurons.texts.responses import Response
 
 
@@ -31,7 +32,7 @@ class Recorded(NamedTuple):
     Attributes:
         counts: the counts; with several processes, of all of them.
         facts: what to know of them: tokens per language, responses left out and why, batches
-            halved.
+            halved; notes.
     """
 
     counts: Counts
@@ -77,16 +78,30 @@ def recorded(
     config: RecordConfig,
     *,
     languages: Sequence[str] | None = None,
+    gone: Mapping[str, Mapping[str, int]] | None = None,
     state: Saved | None = None,
     on_step: Progress | None = None,
 ) -> Recorded:
-    """What `record` gives, with what there is to say of it."""
-    codes = tuple(languages or dict.fromkeys(response.lang for response in responses))
+    """What `record` gives, with what there is to say of it.
+
+    Args:
+        model: see `record`.
+        responses: see `record`.
+        config: settings.
+        languages: see `record`; default besides those of the responses those of `gone`.
+        gone: why other responses are not to be counted, language -> reason -> how many, see
+            `flaws.left_out`.
+        state: see `record`.
+        on_step: see `record`.
+    """
+    present = dict.fromkeys([*(gone or ()), *(response.lang for response in responses)])
+    codes = tuple(languages or present)
     sites = model.sites
     rows = tokenise(model.tokenizer, responses)
+    model.require_rows(row.ids for row in rows)
     if config.positions == "predicting":
         rows = [predicting(row) for row in rows]
-    kept, facts = fitting(model.model, responses, rows, codes)
+    kept, facts = fitting(model.model, responses, rows, codes, gone)
     whole = batched(
         [responses[i] for i in kept],
         [rows[i] for i in kept],
@@ -118,6 +133,10 @@ def recorded(
     facts["tokens"] = dict(zip(codes, counts.tokens.sum(axis=1).tolist(), strict=True))
     facts["computed tokens"] = sum(costs)
     facts["batches halved for want of memory"] = halved
+    facts["notes"] = question_ids.notes(
+        question_ids.ids_of(responses[i] for i in kept),
+        "their blocks are not paired and intervals of differences between languages are too wide",
+    )
     return Recorded(counts, facts)
 
 

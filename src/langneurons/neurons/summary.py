@@ -113,23 +113,40 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
         low, high = told.ends[key]
         return f"95% interval {low:,.{digits}f} to {high:,.{digits}f}"
 
-    out = []
+    shown = []
     if lam:
-        name = "λ*" if lam.status == "bound" else "λ"
-        text = f"{lam.plain:.5f} in the units of Eq. 5; {lambda_words(lam)}"
-        out.append(Tile("lambda", name, f"{lam.value:.5f}", text, interval("lambda", 5)))
+        bound = Tile(
+            key="lambda",
+            name="λ*" if lam.status == "bound" else "λ",
+            value=f"{lam.value:.5f}",
+            text=f"{lam.plain:.5f} in the units of Eq. 5; {lambda_words(lam)}",
+            interval=interval("lambda", 5),
+        )
+        shown.append(bound)
     if rule.tau is not None:
         quantile = f"quantile {rule.tau_quantile:g} of all probabilities"
-        text = f"a neuron is highly active above it; {quantile}"
-        out.append(Tile("tau", "τ", f"{rule.tau:.5f}", text, interval("tau", 5)))
+        bar = Tile(
+            key="tau",
+            name="τ",
+            value=f"{rule.tau:.5f}",
+            text=f"a neuron is highly active above it; {quantile}",
+            interval=interval("tau", 5),
+        )
+        shown.append(bar)
     for kind, active_in in (
         ("specific", "in one language"),
         ("related", "in several"),
         ("general", "in every language"),
     ):
-        text = f"neurons highly active {active_in}"
-        out.append(Tile(kind, kind, f"{told.kinds[kind]:,}", text, interval(kind)))
-    return tuple(out)
+        counted = Tile(
+            key=kind,
+            name=kind,
+            value=f"{told.kinds[kind]:,}",
+            text=f"neurons highly active {active_in}",
+            interval=interval(kind),
+        )
+        shown.append(counted)
+    return tuple(shown)
 
 
 def rules(neurons: Neurons) -> tuple[str, ...]:

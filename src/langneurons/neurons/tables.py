@@ -11,7 +11,7 @@ from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
 from langneurons.neurons.table import Neurons
 from langneurons.tables import Cell, Table
-from langneurons.texts.languages import ENGLISH, language
+from langneurons.texts.languages import is_english, language
 
 
 def per_language(neurons: Neurons) -> Table:
@@ -35,11 +35,11 @@ def per_language(neurons: Neurons) -> Table:
 
 def english(neurons: Neurons) -> Table | None:
     """English against the mean of the others (Table 3 of the paper); None without English."""
-    if ENGLISH not in neurons.languages or len(neurons.languages) < 2:
+    numbers, own = neurons.numbers, np.array([is_english(code) for code in neurons.languages])
+    if not own.any() or own.all():
         return None
-    numbers, is_english = neurons.numbers, np.array(neurons.languages) == ENGLISH
     rows = []
-    for name, chosen in (("English", is_english), ("mean of the others", ~is_english)):
+    for name, chosen in (("English", own), ("mean of the others", ~own)):
         means = numbers.languages[:, chosen].mean(axis=1)
         rows.append((name, *(round(float(mean), 1) for mean in means)))
     return Table(

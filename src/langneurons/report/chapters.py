@@ -264,11 +264,10 @@ def _of(model: Model, questions: str, alignment: Alignment) -> Where:
 
 def _how(results: Results, *kinds: str) -> tuple[str, ...]:
     """How results of these kinds were made, and with which settings, of those that are there."""
-    return tuple(
-        f"{_HOW[kind]} {_settings(results.manifests[kind])}"
-        for kind in kinds
-        if kind in results.manifests
-    )
+    manifests = {kind: results.manifests[kind] for kind in kinds if kind in results.manifests}
+    made = [f"{_HOW[kind]} {_settings(manifest)}" for kind, manifest in manifests.items()]
+    notes = [note for manifest in manifests.values() for note in manifest["facts"].get("notes", ())]
+    return (*made, *notes)
 
 
 def _settings(manifest: Manifest) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from langneurons import artifacts, console, run_folder
 from langneurons.console import Json, Made, Quiet
+from langneurons.errors import InputError
 from langneurons.report.files import FigureFiles, figure_files
 
 
@@ -36,6 +37,9 @@ def report(
     from langneurons.report.results import read_folder, read_study
 
     out = out or run / run_folder.PAGE
+    folder = out.with_suffix("")
+    if folder == out:
+        raise InputError(f"--out {out}: the page is a file, such as {out}.html; give it an ending")
     if (run / run_folder.LEDGER).is_file():
         study = read_study(run)
         inputs, page = study.inputs, study_page(title or study.name, study)
@@ -46,7 +50,6 @@ def report(
     html = render(page).encode()
     with console.progress("drawing", quiet=quiet, unit="figures") as on_step:
         drawn = figure_files(page, on_step)
-    folder = out.with_suffix("")
     artifacts.save(drawn, folder, command="report", inputs=inputs)
     artifacts.write_file(out, html)
     if json:

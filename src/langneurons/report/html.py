@@ -21,7 +21,7 @@ from langneurons.report import drawing
 from langneurons.report.markup import templates
 from langneurons.report.page_data import about, page_data
 from langneurons.report.parts import Chapter, Judged, Page, Panel, Provenance, Where
-from langneurons.texts.languages import LANGUAGES, language
+from langneurons.texts.languages import language
 
 LONGEST = 1500
 """Characters of a prompt or response that are shown."""
@@ -87,7 +87,7 @@ def render(page: Page) -> str:
             about=lambda where: json.dumps(about(where)),
             flat=lambda claim: list(_flat(claim.numbers)),
             by_language=_by_language,
-            known_language=lambda code: code in LANGUAGES,
+            language_tag=lambda code: language(code).tag,
             longest=LONGEST,
         )
     )

@@ -1,6 +1,5 @@
 """Results: what was found, as values, read from the run of a study or a folder of results."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -256,7 +255,7 @@ def _ledger(run: Path) -> tuple[str, dict[str, Any]]:
     """Name and settings of the study that a folder is a run of."""
     path = run / run_folder.LEDGER
     try:
-        ledger = json.loads(path.read_text("utf-8"))
+        ledger = artifacts.parsed(path.read_bytes())
         name, settings = ledger["study"], ledger["settings"]
         folders = [*settings["models"], *settings["domains"], *settings["alignments"]]
         settings["languages"]

@@ -63,7 +63,7 @@ def perplexity(
     loading
         How the model is loaded.
     """
-    from langneurons.model.loading import load, tokenizer_digest
+    from langneurons.model.loading import load
     from langneurons.silencing.perplexity import measured
     from langneurons.texts.rows import files, read
 
@@ -83,8 +83,7 @@ def perplexity(
     }
     inputs = {
         **texts.digests,
-        "model": loaded.fingerprint,
-        "tokenizer": tokenizer_digest(loaded.tokenizer),
+        **loaded.inputs,
         "neurons": source.digest,
     }
     if behind:
@@ -105,7 +104,7 @@ def perplexity(
             state=state,
             on_step=on_step,
         )
-        return losses, facts | {"notes": notes, "model": loaded.facts}
+        return losses, facts | {"notes": [*notes, *facts["notes"]], "model": loaded.facts}
 
     made = console.made(
         Losses,

@@ -165,6 +165,7 @@ def measured(
     matched = "per layer only" if rates is None else "per layer and by activation rate"
     facts["controls matched"] = matched
     facts["silenced"] = losses.silenced()
+    facts["notes"] = [] if languages else _left_out(neurons, responses, codes)
     return Measured(losses, facts)
 
 
@@ -190,6 +191,16 @@ def shared_languages(
             f"({', '.join(of_responses)}) share no language"
         )
     return codes
+
+
+def _left_out(neurons: Neurons, responses: Sequence[Response], codes: tuple[str, ...]) -> list[str]:
+    """A note on languages that only the neurons have, one on those that only the responses have."""
+    of_responses = dict.fromkeys(response.lang for response in responses)
+    notes = []
+    for known, lacking in ((neurons.languages, "responses"), (of_responses, "neurons")):
+        if alone := [code for code in known if code not in codes]:
+            notes.append(f"not measured, as the {lacking} have none: {', '.join(alone)}")
+    return notes
 
 
 @torch.inference_mode()
@@ -275,6 +286,7 @@ def _work(
 ) -> tuple[list[Response], Work, dict[str, Any]]:
     """The texts that fit into the model, how they are run, and what to know of the others."""
     whole = tokenise(model.tokenizer, texts)
+    model.require_rows(row.ids for row in whole)
     rows = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in whole]
     kept, facts = fitting(model.model, texts, rows, codes)
     fit = [texts[i] for i in kept]

@@ -60,7 +60,7 @@ class Ledger:
 
     def _read(self, name: str) -> None:
         try:
-            content = json.loads(self.path.read_text("utf-8"))
+            content = artifacts.parsed(self.path.read_bytes())
             study, form, self.steps = content["study"], content["format"], dict(content["steps"])
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(

@@ -17,7 +17,7 @@ from langneurons.config import (
     SampleConfig,
 )
 from langneurons.errors import InputError
-from langneurons.texts.languages import ENGLISH
+from langneurons.texts.languages import ENGLISH, is_english
 
 SEED_RESPONSES = 20
 """Responses to each question to align on, unless told otherwise (MAPO's scripts)."""
@@ -127,13 +127,13 @@ class Study:
         _check_folders("domains", self.domains, ("seeds",))
         _check_folders("alignments", self.alignments, ("base", "seeds"))
         for name, codes in self.alignments.items():
-            strange = [c for c in codes if c not in self.languages or c == ENGLISH]
+            strange = [c for c in codes if c not in self.languages or is_english(c)]
             if strange or not codes:
                 raise InputError(
                     f"alignments: {name} aligns {', '.join(strange) or 'nothing'}; "
                     f"give some of the languages, and not {ENGLISH}"
                 )
-        complete = self.seeds and self.translator and ENGLISH in self.languages
+        complete = self.seeds and self.translator and any(map(is_english, self.languages))
         if self.alignments and not complete:
             raise InputError(
                 f"alignments need [seeds], [translator], and {ENGLISH} among the languages"
@@ -162,8 +162,8 @@ class Study:
 
     def seed_languages(self) -> tuple[str, ...]:
         """Languages in which the questions to align on are asked: those aligned, and English."""
-        wanted = {ENGLISH, *(code for codes in self.alignments.values() for code in codes)}
-        return tuple(code for code in self.languages if code in wanted)
+        aligned = {code for codes in self.alignments.values() for code in codes}
+        return tuple(code for code in self.languages if code in aligned or is_english(code))
 
 
 def _check_folders(what: str, names: Iterable[str], taken: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ In the order in which to read them:
 - `questions`: what a model is asked: files, the benchmarks, any data set of the Hub
 - `answers`: the number in a response, and whether it is the right one
 - `accuracy`: the share of right answers with its interval, and how it changes
+- `question_ids`: which languages share no question with another one
 - `flaws`: what can be wrong with a response, and which are counted
 - `language_id`: which of a few languages a text is in
 - `world`: the nano world: problems made and told in ten languages

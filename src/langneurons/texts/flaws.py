@@ -72,6 +72,21 @@ def gate(
     return kept, rows
 
 
+def left_out(rows: Sequence[GateRow], drop: Collection[str] = ()) -> dict[str, dict[str, int]]:
+    """Why responses are not among those to count: language -> reason -> how many.
+
+    A response with two flaws that are dropped counts for both.
+
+    Args:
+        rows: what `gate` found.
+        drop: what it was told to leave out.
+    """
+    return {
+        row.lang: {f"as {flaw}": getattr(row, flaw.replace(" ", "_")) for flaw in ("empty", *drop)}
+        for row in rows
+    }
+
+
 def flaws(response: Response) -> tuple[Flaw, ...]:
     """What is wrong with a response.
 
@@ -108,18 +123,40 @@ _HAN = ("CJK", "IDEOGRAPHIC")
 _KANA = ("HIRAGANA", "KATAKANA")
 _SCRIPTS = {
     "Arab": ("ARABIC",),
+    "Armn": ("ARMENIAN",),
     "Beng": ("BENGALI",),
+    "Cans": ("CANADIAN",),
+    "Cher": ("CHEROKEE",),
     "Cyrl": ("CYRILLIC",),
     "Deva": ("DEVANAGARI",),
+    "Ethi": ("ETHIOPIC",),
+    "Geor": ("GEORGIAN",),
     "Grek": ("GREEK",),
+    "Gujr": ("GUJARATI",),
+    "Guru": ("GURMUKHI",),
     "Hang": ("HANGUL",),
+    "Hani": _HAN,
     "Hans": _HAN,
     "Hant": _HAN,
     "Hebr": ("HEBREW",),
     "Jpan": (*_HAN, *_KANA),
+    "Khmr": ("KHMER",),
+    "Knda": ("KANNADA",),
+    "Laoo": ("LAO",),
     "Latn": ("LATIN",),
+    "Mlym": ("MALAYALAM",),
+    "Mong": ("MONGOLIAN",),
+    "Mtei": ("MEETEI",),
+    "Mymr": ("MYANMAR",),
+    "Nkoo": ("NKO",),
+    "Olck": ("OL",),
+    "Orya": ("ORIYA",),
+    "Sinh": ("SINHALA",),
+    "Syrc": ("SYRIAC",),
     "Taml": ("TAMIL",),
     "Telu": ("TELUGU",),
+    "Tfng": ("TIFINAGH",),
+    "Thaa": ("THAANA",),
     "Thai": ("THAI",),
     "Tibt": ("TIBETAN",),
 }

@@ -6,11 +6,12 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError, brief
-from langneurons.texts.languages import language
+from langneurons.texts.languages import named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,11 +62,17 @@ class Template:
 
         Raises:
             InputError: for `chat`, when there is no tokenizer, it has no chat template, or one that
-                refuses a question or leaves it out.
+                refuses a question or leaves it out; where the language is to be named and its code
+                is not known.
         """
         if self.text == CHAT:
             return _chat_prompt(question, tokenizer)
-        return self.text.format(question=question, language=language(lang).name, code=lang)
+        name = named(lang) if self._names_the_language else ""
+        return self.text.format(question=question, language=name, code=lang)
+
+    @cached_property
+    def _names_the_language(self) -> bool:
+        return any(name == "language" for _, name, _, _ in string.Formatter().parse(self.text))
 
 
 def suited(template: str | None, tokenizer: "PreTrainedTokenizerBase | None") -> Template:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 from langneurons import artifacts, quiet
 from langneurons.errors import InputError
 from langneurons.texts import world
-from langneurons.texts.languages import ENGLISH, LANGUAGES
+from langneurons.texts.languages import ENGLISH, known
+from langneurons.texts.question_ids import advice, ids_of
 from langneurons.texts.responses import Question, text_field
 from langneurons.texts.rows import read_questions, to_lines
 
@@ -109,7 +110,8 @@ def chosen(
         take: how many, the first ones, the same in every language; 0: all.
 
     Raises:
-        InputError: see `load_questions`; for a language of which there is none.
+        InputError: see `load_questions`; for a language of which there is none, or none among the
+            first so many.
     """
     if isinstance(questions, str):
         questions = load_questions(questions, languages)
@@ -118,7 +120,13 @@ def chosen(
         raise InputError(f"there is no question in {', '.join(missing)}; leave the language out")
     wanted = [question for question in questions if not languages or question.lang in languages]
     ids = set(list(dict.fromkeys(question.id for question in wanted))[: take or None])
-    return [question for question in wanted if question.id in ids]
+    taken = [question for question in wanted if question.id in ids]
+    if lost := {question.lang for question in wanted} - {question.lang for question in taken}:
+        raise InputError(
+            f"none of the first {take} questions is there in {', '.join(sorted(lost))}; "
+            f"{advice(ids_of(wanted))}"
+        )
+    return taken
 
 
 def load_questions(name: str, languages: Sequence[str] | None = None) -> list[Question]:
@@ -226,7 +234,7 @@ def _known_configs(source: str) -> Sequence[str]:
 
 
 def _is_language(config: str, languages: Sequence[str] | None) -> bool:
-    return config in LANGUAGES or config in (languages or ())
+    return known(config) or config in (languages or ())
 
 
 def _language_of(config: str, data_set: DataSet, languages: Sequence[str] | None) -> str | None:

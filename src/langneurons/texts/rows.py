@@ -1,8 +1,8 @@
 """Rows: responses and questions from files of JSON, a row a line, and back."""
 
-import codecs
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from langneurons import artifacts
+from langneurons.contents import foreign
 from langneurons.errors import FormatError, InputError, brief
 from langneurons.texts.prompts import Template, load_template
 from langneurons.texts.responses import Question, Response, text_field
@@ -272,18 +273,56 @@ def _damaged(file: Path, folder: Path) -> FormatError:
 def _rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row of a JSONL file with its place in words; blank lines are skipped.
 
-    The bytes that are read are added to the digest `content`.
+    A byte order mark is left off every line: files that each begin with one are often joined. The
+    bytes that are read are added to the digest `content`.
     """
+    is_first = True
     try:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 content.update(line)
-                text = line.removeprefix(codecs.BOM_UTF8)  # not in front alone: files are joined
+                text = line
+                while text.startswith(_MARK):
+                    text = text.removeprefix(_MARK)
                 if text.strip():
                     place = f"{file}, line {number}"
-                    yield place, _row(place, text)
+                    yield place, _first_row(file, place, text) if is_first else _row(place, text)
+                    is_first = False
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
+
+
+_MARK = b"\xef\xbb\xbf"
+"""The byte order mark in UTF-8."""
+
+
+def _first_row(file: Path, place: str, line: bytes) -> dict[str, Any]:
+    """The first row; where it is none, what the file is instead, if that can be told."""
+    try:
+        return _row(place, line)
+    except InputError:
+        if what := foreign(file) or _other_text(file):
+            raise InputError(f"{file} is {what}; one JSON object per line is needed") from None
+        raise
+
+
+def _other_text(file: Path) -> str | None:
+    """What a file of text is that is not JSONL: JSON over several lines, or a table."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, ValueError):
+        return None
+    first, *others = text.strip().splitlines()
+    if others and text.lstrip().startswith(("[", "{")):
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        return "JSON over several lines"
+    names = {name.strip().strip('"').lower() for name in re.split(r"[,;\t]", first)}
+    if len(names & {"id", "question_id", "lang", "question", "prompt", "response", "answer"}) > 1:
+        return "a table of separated values"
+    return None
 
 
 def _row(place: str, line: bytes) -> dict[str, Any]:
