@@ -211,3 +211,22 @@ def test_codes() -> None:
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_json({"out": Path("a"), "name": "日本語"})
     assert json.load(io.StringIO(capsys.readouterr().out)) == {"out": "a", "name": "日本語"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (r"\n\n", "\n\n"),
+        (r"Q: {question}\nA:", "Q: {question}\nA:"),
+        (r"a\r\nb\tc", "a\r\nb\tc"),
+        (r"\t", "\t"),
+        (r"\\n", r"\n"),
+        (r"\\nabla \nabla \neq", r"\nabla \nabla \neq"),
+        (r"\boxed{{}} \frac \text \times \right", r"\boxed{{}} \frac \text \times \right"),
+        (r"\nnumber", "\nnumber"),
+        ("\\", "\\"),
+        ("plain\n", "plain\n"),
+    ],
+)
+def test_line_ends_as_people_type_them(typed: str, meant: str) -> None:
+    assert console.as_typed(typed) == meant

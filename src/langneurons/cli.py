@@ -6,6 +6,7 @@ import sys
 from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
 from langneurons import __version__, config, nano
+from langneurons.console import as_typed
 from langneurons.errors import LangneuronsError
 
 
@@ -24,9 +25,21 @@ def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection)
                 option.append(token)
 
 
+def _as_typed(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Read texts that are typed on the command line: a backslash and an n are a line end.
+
+    The template is one where it holds a brace; else it is a name or a path.
+    """
+    for argument in arguments:
+        if argument.name in ("--stop", "--template"):
+            for place, token in enumerate(argument.tokens):
+                if argument.name == "--stop" or "{" in token.value:
+                    argument.tokens[place] = token.evolve(value=as_typed(token.value))
+
+
 app = App(
     name="langneurons",
-    config=_suited,
+    config=(_as_typed, _suited),
     version=__version__,
     help="Find the language neurons of a causal language model and show what they do.",
     help_format="plaintext",

@@ -535,6 +535,11 @@ class Asking:
     template: str | None = None
     """mathoctopus, plain, chat, or a text file; by default the model's chat template if it has one,
     or mathoctopus."""
+    tokenizer: str | None = None
+    """With a server: whose chat template it is, as a folder or an id on the Hub, where the name the
+    model has there is neither."""
+    server_seeds: bool = True
+    """Whether a server is sent a seed with each request; some cannot take one."""
     asked: str | None = None
     """Languages to ask in, as codes with commas; by default all there are."""
     silence: Path | None = None

@@ -3,6 +3,7 @@ what it prints.
 """
 
 import json as jsonlib
+import re
 import sys
 import time
 import unicodedata
@@ -24,6 +25,11 @@ Quiet = Annotated[bool, Parameter(negative="", help="Show no progress.")]
 
 LINE_EVERY = 30.0
 """Seconds between lines of progress where standard error is no terminal."""
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_LATEX = re.compile(
+    r"nabla|ne|neg|neq|newline|not|notin|nu|r(angle|ho|ight\w*)|t(an|anh|au|ext\w*|heta|ilde|imes|o|op)"
+)
 
 _Value = TypeVar("_Value", bound=artifacts.Result)
 
@@ -106,6 +112,24 @@ def codes(languages: str | None) -> tuple[str, ...] | None:
             f"--languages {languages!r}: give each code once, with commas, as in en,zh,sw"
         )
     return listed
+
+
+def as_typed(text: str) -> str:
+    r"""A text as it was meant that was typed on a command line, where no key gives a line end.
+
+    `\n` is one, `\t` a tab, `\r` a carriage return; `\\n` is a backslash and an n. LaTeX's words
+    that begin with these, as `\nabla` and `\text`, stay.
+    """
+
+    def meant(match: re.Match[str]) -> str:
+        written, word = match[0], match[1]
+        if written.startswith("\\\\"):
+            return written[1:]
+        if _LATEX.fullmatch(word):
+            return written
+        return _ESCAPES[word[0]] + word[1:]
+
+    return re.sub(r"\\\\?([nrt][A-Za-z]*)", meant, text)
 
 
 @contextmanager

@@ -318,6 +318,8 @@ def test_the_command_line_never_shows_or_keeps_the_key(
         sums,
         "--engine",
         served.url,
+        "--template",
+        "mathoctopus",
         "-n",
         2,
         "--out",
@@ -358,6 +360,8 @@ def test_the_command_line_with_a_wrong_key(
         sums,
         "--engine",
         served.url,
+        "--template",
+        "plain",
         "--out",
         tmp_path / "out",
         "--traceback",
@@ -377,6 +381,136 @@ def test_the_command_line_with_a_wrong_key(
 
 def test_the_command_line_on_a_wrong_url(sums: Path, tmp_path: Path, langneurons) -> None:
     for url, says in (("http://127.0.0.1:9", "no server at"), ("nonsense", "is no URL of a")):
-        done = langneurons("sample", "mine", sums, "--engine", url, "--out", tmp_path / "out")
+        words = ("sample", "mine", sums, "--template", "plain", "--engine", url)
+        done = langneurons(*words, "--out", tmp_path / "out")
         refused(done, says)
         assert not any(tmp_path.iterdir())
+
+
+def twelve(_: Served, body: dict[str, Any], __: int) -> Any:
+    """Answer 12, once."""
+    return {"model": "m", "choices": [{"text": " 12", "finish_reason": "stop"}]}
+
+
+@pytest.fixture(scope="module")
+def chatting(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a chat template."""
+    folder = shutil.copytree(model, tmp_path_factory.mktemp("chatting") / "model")
+    template = "[user] {{ messages[0]['content'] }} [bot]"
+    (folder / "chat_template.jinja").write_text(template, "utf-8")
+    return folder
+
+
+def asked(out: Path) -> tuple[list[str], dict[str, Any]]:
+    """The prompts of responses, and their manifest."""
+    return [one.prompt for one in read_responses(out)], artifacts.read(out).manifest
+
+
+@pytest.mark.parametrize("has", ["a chat template", "none"])
+def test_another_engine_is_asked_in_the_same_way(
+    has: str, serve: Any, model: Path, chatting: Path, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    """In process, by a server that knows the model by its folder, and by one that has a name."""
+    folder = chatting if has == "a chat template" else model
+    served = ("--engine", serve(twelve).url)
+    ways = {
+        "here": (folder,),
+        "folder": (folder, *served),
+        "name": ("alias", *served, "--tokenizer", folder),
+    }
+    for out, (name, *more) in ways.items():
+        words = ("evaluate", name, sums, "--max-new-tokens", 2, "--out", tmp_path / out, *more)
+        done = langneurons(*words)
+        assert done.status == 0, done.err
+        template = "chat" if folder == chatting else "mathoctopus"
+        assert f"asked in en, zh with template {template}, by " in done.out
+        assert "always the likeliest token, to " in done.out
+        assert " or 2 tokens; answers by marked, within 0.01" in done.out
+        assert asked(tmp_path / out)[0] == asked(tmp_path / "here")[0]
+        [line] = [row for row in done.out.splitlines() if row.startswith("asked in ")]
+        again = langneurons(*words)
+        assert line in again.out.splitlines()
+        manifest = asked(tmp_path / out)[1]
+        assert manifest["facts"]["asked"] == line
+        assert manifest["config"]["asked"] == ["en", "zh"]
+    here, name = (asked(tmp_path / out)[1] for out in ("here", "name"))
+    assert here["config"]["template"] == name["config"]["template"]
+    assert here["inputs"]["prompts"] == name["inputs"]["prompts"]
+    assert here["config"]["ends"] == ["</s>"]
+    assert name["facts"]["model"] == {"id": "alias", "tokenizer": str(folder)}
+
+
+def test_a_template_that_cannot_be_known(
+    serve: Any, sums: Path, model: Path, tmp_path: Path, langneurons
+) -> None:
+    served = serve(twelve)
+    words = ("sample", "alias", sums, "--engine", served.url, "--out", tmp_path / "out")
+    done = langneurons(*words)
+    refused(done, "the chat template of 'alias' cannot be known: no tokenizer is found by that")
+    refused(done, "name its tokenizer with --tokenizer, a folder or an id on the Hub, or ask with ")
+    refused(langneurons(*words, "--template", "chat"), "--template mathoctopus, plain or a text")
+    refused(langneurons(*words, "--tokenizer", tmp_path), "holds no config.json")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text("{}", "utf-8")
+    refused(langneurons("sample", bare, *words[2:]), "bare holds no tokenizer that can be loaded")
+    here = ("sample", model, sums, "--tokenizer", model, "--out", tmp_path / "out")
+    refused(langneurons(*here), "--tokenizer is for a model that a server runs")
+    assert not served.bodies
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_chat_template_is_another_result(
+    serve: Any, chatting: Path, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    folder = shutil.copytree(chatting, tmp_path / "model")
+    served = ("--engine", serve(twelve).url)
+    words = ("evaluate", folder, sums, "--out", tmp_path / "out", *served)
+    assert langneurons(*words).status == 0
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }} =", "utf-8")
+    refused(langneurons(*words), "prompts ")
+
+
+def test_what_a_server_does_besides_is_told(
+    serve: Any, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    """Finishes of its own, prompts it has no room for, seeds it cannot take."""
+
+    def answer(_: Served, body: dict[str, Any], __: int) -> Any:
+        if "min_p" in body:
+            return (422, {}, {"detail": "Unexpected fields: {'min_p'}"})
+        if body["prompt"].startswith("1"):
+            return (400, {}, {"error": "prompt is too long: 9 tokens > 8 maximum"})
+        finish = "content_filter" if body["prompt"].startswith("2") else "stop"
+        return {"choices": [{"text": " \ud83d 6", "finish_reason": finish}]}
+
+    served = serve(answer)
+    words = ("sample", "m", sums, "--template", "plain", "-n", 2, "--engine", served.url)
+    done = langneurons(*words, "--no-server-seeds", "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].endswith("content_filter")
+    assert [line.split()[0] for line in lines[1:3]] == ["en", "zh"]
+    assert [line.split()[4] for line in lines[1:3]] == ["2", "2"]
+    assert [line.split()[-1] for line in lines[1:3]] == ["2", "2"]
+    assert "no room: q1 (en), q1 (zh)" in lines
+    assert "content_filter: q2 (en), q2 (zh)" in lines
+    assert "not taken by the server, which has its own: min_p, seed" in lines
+    manifest = asked(tmp_path / "out")[1]
+    assert manifest["config"]["server_seeds"] is False
+    assert read_responses(tmp_path / "out")[0].response == " \ufffd 6"
+    assert not any("seed" in body for body in served.bodies)
+    other = langneurons(*words, "--out", tmp_path / "out")
+    refused(other, "server_seeds False there, True now")
+
+
+def test_line_ends_that_are_typed(serve: Any, sums: Path, tmp_path: Path, langneurons) -> None:
+    served = serve(twelve)
+    words = ("evaluate", "m", sums, "--engine", served.url, "--out", tmp_path / "out")
+    typed = ("--stop", r"\n\n", "--stop", r"\\n", "--template", r"Q: {question}\nA: \boxed")
+    done = langneurons(*words, *typed)
+    assert done.status == 0, done.err
+    assert served.bodies[0]["prompt"].endswith("?\nA: \\boxed")
+    assert served.bodies[0]["stop"] == ["\n\n", "\\n"]
+    assert r"template 'Q: {question}\nA: \\boxed'" in done.out
+    assert r"to '\n\n' or '\\n' or the end tokens the server knows" in done.out

@@ -12,11 +12,13 @@ from urllib.request import urlopen
 
 import pytest
 
+from langneurons.ask import transport
+from langneurons.ask.engine import Request
 from langneurons.ask.local import InProcess
-from langneurons.ask.sample import sample
-from langneurons.ask.server import Server
+from langneurons.ask.sample import sample, sampled
+from langneurons.ask.server import NEUTRAL, Server
 from langneurons.config import SampleConfig
-from langneurons.errors import ServerError
+from langneurons.errors import InputError, ServerError
 from langneurons.model.loading import load
 from langneurons.resume import State
 from langneurons.texts.responses import Question
@@ -105,6 +107,194 @@ def test_a_server_that_dies_loses_nothing(serve: Any, tmp_path: Path) -> None:
     assert len(served.bodies) == 1
     whole = sample(Server(serve(good).url, "mine"), questions, config, template="plain")
     assert again == whole
+
+
+SLOW = SampleConfig(n=4, max_new_tokens=20, stop=("###",), concurrency=2)
+
+
+def refusing(says: str, status: int, when: Any) -> Any:
+    """A server that refuses what `when` says, and else is good."""
+
+    def answer(served: Served, body: dict[str, Any], number: int) -> Any:
+        if when(body):
+            return (status, {}, {"error": {"message": says}})
+        return good(served, body, number)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+def test_a_server_that_gives_one_text_at_a_time(status: int, serve: Any) -> None:
+    served = serve(refusing("Only one completion choice is allowed", status, lambda b: b["n"] > 1))
+    server = Server(served.url, "mine", patience=2)
+    assert len(set(everything(server, SLOW))) == len(ASKED)
+    assert server.facts["server"]["asked for one text at a time"]
+    assert sum(body["n"] > 1 for body in served.bodies) <= 2  # as many as are under way at once
+    assert served.times[-1] - served.times[0] < 2
+
+
+@pytest.mark.parametrize(
+    ("says", "taken"),
+    [
+        ("Seeds are not supported by this model (seed)", {"seed"}),
+        (
+            "Unexpected fields in the request: {'min_p', 'repeat_penalty'}",
+            {"min_p", "repeat_penalty"},
+        ),
+        ("Bad Request", set(NEUTRAL)),
+    ],
+)
+def test_settings_a_server_does_not_take(says: str, taken: set[str], serve: Any) -> None:
+    """They are left out, which is said; what it takes is still sent."""
+    served = serve(refusing(says, 400, lambda body: taken & body.keys()))
+    server = Server(served.url, "mine")
+    found = list(server.complete(ASKED, SampleConfig(n=4, seed=1, concurrency=1, top_p=0.5)))
+    assert len(found) == len(ASKED)
+    assert server.facts["server"]["left out of the requests"] == sorted(taken)
+    assert {"top_p", "temperature", "max_tokens"} <= served.bodies[-1].keys()
+    assert (({"seed"} | NEUTRAL.keys()) - taken) <= served.bodies[-1].keys()
+
+
+def test_a_setting_that_was_asked_for_is_not_left_out(serve: Any) -> None:
+    served = serve(refusing("unknown argument top_k", 400, lambda body: "top_k" in body))
+    with pytest.raises(InputError, match=r"does not take top-k .*; leave --top-k out"):
+        list(Server(served.url, "mine").complete(ASKED, SampleConfig(n=4, top_k=5)))
+
+
+def test_seeds_can_be_left_out(serve: Any) -> None:
+    served = serve(good)
+    list(Server(served.url, "mine", seeds=False).complete(ASKED, CONFIG))
+    list(Server(served.url, "mine").complete(ASKED[::4], SampleConfig(n=1, temperature=0)))
+    assert not any("seed" in body for body in served.bodies)
+
+
+def test_what_changes_nothing_is_said_to_every_server(serve: Any) -> None:
+    """Servers have defaults of their own, and those of the model's generation config."""
+    served = serve(good)
+    everything(Server(served.url, "mine"))
+    assert served.bodies[0].items() >= NEUTRAL.items()
+    assert served.bodies[0]["stream"] is False
+    list(Server(served.url, "mine").complete(ASKED, SampleConfig(n=4, top_k=7)))
+    assert served.bodies[-1]["top_k"] == 7
+
+
+@pytest.mark.parametrize("finish", ["content_filter", "tool_calls", None])
+def test_finishes_are_taken_as_they_are(finish: str | None, serve: Any) -> None:
+    served = serve(lambda _, body, __: texts(body, body["n"], finish))
+    found = list(Server(served.url, "mine").complete(ASKED, SampleConfig(n=4)))
+    assert {one.finish for one in found} == {finish or "no reason"}
+    assert len(served.bodies) == 5
+
+
+def test_a_text_that_is_always_broken_off_is_taken_in_the_end(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_FIRST_WAIT", 0.01)
+
+    def answer(_: Served, body: dict[str, Any], __: int) -> Any:
+        return texts(body, body["n"], "error" if body["prompt"] == "prompt 2" else "stop")
+
+    found = sorted(Server(serve(answer).url, "mine").complete(ASKED, SampleConfig(n=4)))
+    assert [one.finish for one in found] == ["stop"] * 8 + ["error"] * 4 + ["stop"] * 8
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
+def test_a_prompt_beyond_the_context_stops_no_other(status: int, serve: Any) -> None:
+    says = "This model's maximum context length is 8 tokens"
+    served = serve(refusing(says, status, lambda body: body["prompt"] == "prompt 1"))
+    found = sorted(Server(served.url, "mine", patience=2).complete(ASKED, CONFIG))
+    assert [one.finish for one in found] == ["stop"] * 4 + ["none"] * 4 + ["stop"] * 12
+    assert [one.text for one in found[4:8]] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    ("says", "most"),
+    [
+        ("maximum context length is 512 tokens; you requested {total} ({prompt} + {asked})", 12),
+        ("the request exceeds the available context size", 10),
+    ],
+)
+def test_a_prompt_that_leaves_some_room_gets_it(says: str, most: int, serve: Any) -> None:
+    """As in process: 500 of 512 tokens are taken, so 12 are left; unsaid, a half is tried."""
+
+    def answer(served: Served, body: dict[str, Any], number: int) -> Any:
+        asked = body["max_tokens"]
+        if 500 + asked > 512:
+            said = says.format(total=500 + asked, prompt=500, asked=asked)
+            return (400, {}, {"message": said, "code": 400})
+        return good(served, body, number)
+
+    served = serve(answer)
+    found = list(Server(served.url, "mine").complete(ASKED, CONFIG))
+    assert {one.finish for one in found} == {"stop"}
+    assert served.bodies[-1]["max_tokens"] == most
+
+
+@pytest.mark.parametrize(
+    ("bad", "finish"),
+    [
+        ((400, {}, {"error": {"code": "content_filter"}}), "content_filter"),
+        ((400, {}, {"error": "cannot encode this"}), "refused"),
+        ((500, {}, b"engine died"), "failed"),
+        ("drop", "failed"),
+        (b"<html>", "failed"),
+        ({"error": {"message": "no"}}, "failed"),
+        ({"choices": []}, "no text"),
+        ({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}, "no text"),
+    ],
+)
+def test_one_bad_prompt_stops_no_other(
+    bad: Any, finish: str, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it comes first, or is all that is left to do."""
+    monkeypatch.setattr(transport, "_FIRST_WAIT", 0.01)
+
+    def answer(served: Served, body: dict[str, Any], number: int) -> Any:
+        if body["prompt"] == "prompt 0":
+            return bad
+        return texts(body, body["n"])
+
+    config = SampleConfig(n=4, concurrency=1)
+    found = sorted(Server(serve(answer).url, "mine").complete(ASKED, config))
+    assert [one.finish for one in found] == [finish] * 4 + ["stop"] * 16
+    left = Server(serve(answer).url, "mine").complete(ASKED, config, done=range(4, 20))
+    assert [one.finish for one in left] == [finish] * 4
+
+
+def test_a_server_that_refuses_all_is_left_soon(serve: Any) -> None:
+    asked = [Request(f"prompt {i}", i) for i in range(500)]
+    served = serve(lambda *_: (400, {}, {"error": "no"}))
+    with pytest.raises(InputError, match="refuses the request"):
+        list(Server(served.url, "mine").complete(asked, SampleConfig(n=1, temperature=0)))
+    assert len(served.bodies) < 250
+
+
+def test_many_refused_prompts_on_end_stop_no_other(serve: Any) -> None:
+    def answer(_: Served, body: dict[str, Any], __: int) -> Any:
+        if 10 <= int(body["prompt"].split()[1]) < 110:
+            return (400, {}, {"error": "filtered"})
+        return texts(body, body["n"])
+
+    asked = [Request(f"prompt {i}", i) for i in range(120)]
+    config = SampleConfig(n=1, temperature=0, concurrency=2)
+    found = list(Server(serve(answer).url, "mine").complete(asked, config))
+    assert [one.finish for one in sorted(found)] == ["stop"] * 10 + ["refused"] * 100 + [
+        "stop"
+    ] * 10
+
+
+def test_what_is_not_answered_is_named(serve: Any) -> None:
+    says = "prompt is too long: 700 tokens > 512 maximum"
+    served = serve(refusing(says, 400, lambda body: body["prompt"].startswith("How much is 3")))
+    questions = [Question(f"q{i}", "en", f"How much is {i} and {i}?", 2 * i) for i in range(5)]
+    responses, facts = sampled(
+        Server(served.url, "mine"), questions, SampleConfig(n=2), template="plain"
+    )
+    assert [response.response for response in responses[6:8]] == ["", ""]
+    assert facts["unanswered"] == [
+        {"lang": "en", "question_id": "q3", "finish": "none", "responses": 2}
+    ]
+    assert facts["languages"][0]["no_room"] == 2
 
 
 @pytest.fixture(scope="module")

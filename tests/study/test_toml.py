@@ -53,6 +53,15 @@ def test_what_a_file_may_not_say(text: str, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(LEAST, "utf-8-sig")
+    assert load(str(file)).study == parse(LEAST, "s")
+    file.write_text(LEAST, "utf-16")
+    with pytest.raises(InputError, match=r"s\.toml: it is not UTF-8; save it so"):
+        load(str(file))
+
+
 def test_what_is_left_out_is_the_default_of_the_stage() -> None:
     study = parse(LEAST + "[sample-seeds]\ntemperature = 0.5\n[identify]\nlam = 1\n", "x")
     assert isinstance(study, Study)

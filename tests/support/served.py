@@ -71,7 +71,7 @@ class Served:
 
 def texts(body: dict[str, Any], n: int, finish: str | None = "stop") -> dict[str, Any]:
     choices = [
-        {"text": f"{body['prompt']} {body['seed']} {i}###more", "finish_reason": finish}
+        {"text": f"{body['prompt']} {body.get('seed')} {i}###more", "finish_reason": finish}
         for i in range(n)
     ]
     return {"model": "served-model", "choices": choices}

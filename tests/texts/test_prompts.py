@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langneurons.errors import InputError
-from langneurons.texts.prompts import load_template
+from langneurons.texts.prompts import load_template, suited
 from langneurons.texts.rows import read_responses
 
 
@@ -123,3 +123,83 @@ def test_no_template_of_the_models_own() -> None:
         load_template("chat").prompt("1?", "th", chat_tokenizer(adds_bos=True, template=None))
     with pytest.raises(InputError, match="but no tokenizer was given"):
         load_template("chat").prompt("1?", "th")
+
+
+def test_the_template_that_suits() -> None:
+    chats, not_ = (chat_tokenizer(adds_bos=True, template=text) for text in (CHAT, None))
+    assert suited(None, chats).text == suited(None, chats).name == "chat"
+    assert suited(None, not_).name == "mathoctopus"
+    assert suited("plain", chats).name == suited("plain", None).name == "plain"
+    assert suited("{question}\n", None).name == "plain"
+    assert suited("{question}:", None).name == "'{question}:'"
+    with pytest.raises(InputError, match="cannot be known without its tokenizer; name that"):
+        suited(None, None)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (
+            "{% if messages[0].role != 'system' %}{{ raise_exception('System first.') }}{% endif %}"
+            "{{ messages[0].content }}",
+            r"refuses a question without more \(System first\); use --template mathoctopus, plain",
+        ),
+        ("{% for m in messages %}{{ m.content }}{% endfr %}", "chat template is damaged .*endfr"),
+        ("{{ messages[0].content", "chat template is damaged"),
+        ("{{ messages[1].content }}", r"refuses a question without more \("),
+        ("{{ messages[0].content / 0 }}", r"refuses a question without more \("),
+        ("{{ messages[0].content.nothing.nothing }}", r"refuses a question without more \("),
+        ("{{ range(10**9) | list }}", r"refuses a question without more \("),
+        ("Answer:", "leaves the question out of the prompt; use --template"),
+        ("{{ messages[0].content[:3] }}", "leaves the question out"),
+        ("{{ messages[0].content.title }}", "leaves the question out"),
+        (
+            {"rag": "x", "tool_use": "y"},
+            r"several chat templates \(rag, tool_use\) and none is called",
+        ),
+    ],
+)
+def test_a_chat_template_that_makes_no_prompt(template: str, says: str) -> None:
+    """One line, that says what the template says and what to do."""
+    with pytest.raises(InputError, match=says) as caught:
+        load_template("chat").prompt(
+            "How much is 1?", "th", chat_tokenizer(adds_bos=True, template=template)
+        )
+    assert "\n" not in str(caught.value)
+
+
+PARTS = "{% for part in messages[0].content %}{{ part.text }}{% endfor %} [bot]"
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        (PARTS, "How much\nis 1? [bot]"),
+        ("{{ messages[0].content[0].text }}!", "How much\nis 1?!"),
+        ("{{ messages[0].content | selectattr('type', 'equalto', 'text') | map(attribute='text') "
+         "| join }}", "How much\nis 1?"),
+        ("{% if messages[0].content is string %}{{ raise_exception('parts') }}{% endif %}" + PARTS,
+         "How much\nis 1? [bot]"),
+        ("{{ messages[0].content | trim }} =", "How much\nis 1? ="),
+        ({"default": "{{ messages[0].content }}", "rag": "x"}, "How much\nis 1?"),
+        ("{{ strftime_now('%Y') }} {{ messages[0].content }}", "2025 How much\nis 1?"),
+    ],
+)  # fmt: skip
+def test_the_question_is_in_every_prompt(template: str, prompt: str) -> None:
+    """Also where a template wants its content in parts; and prompts are the same every day."""
+    tokenizer = chat_tokenizer(adds_bos=True, template=template)
+    assert load_template("chat").prompt("How much\nis 1?", "th", tokenizer) == prompt
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path) -> None:
+    file = tmp_path / "t.txt"
+    file.write_bytes(b"\xef\xbb\xbfQ: {question}\r\nA:")
+    assert load_template(str(file)).prompt("1?", "th") == "Q: 1?\nA:"
+    file.write_text("Q: {question}", "utf-16")
+    with pytest.raises(InputError, match="it is UTF-16; save it as UTF-8"):
+        load_template(str(file))
+    file.write_bytes(b"Q\xff: {question}")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_template(str(file))
+    with pytest.raises(InputError, match="is no valid text: it holds half a surrogate pair"):
+        load_template("Q\udcff: {question}")

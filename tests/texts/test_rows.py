@@ -137,6 +137,13 @@ def test_marks_and_line_ends_of_other_systems(tmp_path: Path) -> None:
     assert read_responses(file)[0].response == "a\u2028b"
 
 
+def test_files_with_byte_order_marks_that_were_joined(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    rows = [line(lang=code).encode() + b"\r\n" for code in ("en", "zh")]
+    file = write(tmp_path / "r.jsonl", mark + rows[0] + mark + rows[1] + mark)
+    assert [response.lang for response in read_responses(file)] == ["en", "zh"]
+
+
 @pytest.mark.parametrize(
     ("bad", "seen"),
     [

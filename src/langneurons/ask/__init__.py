@@ -6,6 +6,7 @@ Read in this order:
 - `draws`: the next token of each row, by random numbers that follow from the row's seed alone;
 - `local`: the engine that runs a model in this process;
 - `transport`: JSON sent to a server, and sent again where that may mend what went wrong;
+- `replies`: what servers reply, and what they mean by it;
 - `server`: the engine that asks an OpenAI-compatible server, over `transport`;
 - `sample`: responses to questions, n to each, marked right or wrong;
 - `evaluate`: one response to each question, always the likeliest, and how many are right;

@@ -11,9 +11,10 @@ from cyclopts import Parameter
 from cyclopts.field_info import FieldInfo
 
 from langneurons import artifacts, console, resume
+from langneurons.ask.engine import NO_ROOM
 from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig, cut, identity
 from langneurons.console import Force, Json, Made, Quiet, print_json
-from langneurons.errors import InputError, MismatchError
+from langneurons.errors import InputError, MismatchError, ModelError, brief
 from langneurons.neurons.table import Neurons
 from langneurons.texts.accuracy import Change, Evaluation, compare_accuracy
 from langneurons.texts.rows import Responses
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from langneurons.ask.engine import Engine
     from langneurons.model.loading import Loaded
     from langneurons.texts.responses import Question
+
+
+_NAMED = 5  # questions that are named, of many
 
 
 def _short(field: FieldInfo, _: frozenset[str]) -> str | None:
@@ -81,7 +85,7 @@ def sample(
             state=state,
             on_step=on_step,
         )
-        return Responses(responses), facts | writer.facts()
+        return Responses(responses), facts | task.facts()
 
     made = console.made(
         Responses,
@@ -186,7 +190,7 @@ def _evaluated(
             state=state,
             on_step=on_step,
         )
-        return evaluation, facts | writer.facts()
+        return evaluation, facts | task.facts()
 
     return console.made(
         Evaluation,
@@ -222,6 +226,7 @@ class _Writer:
         settings: those of its settings that determine the responses.
         inputs: digests of what it is made of, by name.
         model: what to say of the model.
+        ends: what ends a text besides stop texts: the end tokens, or whose they are.
     """
 
     engine: "Engine"
@@ -229,6 +234,7 @@ class _Writer:
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
     model: Mapping[str, Any]
+    ends: str
 
     def facts(self) -> dict[str, Any]:
         """What to say of it once it has run."""
@@ -241,17 +247,23 @@ class _Task:
 
     Attributes:
         questions: what is asked.
-        template: makes a prompt of a question; None: as suits the model.
+        template: makes a prompt of a question.
         writer: what answers.
         settings: the settings that determine the responses.
         inputs: digests of what they depend on, by name.
+        asked: how it is asked, in words, for whoever reads the result.
     """
 
     questions: "list[Question]"
-    template: str | None
+    template: str
     writer: _Writer
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
+    asked: str
+
+    def facts(self) -> dict[str, Any]:
+        """What to say of it once it has run."""
+        return {"asked": self.asked} | self.writer.facts()
 
 
 def _task(
@@ -264,10 +276,14 @@ def _task(
     force: bool,
 ) -> _Task:
     """Who is asked what; mistakes that can be seen without the model come first."""
-    from langneurons.texts.prompts import load_template
+    from langneurons.texts.prompts import load_template, suited
     from langneurons.texts.questions import load_questions
 
-    template = load_template(how.template).text if how.template else None
+    given = load_template(how.template).text if how.template else None
+    if how.tokenizer and how.engine == "transformers":
+        raise InputError(
+            "--tokenizer is for a model that a server runs; one in this process has its own"
+        )
     silenced = _silenced(how)
     asked = load_questions(questions, console.codes(how.asked))
     if how.engine == "transformers":
@@ -276,44 +292,99 @@ def _task(
         raise InputError("a server cannot silence neurons; leave --engine at transformers")
     else:
         writer = _by_server(model, how, loading)
+    form = suited(given, writer.tokenizer)
+    prompts = [form.prompt(one.question, one.lang, writer.tokenizer) for one in asked]
+    languages = list(dict.fromkeys(question.lang for question in asked))
     settings = {
         **identity(config),
         "stop": list(config.stop),
-        "template": template,
+        "template": form.text,
         "engine": how.engine,
+        "asked": languages,
         **writer.settings,
     }
+    inputs = {"questions": _digest([question.to_row() for question in asked])}
+    inputs["prompts"] = _digest(prompts)
     return _Task(
         questions=asked,
-        template=template,
+        template=form.text,
         writer=writer,
         settings=settings,
-        inputs={"questions": _digest(asked), **writer.inputs},
+        inputs={**inputs, **writer.inputs},
+        asked=_in_words(config, how, form.name, languages, writer.ends),
     )
 
 
-def _digest(questions: "Sequence[Question]") -> str:
-    rows = jsonlib.dumps([question.to_row() for question in questions])
-    return hashlib.sha256(rows.encode()).hexdigest()
+def _in_words(
+    config: SampleConfig | EvaluateConfig,
+    how: Asking,
+    template: str,
+    languages: Sequence[str],
+    ends: str,
+) -> str:
+    """How a model is asked, all that its responses depend on, in one line."""
+    full = config.greedy() if isinstance(config, EvaluateConfig) else config
+    drawn = "always the likeliest token"
+    if full.temperature:
+        drawn = (
+            f"temperature {full.temperature:g}, top-k {full.top_k or 'all'}, top-p {full.top_p:g}, "
+            f"seed {full.seed}"
+        )
+    whose = "transformers in this process" if how.engine == "transformers" else how.engine
+    stops = " or ".join([*map(repr, full.stop), ends])
+    return (
+        f"asked in {', '.join(languages)} with template {template}, by {whose}; {drawn}, to "
+        f"{stops} or {full.max_new_tokens} tokens; answers by {full.extractor}, within "
+        f"{full.tolerance:g}"
+    )
+
+
+def _digest(rows: Sequence[Any]) -> str:
+    return hashlib.sha256(jsonlib.dumps(rows).encode()).hexdigest()
 
 
 def _by_server(model: str, how: Asking, loading: ModelConfig) -> _Writer:
     """A model that a server runs; of it only the tokenizer is loaded, and only for its template."""
     from langneurons.ask.server import Server
+    from langneurons.texts.prompts import CHAT
 
-    server = Server(how.engine, model)
+    server = Server(how.engine, model, seeds=how.server_seeds)
     tokenizer = None
-    if how.template == "chat":
-        from langneurons.model.loading import load_tokenizer
-
-        tokenizer = load_tokenizer(model, revision=loading.revision)
+    if how.template in (None, CHAT):
+        tokenizer = _tokenizer_of_served(model, how, loading)
     return _Writer(
         engine=server,
         tokenizer=tokenizer,
-        settings={"model": model},
+        settings={"model": model, "server_seeds": how.server_seeds},
         inputs={},
-        model={"id": model},
+        model={"id": model, "tokenizer": (how.tokenizer or model) if tokenizer else None},
+        ends="the end tokens the server knows",
     )
+
+
+def _tokenizer_of_served(
+    model: str, how: Asking, loading: ModelConfig
+) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model that a server runs.
+
+    Raises:
+        ModelError: when there is none by the name it was given, or by the model's.
+    """
+    from langneurons.model.loading import load_tokenizer
+
+    if how.tokenizer:
+        return load_tokenizer(how.tokenizer, revision=loading.revision)
+    try:
+        return load_tokenizer(model, revision=loading.revision)
+    except ModelError as error:
+        why = f"{error}" if Path(model).exists() else "no tokenizer is found by that name"
+        others = "mathoctopus, plain or a text of yours"
+        if how.template is None:
+            others = f"chat, {others}"
+        raise ModelError(
+            f"the chat template of {brief(model)} cannot be known: {why}; name its tokenizer with "
+            f"--tokenizer, a folder or an id on the Hub, or ask with --template {others}"
+        ) from None
 
 
 def _in_process(
@@ -332,12 +403,15 @@ def _in_process(
         masks, described["silenced"] = _masks(loaded, silenced, force=force)
         settings |= {"silence": list(silenced.languages), "kinds": list(silenced.kinds)}
         inputs["neurons"] = silenced.source.digest
+    engine = InProcess(loaded, masks)
+    ends = list(map(str, loaded.tokenizer.convert_ids_to_tokens(engine.ends)))
     return _Writer(
-        engine=InProcess(loaded, masks),
+        engine=engine,
         tokenizer=loaded.tokenizer,
-        settings=settings,
+        settings=settings | {"ends": ends},
         inputs=inputs,
         model=described,
+        ends=" or ".join(ends) or "no end token",
     )
 
 
@@ -388,7 +462,7 @@ def _tell_sampled(made: Made[Responses], model: str, json: bool) -> None:
         print_json({"out": str(made.folder), **made.facts})
         return
     print(_languages(made.facts["languages"]))
-    _tell_model(made.facts)
+    _tell_how(made.facts)
     counts = made.folder.parent / "counts"
     print(f"wrote {made.folder}; next: langneurons record {model} {made.folder} --out {counts}")
 
@@ -426,7 +500,7 @@ def _tell_evaluated(made: Made[Evaluation], before: Made[Evaluation] | None, jso
     print(_languages(made.facts["languages"]))
     for note in made.facts.get("notes", ()):
         print(f"note: {note}")
-    _tell_model(made.facts)
+    _tell_how(made.facts)
     print(f"wrote {made.folder}")
 
 
@@ -488,15 +562,41 @@ def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of what to know of the responses, per language; see `sample.describe`."""
     from langneurons.texts.languages import strangers
 
-    names = [name for name in rows[0] if name not in ("lang", "judged", "spoken")]
-    heads = ["language", *(name.replace("_", " ") for name in names)]
-    table = console.columns(heads, [[row["lang"], *(row[name] for name in names)] for row in rows])
+    names = [name for name in rows[0] if name not in ("lang", "judged", "spoken", "ended")]
+    reasons = sorted({reason for row in rows for reason in row.get("ended", ())})
+    heads = ["language", *(name.replace("_", " ") for name in names), *reasons]
+    cells = [
+        [
+            row["lang"],
+            *(row[name] for name in names),
+            *(row["ended"].get(reason, 0) for reason in reasons),
+        ]
+        for row in rows
+    ]
+    table = console.columns(heads, cells)
     notes = [strangers(row["lang"] for row in rows)]
     if silent := [row["lang"] for row in rows if row["empty"] == row["responses"]]:
         notes.append(f"note: every response in {', '.join(silent)} is empty")
     return "\n".join([table, *filter(None, notes)])
 
 
-def _tell_model(facts: Mapping[str, Any]) -> None:
+def _tell_how(facts: Mapping[str, Any]) -> None:
+    """Print how it was asked, and which questions it did not answer."""
+    for finish, rows in _by_finish(facts.get("unanswered", ())).items():
+        named = ", ".join(f"{row['question_id']} ({row['lang']})" for row in rows[:_NAMED])
+        more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
+        what = "no room" if finish == NO_ROOM else finish
+        print(f"{what}: {named}{more}")
+    if left := facts.get("server", {}).get("left out of the requests"):
+        print(f"not taken by the server, which has its own: {', '.join(left)}")
+    print(facts["asked"])
     if silenced := facts["model"].get("silenced"):
         print(f"silenced: {silenced['neurons']:,} neurons")
+
+
+def _by_finish(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """What is not answered, by how it ended; see `sample.unanswered`."""
+    parted: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        parted.setdefault(row["finish"], []).append(row)
+    return parted

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from langneurons.config import SampleConfig
 
-Finish = Literal["stop", "length", "none"]
-"""How a text ended: `stop` where the model ended it or came to a stop string, `length` where it was
-cut, `none` where the prompt left no room for an answer."""
+STOP, LENGTH, NO_ROOM = "stop", "length", "none"
+"""How a text ended: the model ended it or came to a stop string; it was cut; the prompt left no
+room for an answer. Servers know more ways (`content_filter`, `tool_calls`); they stay as they are
+called there."""
 
 
 class Request(NamedTuple):
@@ -30,12 +31,12 @@ class Completion(NamedTuple):
     Attributes:
         place: position of its request among those asked.
         text: the text, without the prompt, the end token or the stop string.
-        finish: how it ended.
+        finish: how it ended: `STOP`, `LENGTH`, `NO_ROOM`, or a server's word.
     """
 
     place: int
     text: str
-    finish: Finish
+    finish: str
 
 
 @runtime_checkable

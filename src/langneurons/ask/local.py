@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from langneurons.ask.draws import bases_of, draw
-from langneurons.ask.engine import Completion, Request, until_stop
+from langneurons.ask.engine import LENGTH, NO_ROOM, STOP, Completion, Request, until_stop
 from langneurons.config import SampleConfig
 from langneurons.errors import RecordError
 from langneurons.model.forward import cache_name, forward_arguments
@@ -92,7 +92,7 @@ class InProcess:
             if room > 0:
                 rows.append(Row(place=place, seed=request.seed, prompt=prompt, room=room))
             elif place not in done:
-                yield Completion(place, "", "none")
+                yield Completion(place, "", NO_ROOM)
         rows.sort(key=lambda row: (len(prompts[row.prompt]), row.prompt, row.place))
         fit, start = config.rows, 0
         while start < len(rows):
@@ -232,7 +232,7 @@ class InProcess:
             whole = continuation(self.tokenizer, prompts[row.prompt], ids[:length])
             text, stopped = until_stop(whole, stop)
             ended = stopped or length < row.room
-            completions.append(Completion(row.place, text, "stop" if ended else "length"))
+            completions.append(Completion(row.place, text, STOP if ended else LENGTH))
         return completions
 
 

@@ -2,19 +2,28 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from langneurons.ask.engine import Completion, Engine, Request, seed_of
+from langneurons.ask.engine import (
+    LENGTH,
+    NO_ROOM,
+    STOP,
+    Completion,
+    Engine,
+    Request,
+    seed_of,
+)
 from langneurons.config import SampleConfig, of
 from langneurons.resume import Progress, Saved
 from langneurons.texts.answers import is_correct
 from langneurons.texts.flaws import flaws
 from langneurons.texts.language_id import Identifier, learn
 from langneurons.texts.languages import same
-from langneurons.texts.prompts import load_template
+from langneurons.texts.prompts import suited
 from langneurons.texts.questions import chosen
 from langneurons.texts.responses import Question, Response
 
@@ -31,7 +40,7 @@ class Sampled(NamedTuple):
         responses: n to each question, in order, with the right answer and whether they reach it,
             where that is known.
         facts: what to know of them: `languages`, see `describe`; `template`, the text that made the
-            prompts, or chat.
+            prompts, or chat; `unanswered`, see `unanswered`.
     """
 
     responses: list[Response]
@@ -62,7 +71,8 @@ def sample(
         languages: languages to ask in; default: all there are.
         take: the first so many questions, the same in every language; 0: all.
         template: makes a prompt of a question, see `load_template`; default `chat` where the
-            tokenizer has a chat template, else `mathoctopus`.
+            tokenizer has a chat template, else `mathoctopus`. Whatever writes completions is asked
+            in the same way.
         tokenizer: the model's, for an engine of which it is at hand; a loaded model brings its own.
         state: where to keep what is done, every `save_every` seconds and when something stops it.
         on_step: told how many responses there are, and how many are asked for.
@@ -94,8 +104,7 @@ def sampled(
 ) -> Sampled:
     """What `sample` gives, with what is to be said of it; for arguments and errors see there."""
     engine, tokenizer = _engine_and_tokenizer(model, tokenizer)
-    chats = tokenizer is not None and tokenizer.chat_template
-    form = load_template(template or ("chat" if chats else "mathoctopus"))
+    form = suited(template, tokenizer)
     asked = [(question, number) for question in questions for number in range(config.n)]
     prompts = {
         question: form.prompt(question.question, question.lang, tokenizer) for question in questions
@@ -114,7 +123,27 @@ def sampled(
         texts.setdefault(question.lang, []).append(question.question)
     finishes = [completion.finish for completion in completions]
     languages = describe(responses, finishes, learn(texts))
-    return Sampled(responses, {"languages": languages, "template": form.text})
+    facts: dict[str, Any] = {"languages": languages, "template": form.text}
+    if without := unanswered(responses, finishes):
+        facts["unanswered"] = without
+    return Sampled(responses, facts)
+
+
+def unanswered(responses: Sequence[Response], finish: Sequence[str]) -> list[dict[str, Any]]:
+    """The questions of which a response ended otherwise than by itself or at its length.
+
+    Returns:
+        rows of `lang`, `question_id`, `finish` and how many `responses`, in order of first sight.
+    """
+    counted = Counter(
+        (response.lang, response.question_id, ended)
+        for response, ended in zip(responses, finish, strict=True)
+        if ended not in (STOP, LENGTH)
+    )
+    return [
+        {"lang": lang, "question_id": question, "finish": ended, "responses": number}
+        for (lang, question, ended), number in counted.items()
+    ]
 
 
 def describe(
@@ -129,9 +158,10 @@ def describe(
 
     Returns:
         rows of `lang`, `responses`, `correct`, `judged` (how many are known to be right or wrong),
-        `cut` (at the limit on tokens), `no_room` (the prompt fills the model's context), `empty`,
-        `wrong_script` (see `flaws`), `other_language` (by the identifier, None without) and
-        `spoken` (how many are in which language, likewise).
+        `cut` (at the limit on tokens), `no_room` (the prompt fills the model's context), `ended`
+        (how many for which other reason, as a server calls it), `empty`, `wrong_script` (see
+        `flaws`), `other_language` (by the identifier, None without) and `spoken` (how many are in
+        which language, likewise).
     """
     rows: dict[str, dict[str, Any]] = {}
     for response, ended in zip(responses, finish, strict=True):
@@ -141,8 +171,10 @@ def describe(
         row["responses"] += 1
         row["correct"] += response.correct is True
         row["judged"] += response.correct is not None
-        row["cut"] += ended == "length"
-        row["no_room"] += ended == "none"
+        row["cut"] += ended == LENGTH
+        row["no_room"] += ended == NO_ROOM
+        if ended not in (STOP, LENGTH, NO_ROOM):
+            row["ended"][ended] = row["ended"].get(ended, 0) + 1
         row["empty"] += "empty" in wrong
         row["wrong_script"] += "wrong script" in wrong
         if identifier and (code := identifier.language(response.response)):
@@ -159,6 +191,7 @@ def _empty_row(lang: str, identifier: Identifier | None) -> dict[str, Any]:
         "judged": 0,
         "cut": 0,
         "no_room": 0,
+        "ended": {},
         "empty": 0,
         "wrong_script": 0,
         "other_language": None if identifier is None else 0,

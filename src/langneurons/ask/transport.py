@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from langneurons.ask.replies import ErrorReplyError
 from langneurons.errors import InputError, ServerError
 
 KEYS = ("LANGNEURONS_API_KEY", "OPENAI_API_KEY")
@@ -29,7 +30,24 @@ _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _UNTIL_FIRST_ANSWER = 30.0  # seconds that a server may fail before it has answered once
 
+_SHOWN = 300  # characters of what a server says that are told
+
 _Reply = TypeVar("_Reply")
+
+Body = Mapping[str, Any]
+"""What is asked, as JSON holds it."""
+
+
+class Answered(NamedTuple, Generic[_Reply]):
+    """A reply, and what it is to.
+
+    Attributes:
+        reply: what was made of it.
+        body: the request that was sent in the end.
+    """
+
+    reply: _Reply
+    body: Body
 
 
 class FailedError(Exception):
@@ -39,12 +57,15 @@ class FailedError(Exception):
         kind: why, in a word.
         why: why, in a sentence.
         wait: seconds the server asked to wait.
+        code: the status it gave, if any.
     """
 
-    def __init__(self, kind: str, why: str, wait: float | None = None) -> None:
+    def __init__(
+        self, kind: str, why: str, wait: float | None = None, code: int | None = None
+    ) -> None:
         """It came to nothing for a reason."""
         super().__init__(why)
-        self.kind, self.why, self.wait = kind, why, wait
+        self.kind, self.why, self.wait, self.code = kind, why, wait, code
 
 
 class RefusedError(InputError):
@@ -58,7 +79,7 @@ class RefusedError(InputError):
 
     def __init__(self, url: str, code: int, status: str, said: str) -> None:
         """A server refuses it."""
-        super().__init__(f"{url} refuses the request ({status}): {said}")
+        super().__init__(f"{url} refuses the request ({status}): {said[:_SHOWN]}")
         self.code, self.status, self.said = code, status, said
 
 
@@ -115,10 +136,11 @@ class Transport:
     def post(
         self,
         path: str,
-        body: Mapping[str, Any],
+        body: Body,
         read: Callable[[bytes], _Reply],
         patience: "Patience",
-    ) -> _Reply | None:
+        mend: Callable[["Body", "FailedError | RefusedError"], Body | None],
+    ) -> Answered[_Reply] | None:
         """Send a request until there is a reply; None where that was stopped meanwhile.
 
         Args:
@@ -127,6 +149,7 @@ class Transport:
             read: makes something of the reply; raises ValueError, KeyError or TypeError where it
                 is none.
             patience: for how long.
+            mend: told what became of a request; gives what to send instead, at once, or None.
 
         Raises:
             InputError: when the server does not take the key.
@@ -134,11 +157,18 @@ class Transport:
             ServerError: when it is not there or does not recover.
         """
         while not patience.stopped:
-            self.count("requests")
             try:
-                reply = self._once(path, body, read)
+                reply = self.once(path, body, read)
+            except RefusedError as refused:
+                other = mend(body, refused)
+                if other is None:
+                    raise
+                body = other
             except FailedError as failed:
                 self.count(f"{failed.kind}, asked again")
+                if other := mend(body, failed):
+                    body = other
+                    continue
                 if patience.ends_within(failed.wait):
                     raise ServerError(
                         f"{self.url} gives no answer: {failed.why}; see to it and run the same "
@@ -147,19 +177,22 @@ class Transport:
                 patience.wait(failed.wait)
             else:
                 self.answered = True
-                return reply
+                return Answered(reply, body)
         return None
 
-    def _once(self, path: str, body: Mapping[str, Any], read: Callable[[bytes], _Reply]) -> _Reply:
-        """What is made of the reply to one request; for the errors see `_send`."""
+    def once(self, path: str, body: Body, read: Callable[[bytes], _Reply]) -> _Reply:
+        """What is made of the reply to one request, sent once; for the errors see `_send`."""
+        self.count("requests")
         try:
             return read(self._send(path, body))
         except InputError:
             raise
+        except ErrorReplyError as error:
+            raise self._meaning(error.code, "in a reply", error.said) from None
         except (ValueError, KeyError, TypeError):  # never says why: a bad header would hold the key
             raise FailedError("broken", "its reply is no list of completions") from None
 
-    def _send(self, path: str, body: Mapping[str, Any]) -> bytes:
+    def _send(self, path: str, body: Body) -> bytes:
         """What the server replies to one request.
 
         Raises:
@@ -190,21 +223,26 @@ class Transport:
         """What an error of the server means: whether asking again would help, and what it says."""
         with error:
             try:
-                said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:300]
+                said = error.read(2000).decode("utf-8", "replace")
             except (OSError, HTTPException):
                 said = ""
+        return self._meaning(error.code, error.reason, said, _retry_after(error.headers))
+
+    def _meaning(self, code: int, reason: str, said: str, wait: float | None = None) -> Exception:
+        """What a status means, with what the server says besides and how long it asks to wait."""
+        said = " ".join(said.split())
         if self._key:
             said = said.replace(self._key, "***")
-        status = f"{error.code} {error.reason}"
-        if error.code in _AGAIN or error.code >= 500:
-            kind = _AGAIN.get(error.code, "failing")
-            return FailedError(kind, f"{status} {said}".strip(), _retry_after(error.headers))
-        if error.code in (401, 403):
+        status = f"{code} {reason}"
+        if code in _AGAIN or code >= 500:
+            kind = _AGAIN.get(code, "failing")
+            return FailedError(kind, f"{status} {said[:_SHOWN]}".strip(), wait, code)
+        if code in (401, 403):
             why = "does not take the key" if self._key else "wants a key"
             return InputError(
                 f"{self.url} {why} ({status}); set {' or '.join(KEYS)} in the environment"
             )
-        return RefusedError(self.url, error.code, status, said)
+        return RefusedError(self.url, code, status, said)
 
 
 class Patience:

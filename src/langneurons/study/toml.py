@@ -46,9 +46,9 @@ def load(source: str) -> NamedStudy:
         return NamedStudy(source, _placed(parse(path.read_text("utf-8"), source), Path()))
     path = Path(source).expanduser()
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8; save it so"
         near = difflib.get_close_matches(source, BUILT_IN, 1)
         meant = f" ({near[0]} is meant?)" if near else ""
         raise InputError(

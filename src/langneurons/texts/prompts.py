@@ -1,10 +1,14 @@
 """Prompts: from a question to what the model is given, by a template."""
 
+import codecs
+import re
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langneurons.errors import InputError, brief
 from langneurons.texts.languages import named
@@ -27,6 +31,9 @@ CHAT = "chat"
 
 _PLACEHOLDERS = ("question", "language", "code")
 
+_TODAY = datetime(2025, 1, 1)
+"""The date for chat templates that ask for one, so that prompts are the same every day."""
+
 
 @dataclass(frozen=True)
 class Template:
@@ -38,6 +45,12 @@ class Template:
 
     text: str
 
+    @property
+    def name(self) -> str:
+        """What to call it: its name, or the beginning of its text."""
+        names = [name for name, text in TEMPLATES.items() if text == self.text]
+        return self.text if self.text == CHAT else names[0] if names else brief(self.text)
+
     def prompt(
         self, question: str, lang: str, tokenizer: "PreTrainedTokenizerBase | None" = None
     ) -> str:
@@ -48,8 +61,9 @@ class Template:
         prompt is not given two.
 
         Raises:
-            InputError: for `chat`, when there is no tokenizer or it has no chat template; where the
-                language is to be named and its code is not known.
+            InputError: for `chat`, when there is no tokenizer, it has no chat template, or one that
+                refuses a question or leaves it out; where the language is to be named and its code
+                is not known.
         """
         if self.text == CHAT:
             return _chat_prompt(question, tokenizer)
@@ -61,13 +75,34 @@ class Template:
         return any(name == "language" for _, name, _, _ in string.Formatter().parse(self.text))
 
 
+def suited(template: str | None, tokenizer: "PreTrainedTokenizerBase | None") -> Template:
+    """The template that is named, else the one that suits a model with this tokenizer.
+
+    That is its own chat template if it has one, else that of MathOctopus. The same rule holds
+    whatever writes the responses.
+
+    Raises:
+        InputError: when neither is known; else as `load_template`.
+    """
+    if template:
+        return load_template(template)
+    if tokenizer is None:
+        raise InputError(
+            "whether the model has a chat template cannot be known without its tokenizer; name "
+            "that (--tokenizer, a folder or an id on the Hub), or say how to ask (--template chat, "
+            "mathoctopus, plain or a text of yours)"
+        )
+    return Template(CHAT if tokenizer.chat_template else TEMPLATES["mathoctopus"])
+
+
 def load_template(template: str) -> Template:
     """A prompt template, checked; the text of what this gives may be given again.
 
     Args:
         template: `mathoctopus`, `plain`, `chat` (stays as it is), a text with {question} and
             perhaps {language} (its English name) and {code}, or the path of a file that holds such
-            a text, used to the last character. Any other brace is doubled.
+            a text, used to the last character but for a byte order mark in front. Any other brace
+            is doubled.
 
     Raises:
         InputError: when it is none of these, lacks {question}, or has other placeholders.
@@ -77,6 +112,11 @@ def load_template(template: str) -> Template:
     text = TEMPLATES.get(template, template)
     if "{" not in text:
         text = _from_file(template)
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(
+            f"template {brief(template)} is no valid text: it holds half a surrogate pair, as what "
+            "is not UTF-8 becomes on a command line; write it into a UTF-8 file"
+        )
     try:
         placeholders = {
             _as_written(name, form, conversion)
@@ -101,13 +141,20 @@ def load_template(template: str) -> Template:
 def _from_file(template: str) -> str:
     """The text in the file that a template names."""
     try:
-        return Path(template).read_text("utf-8")
+        return Path(template).read_text("utf-8-sig")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        why = error.strerror if isinstance(error, OSError) else _not_utf8(error)
         raise InputError(
             f"template {brief(template)} cannot be read as a file ({why}); "
             f"use {', '.join(TEMPLATES)}, chat, a text file, or a text with {{question}}"
         ) from None
+
+
+def _not_utf8(error: ValueError) -> str:
+    """What a file is that could not be read as UTF-8."""
+    content = error.object if isinstance(error, UnicodeDecodeError) else b""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "it is UTF-16; save it as UTF-8" if utf16 else "not UTF-8"
 
 
 def _as_written(name: str, form: str | None, conversion: str | None) -> str:
@@ -125,8 +172,66 @@ def _chat_prompt(question: str, tokenizer: "PreTrainedTokenizerBase | None") -> 
             f"the template chat is the model's own, but {what}; use mathoctopus, plain or a text "
             "of yours"
         )
-    message = [{"role": "user", "content": question}]
-    prompt = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    prompt = _whole_chat(question, tokenizer)
     begins = tokenizer.bos_token_id
     adds_it = tokenizer.bos_token is not None and tokenizer("").input_ids[:1] == [begins]
     return prompt.removeprefix(str(tokenizer.bos_token)) if adds_it else prompt
+
+
+def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
+    """What the chat template makes of one user message.
+
+    Templates of models that also take pictures may want the content in parts, and write nothing for
+    a text, or stop at it; then it is given so.
+
+    Raises:
+        InputError: when the template refuses it either way, or leaves the question out.
+    """
+    templates = tokenizer.chat_template
+    if isinstance(templates, Mapping) and "default" not in templates:
+        raise InputError(
+            f"the tokenizer has several chat templates ({', '.join(map(str, templates))}) and none "
+            "is called default; use --template mathoctopus, plain or a text of yours"
+        )
+    refused = None
+    contents: tuple[Any, ...] = (question, [{"type": "text", "text": question}])
+    for content in contents:
+        try:
+            prompt = tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                tokenize=False,
+                add_generation_prompt=True,
+                chat_template=_on_that_day(str(tokenizer.get_chat_template())),
+            )
+        except Exception as error:  # noqa: BLE001 - a template is a program of somebody else's
+            refused = refused or error
+            continue
+        as_python = content is not question and str(content) in str(prompt)
+        if _as_words(question) in _as_words(str(prompt)) and not as_python:
+            return str(prompt)
+    raise InputError(_why_no_chat(refused))
+
+
+def _on_that_day(template: str) -> str:
+    """The chat template with a date in it wherever it asks for today's."""
+
+    def date(match: re.Match[str]) -> str:
+        return f"'{_TODAY.strftime(match[2])}'"
+
+    return re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", date, template)
+
+
+def _as_words(text: str) -> str:
+    """The text with single spaces: templates may trim what they are given."""
+    return " ".join(text.split())
+
+
+def _why_no_chat(refused: Exception | None) -> str:
+    """Why there is no prompt, and what to do."""
+    instead = "use --template mathoctopus, plain or a text of yours"
+    if refused is None:
+        return f"the model's chat template leaves the question out of the prompt; {instead}"
+    said = " ".join(str(refused).split()).removesuffix(".") or type(refused).__name__
+    if type(refused).__name__ == "TemplateSyntaxError":
+        return f"the model's chat template is damaged ({said}); mend it, or {instead}"
+    return f"the model's chat template refuses a question without more ({said}); {instead}"
