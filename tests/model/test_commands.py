@@ -49,7 +49,7 @@ def test_a_model_that_cannot_be_read(
     _, claim, verdict = done.out.splitlines()
     assert claim.startswith("NO   every site can be read  ")
     assert "  model.layers.0.mlp holds a norm" in claim
-    assert verdict == (f"{tmp_path}: not every measurement holds; do not trust its counts")
+    assert verdict == (f"{tmp_path}: some measurements do not hold; do not trust its counts")
     assert langneurons("check", tmp_path, "--json").json["holds"] is False
 
 

@@ -58,4 +58,4 @@ def _table(checks: "Checks") -> str:
 def _verdict(checks: "Checks") -> str:
     if checks.holds:
         return "every measurement holds"
-    return "not every measurement holds; do not trust its counts"
+    return "some measurements do not hold; do not trust its counts"
