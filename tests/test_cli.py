@@ -241,7 +241,10 @@ def test_bad_input_of_import(folder: Path, tmp_path: Path, langneurons) -> None:
         langneurons("import", "njunlp", folder, *out, "--languages", "en,,zh"),
         "give each code once",
     )
-    refused(langneurons("import", "lape", folder, *out), "is a folder; give LAPE's mask file")
+    refused(
+        langneurons("import", "lape", folder, *out),
+        "holds no activation.<language>.train.<model>; those of NJUNLP in it are read by",
+    )
     bad = broken(folder, tmp_path)
     (bad / f"activation.zh.{MODEL}.pt").unlink()
     refused(langneurons("import", "njunlp", bad, *out), "prefix.activation.zh alone cannot be used")

@@ -58,6 +58,18 @@ class Checks(tuple[Check, ...]):
         """Whether none failed; a claim that cannot be tried on this model does not count."""
         return all(check.holds is not False for check in self)
 
+    @property
+    def verdict(self) -> str:
+        """Whether all of them hold, in words."""
+        if self.holds:
+            return "every measurement holds"
+        return "some measurements do not hold; do not trust its counts"
+
+    def __repr__(self) -> str:
+        words = {True: "yes", False: "NO", None: "-"}
+        tried = [f"{words[check.holds]:<5}{check.claim}: {check.seen}" for check in self]
+        return "\n".join([*tried, self.verdict])
+
 
 @torch.inference_mode()
 def check(loaded: Loaded) -> Checks:

@@ -44,7 +44,7 @@ def check(
         print_json({"model": model, "holds": checks.holds, "checks": tried})
     else:
         print(_table(checks))
-        print(f"{model}: {_verdict(checks)}")
+        print(f"{model}: {checks.verdict}")
     return checks
 
 
@@ -53,9 +53,3 @@ def _table(checks: "Checks") -> str:
     words = {True: "yes", False: "NO", None: "-"}
     first, *rest = [(words[check.holds], check.claim, check.seen) for check in checks]
     return columns(first, rest, left=3)
-
-
-def _verdict(checks: "Checks") -> str:
-    if checks.holds:
-        return "every measurement holds"
-    return "some measurements do not hold; do not trust its counts"
