@@ -91,7 +91,7 @@ def test_joined_files_that_each_begin_with_a_mark(tmp_path: Path) -> None:
         (line().encode("utf-16"), "is text in UTF-16; write it as UTF-8"),
         (line().encode("utf-16-le"), "is text in UTF-16; write it as UTF-8"),
         (line().encode("utf-32"), "is text in UTF-32; write it as UTF-8"),
-        (gzip.compress(line().encode()), "is compressed by gzip; unpack it"),
+        (gzip.compress(line().encode(), mtime=0), "is compressed by gzip; unpack it"),
         (b"PAR1\x15\x04PAR1", "is a Parquet file"),
         (b"<!DOCTYPE html>\n<html>", "is a page of HTML or XML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
