@@ -39,3 +39,11 @@ def example() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what tests had to tell besides that they passed: how many kills came in time."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "kills":
+                terminalreporter.write_line(value)
