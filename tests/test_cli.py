@@ -308,6 +308,14 @@ def test_unwritable_output(run: Path, tmp_path: Path, langneurons) -> None:
         "cannot write /proc/x/m.pt",
     )
     refused(langneurons("report", run, "--out", "/proc/x/page.html"), "cannot write /proc/x")
+    (tmp_path / "full").mkdir()
+    refused(
+        langneurons("export", "lape", run / "neurons", "--out", tmp_path / "full"),
+        "is a folder; a mask is a file",
+    )
+    assert not (tmp_path / "full.json").exists()
+    refused(langneurons("report", run, "--out", tmp_path / "page"), "give it an ending")
+    assert not (tmp_path / "page").exists()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep me", "utf-8")
     done = langneurons("identify", run / "counts", "--out", tmp_path / "notes", "--force")

@@ -178,6 +178,8 @@ def export(
     """
     from langneurons.neurons.other_tools import export_mask
 
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; a mask is a file, such as {out}/mask.pt")
     mask, beside = export_mask(Neurons.load(neurons), tuple(kinds.split(",")))
     artifacts.write_file(out.with_name(out.name + ".json"), beside)
     artifacts.write_file(out, mask)
