@@ -8,7 +8,7 @@ against.
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -42,7 +42,7 @@ class Family(NamedTuple):
     """
 
     model_type: str
-    config: dict[str, object]
+    config: dict[str, Any]
     activation: str | None = "model.layers.{}.mlp.act_fn"
     down: str | None = "model.layers.{}.mlp.down_proj"
     shapes: tuple[tuple[int, ...], ...] = ((48,),) * LAYERS
@@ -182,11 +182,46 @@ MOE: dict[str, Family] = {
 
 FAMILIES = {**DENSE, **MOE}
 
+_VISION = {"hidden_size": 32, "intermediate_size": 48, "depth": 2, "num_heads": 4}
+_MAMBA = {
+    "mamba_d_ssm": 64,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 8,
+}
+_DELTA = {
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "linear_num_key_heads": 4,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+
+OTHERS: dict[str, Family] = {
+    "falcon_h1": Family(
+        "falcon_h1",
+        {**_LLAMA, **_MAMBA},
+        "model.layers.{}.feed_forward.act_fn",
+        "model.layers.{}.feed_forward.down_proj",
+    ),
+    "qwen3_5": Family(
+        "qwen3_5",
+        {"text_config": {**_LLAMA, **_DELTA}, "vision_config": {**_VISION, "out_hidden_size": 32}},
+        "model.language_model.layers.{}.mlp.act_fn",
+        "model.language_model.layers.{}.mlp.down_proj",
+    ),
+}
+"""Families that not everything is tried on: hybrids, image-text models and other forms."""
+
 
 def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:
     """A new model of this family, float32 on the CPU, in eval mode, its config so changed."""
-    family = FAMILIES[name]
-    config = AutoConfig.for_model(family.model_type, **{**family.config, **_SPECIAL, **changes})
+    family = FAMILIES.get(name) or OTHERS[name]
+    settings = {**family.config, **_SPECIAL, **changes}
+    if "text_config" in settings:
+        settings["text_config"] = {**settings["text_config"], **_SPECIAL, **changes}
+    config = AutoConfig.for_model(family.model_type, **settings)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
@@ -202,10 +237,11 @@ def tiny(name: str) -> PreTrainedModel:
 
 def save(name: str, folder: Path, **changes: int) -> Path:
     """A model of this family and a byte-level tokenizer, with room for 2,048 tokens."""
+    config = (FAMILIES.get(name) or OTHERS[name]).config
     room = {
         key: 2048
         for key in ("max_position_embeddings", "n_positions", "max_seq_len")
-        if key in FAMILIES[name].config
+        if key in config.get("text_config", config)
     }
     build(name, vocab_size=260, **room, **changes).save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
