@@ -536,8 +536,8 @@ class Asking:
     """mathoctopus, plain, chat, or a text file; by default the model's chat template if it has one,
     or mathoctopus."""
     tokenizer: str | None = None
-    """With a server: whose chat template it is, as a folder or an id on the Hub, where the name the
-    model has there is neither."""
+    """With a server: whose chat template it is, as a folder or an id on the Hub; by default that of
+    the model that the server says it has, else of the model's name."""
     server_seeds: bool = True
     """Whether a server is sent a seed with each request; some cannot take one."""
     asked: str | None = None

@@ -1,7 +1,7 @@
 """Fixtures of the tests of asking."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,19 @@ from support import families
 from support.served import Served
 
 
+@pytest.fixture(autouse=True)
+def _without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that are no folder are not looked for on the Hub, where that takes a minute each."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Served]]:
     """Start a server that answers as a function says."""
     running: list[Served] = []
 
-    def start(answer: Callable[..., Any]) -> Served:
-        running.append(Served(answer))
+    def start(answer: Callable[..., Any], pages: Mapping[str, Any] | None = None) -> Served:
+        running.append(Served(answer, pages))
         return running[-1]
 
     yield start

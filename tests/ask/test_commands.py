@@ -412,17 +412,22 @@ def test_another_engine_is_asked_in_the_same_way(
 ) -> None:
     """In process, by a server that knows the model by its folder, and by one that has a name."""
     folder = chatting if has == "a chat template" else model
+    listing = {"data": [{"id": "alias", "root": str(folder), "parent": None}]}
     served = ("--engine", serve(twelve).url)
+    listed = ("--engine", serve(twelve, {"/v1/models": listing}).url)
     ways = {
         "here": (folder,),
         "folder": (folder, *served),
         "name": ("alias", *served, "--tokenizer", folder),
+        "listed": ("alias", *listed),
     }
     for out, (name, *more) in ways.items():
         words = ("evaluate", name, sums, "--max-new-tokens", 2, "--out", tmp_path / out, *more)
         done = langneurons(*words)
         assert done.status == 0, done.err
         template = "chat" if folder == chatting else "mathoctopus"
+        if template == "chat" and name == "alias":
+            template = f"chat (that of {folder})"
         assert f"asked in en, zh with template {template}, by " in done.out
         assert "always the likeliest token, to " in done.out
         assert " or 2 tokens; answers by marked, within 0.01" in done.out
@@ -438,15 +443,44 @@ def test_another_engine_is_asked_in_the_same_way(
     assert here["inputs"]["prompts"] == name["inputs"]["prompts"]
     assert here["config"]["ends"] == ["</s>"]
     assert name["facts"]["model"] == {"id": "alias", "tokenizer": str(folder)}
+    assert asked(tmp_path / "listed")[1]["facts"]["model"] == name["facts"]["model"]
+
+
+def test_a_server_that_says_nothing_of_its_model(
+    serve: Any, sums: Path, tmp_path: Path, langneurons
+) -> None:
+    """No list of models, no tokenizer by the name: MathOctopus's prompt, said three times."""
+    url = serve(twelve).url
+    says = (
+        f"{url}/v1 has no list of models and no tokenizer is found by the name 'alias', so it was"
+    )
+    for command, more in (("sample", ("-n", 1)), ("evaluate", ())):
+        out = tmp_path / command
+        words = (command, "alias", sums, *more, "--engine", url, "--out", out)
+        for _ in range(2):  # made, and there already
+            done = langneurons(*words)
+            assert done.status == 0, done.err
+            assert f"note: {says}" in done.err
+            assert len(done.err.splitlines()) < 3
+            assert f"note: {says}" in done.out
+            assert "with template mathoctopus, by " in done.out
+        prompts, manifest = asked(out)
+        assert prompts[0].endswith("### Instruction:\n0 + 0?\n\n### Response:")
+        assert [note for note in manifest["facts"]["notes"] if note.startswith(says)]
+        assert manifest["facts"]["model"] == {"id": "alias", "tokenizer": None}
+        named = langneurons(*words, "--template", "mathoctopus")
+        assert "up to date" in named.err
+        assert "note: " not in named.err
 
 
 def test_a_template_that_cannot_be_known(
     serve: Any, sums: Path, model: Path, tmp_path: Path, langneurons
 ) -> None:
-    served = serve(twelve)
+    served = serve(twelve, {"/v1/models": {"data": [{"id": "alias"}]}})
     words = ("sample", "alias", sums, "--engine", served.url, "--out", tmp_path / "out")
     done = langneurons(*words)
     refused(done, "the chat template of 'alias' cannot be known: no tokenizer is found by that")
+    refused(done, "and the server does not say what it is; ")
     refused(done, "name its tokenizer with --tokenizer, a folder or an id on the Hub, or ask with ")
     refused(langneurons(*words, "--template", "chat"), "--template mathoctopus, plain or a text")
     refused(langneurons(*words, "--tokenizer", tmp_path), "holds no config.json")

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,10 +19,23 @@ ASKED = [
 ]
 
 
-class Served:
-    """A server in a thread that answers as `answer` says, and what it was asked."""
+class Replies(list[Any]):
+    """What a server says one time after the other."""
 
-    def __init__(self, answer: Callable[["Served", dict[str, Any], int], Any]) -> None:
+
+class Served:
+    """A server in a thread that answers as `answer` says, and what it was asked.
+
+    It says of itself what `pages` holds, path -> reply.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[["Served", dict[str, Any], int], Any],
+        pages: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.pages = dict(pages or {})
+        self.looked: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
@@ -46,6 +59,11 @@ class Served:
                     with served.lock:  # before the reply: the next request may come at once
                         served.now -= 1
                 self.reply(said)
+
+            def do_GET(self) -> None:
+                served.looked.append(self.path)
+                page = served.pages.get(self.path, (404, {}, {"detail": "Not Found"}))
+                self.reply(page.pop(0) if isinstance(page, Replies) else page)
 
             def reply(self, what: Any) -> None:
                 if what == "drop":

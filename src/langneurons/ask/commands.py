@@ -2,6 +2,7 @@
 
 import hashlib
 import json as jsonlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from langneurons import artifacts, console, resume
 from langneurons.ask.engine import NO_ROOM
 from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig, cut, identity
 from langneurons.console import Force, Json, Made, Quiet, print_json
-from langneurons.errors import InputError, MismatchError, ModelError, brief
+from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.table import Neurons
 from langneurons.texts.accuracy import Change, Evaluation, compare_accuracy
 from langneurons.texts.rows import Responses
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from langneurons.ask.engine import Engine
     from langneurons.model.loading import Loaded
+    from langneurons.texts.prompts import Template
     from langneurons.texts.responses import Question
 
 
@@ -85,7 +87,7 @@ def sample(
             state=state,
             on_step=on_step,
         )
-        return Responses(responses), facts | task.facts()
+        return Responses(responses), task.told(facts)
 
     made = console.made(
         Responses,
@@ -190,7 +192,7 @@ def _evaluated(
             state=state,
             on_step=on_step,
         )
-        return evaluation, facts | task.facts()
+        return evaluation, task.told(facts)
 
     return console.made(
         Evaluation,
@@ -227,6 +229,7 @@ class _Writer:
         inputs: digests of what it is made of, by name.
         model: what to say of the model.
         ends: what ends a text besides stop texts: the end tokens, or whose they are.
+        note: what to say where its chat template cannot be known.
     """
 
     engine: "Engine"
@@ -235,6 +238,7 @@ class _Writer:
     inputs: Mapping[str, str]
     model: Mapping[str, Any]
     ends: str
+    note: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """What to say of it once it has run."""
@@ -261,9 +265,10 @@ class _Task:
     inputs: Mapping[str, str]
     asked: str
 
-    def facts(self) -> dict[str, Any]:
-        """What to say of it once it has run."""
-        return {"asked": self.asked} | self.writer.facts()
+    def told(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What to say of it once it has run, with what is to be said of the responses."""
+        notes = [*facts.get("notes", ()), *filter(None, [self.writer.note])]
+        return {**facts, "notes": notes, "asked": self.asked, **self.writer.facts()}
 
 
 def _task(
@@ -292,6 +297,9 @@ def _task(
         raise InputError("a server cannot silence neurons; leave --engine at transformers")
     else:
         writer = _by_server(model, how, loading)
+    if writer.note:
+        print(f"langneurons: note: {writer.note}", file=sys.stderr)
+        given = "mathoctopus"
     form = suited(given, writer.tokenizer)
     prompts = [form.prompt(one.question, one.lang, writer.tokenizer) for one in asked]
     languages = list(dict.fromkeys(question.lang for question in asked))
@@ -311,8 +319,16 @@ def _task(
         writer=writer,
         settings=settings,
         inputs={**inputs, **writer.inputs},
-        asked=_in_words(config, how, form.name, languages, writer.ends),
+        asked=_in_words(config, how, _whose(form, writer), languages, writer.ends),
     )
+
+
+def _whose(form: "Template", writer: _Writer) -> str:
+    """A template by its name, and whose chat template it is where the model has an alias."""
+    tokenizer = writer.model.get("tokenizer")
+    if form.text != "chat" or tokenizer in (None, writer.model["id"]):
+        return form.name
+    return f"{form.name} (that of {tokenizer})"
 
 
 def _in_words(
@@ -345,46 +361,25 @@ def _digest(rows: Sequence[Any]) -> str:
 
 def _by_server(model: str, how: Asking, loading: ModelConfig) -> _Writer:
     """A model that a server runs; of it only the tokenizer is loaded, and only for its template."""
+    from langneurons.ask.served import Known, tokenizer_of
     from langneurons.ask.server import Server
     from langneurons.texts.prompts import CHAT
 
     server = Server(how.engine, model, seeds=how.server_seeds)
-    tokenizer = None
+    known = Known(None)
     if how.template in (None, CHAT):
-        tokenizer = _tokenizer_of_served(model, how, loading)
+        known = tokenizer_of(
+            server, named=how.tokenizer, template=how.template, revision=loading.revision
+        )
     return _Writer(
         engine=server,
-        tokenizer=tokenizer,
+        tokenizer=known.tokenizer,
         settings={"model": model, "server_seeds": how.server_seeds},
         inputs={},
-        model={"id": model, "tokenizer": (how.tokenizer or model) if tokenizer else None},
+        model={"id": model, "tokenizer": known.name},
         ends="the end tokens the server knows",
+        note=known.note,
     )
-
-
-def _tokenizer_of_served(
-    model: str, how: Asking, loading: ModelConfig
-) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model that a server runs.
-
-    Raises:
-        ModelError: when there is none by the name it was given, or by the model's.
-    """
-    from langneurons.model.loading import load_tokenizer
-
-    if how.tokenizer:
-        return load_tokenizer(how.tokenizer, revision=loading.revision)
-    try:
-        return load_tokenizer(model, revision=loading.revision)
-    except ModelError as error:
-        why = f"{error}" if Path(model).exists() else "no tokenizer is found by that name"
-        others = "mathoctopus, plain or a text of yours"
-        if how.template is None:
-            others = f"chat, {others}"
-        raise ModelError(
-            f"the chat template of {brief(model)} cannot be known: {why}; name its tokenizer with "
-            f"--tokenizer, a folder or an id on the Hub, or ask with --template {others}"
-        ) from None
 
 
 def _in_process(
@@ -464,7 +459,8 @@ def _tell_sampled(made: Made[Responses], model: str, json: bool) -> None:
     print(_languages(made.facts["languages"]))
     _tell_how(made.facts)
     counts = made.folder.parent / "counts"
-    print(f"wrote {made.folder}; next: langneurons record {model} {made.folder} --out {counts}")
+    reads = made.facts["model"].get("tokenizer") or model  # an alias is known to a server alone
+    print(f"wrote {made.folder}; next: langneurons record {reads} {made.folder} --out {counts}")
 
 
 def _tell_evaluated(made: Made[Evaluation], before: Made[Evaluation] | None, json: bool) -> None:
@@ -498,8 +494,6 @@ def _tell_evaluated(made: Made[Evaluation], before: Made[Evaluation] | None, jso
         for note in _left_out(changes, before, made):
             print(f"note: {note}")
     print(_languages(made.facts["languages"]))
-    for note in made.facts.get("notes", ()):
-        print(f"note: {note}")
     _tell_how(made.facts)
     print(f"wrote {made.folder}")
 
@@ -581,7 +575,9 @@ def _languages(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tell_how(facts: Mapping[str, Any]) -> None:
-    """Print how it was asked, and which questions it did not answer."""
+    """Print how it was asked, which questions it did not answer, and what else is to be noted."""
+    for note in facts.get("notes", ()):
+        print(f"note: {note}")
     for finish, rows in _by_finish(facts.get("unanswered", ())).items():
         named = ", ".join(f"{row['question_id']} ({row['lang']})" for row in rows[:_NAMED])
         more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""

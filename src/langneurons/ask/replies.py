@@ -83,6 +83,20 @@ class Reply(NamedTuple):
     unfinished: list[Choice]
 
 
+class Listed(NamedTuple):
+    """A model in a server's list.
+
+    Attributes:
+        id: the name it goes by there.
+        root: the folder or id that it was loaded from, where the server says (vLLM, SGLang).
+        parent: the `id` of the model that it adapts, where it is an adapter.
+    """
+
+    id: str
+    root: str | None
+    parent: str | None
+
+
 class ErrorReplyError(ValueError):
     """A reply that says it is one, and holds an error.
 
@@ -121,6 +135,30 @@ def read(content: bytes) -> Reply:
         (broken if said.lower() in UNFINISHED else ended).append(Choice(text, finish))
     model = reply.get("model")
     return Reply(model if isinstance(model, str) else "", ended, broken)
+
+
+def listed(content: bytes) -> list[Listed]:
+    """The models that a server lists; some list them bare, most under `data`.
+
+    Raises:
+        ValueError: when it is no JSON; KeyError or TypeError when it is no list of models.
+    """
+    try:
+        reply = json.loads(content.decode("utf-8-sig", "replace"))
+    except RecursionError:
+        raise ValueError from None
+    models = reply if isinstance(reply, list) else reply["data"]
+    if not isinstance(models, list):
+        raise TypeError
+    return [
+        Listed(model["id"], *(_said(model.get(name)) for name in ("root", "parent")))
+        for model in models
+        if isinstance(model, dict) and isinstance(model.get("id"), str)
+    ]
+
+
+def _said(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def is_too_long(code: int, said: str) -> bool:

@@ -1,11 +1,11 @@
 """Server: the engine that asks any OpenAI-compatible server, by URL.
 
-vLLM, SGLang, TGI, llama.cpp and transformers serve are such. Only `/v1/completions` is used, with
-the exact prompt text, so that nothing depends on a chat template the server holds. Where fewer
-whole texts come back than were asked for, the rest is asked for again. What a server does not take
-(several texts at once, a seed, settings that are not OpenAI's) is left out once it has said so; a
-prompt that it cannot answer stops no other. What servers reply, and mean, is in `replies`; what
-goes over the wire, and what becomes of a connection that breaks, in `transport`.
+vLLM, SGLang, TGI, llama.cpp and transformers serve are such. Texts come from `/v1/completions`
+alone, with the exact prompt, so that nothing depends on a chat template the server holds. Where
+fewer whole texts come back than were asked for, the rest is asked for again. What a server does not
+take (several texts at once, a seed, settings that are not OpenAI's) is left out once it has said
+so; a prompt that it cannot answer stops no other. What servers reply, and mean, is in `replies`;
+what goes over the wire, and what becomes of a connection that breaks, in `transport`.
 """
 
 import queue
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from langneurons.ask.engine import NO_ROOM, STOP, Completion, Request, until_stop
-from langneurons.ask.replies import Reply, is_too_long, names, read, room
+from langneurons.ask.replies import Listed, Reply, is_too_long, listed, names, read, room
 from langneurons.ask.transport import Body, FailedError, Patience, RefusedError, Transport
 from langneurons.config import SampleConfig
 from langneurons.errors import InputError, LangneuronsError, ServerError
@@ -125,6 +125,15 @@ class Server:
         if self._takes_several is False:
             facts["asked for one text at a time"] = True
         return {"server": facts}
+
+    def models(self) -> list[Listed] | None:
+        """The models that it lists, and what it says of them; None where it has no list.
+
+        Raises:
+            InputError: when it does not take the key.
+            ServerError: when it is not there or does not recover.
+        """
+        return self.transport.get("models", listed, Patience(self.transport, threading.Event()))
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()

@@ -24,11 +24,16 @@ from langneurons.errors import InputError, ServerError
 KEYS = ("LANGNEURONS_API_KEY", "OPENAI_API_KEY")
 """Variables of the environment that a key is taken from, the first that is set."""
 
+BROKEN = "broken"
+"""Kind of a failure: there is a reply, and nothing can be made of it."""
+
 _AGAIN = {408: "timed out", 409: "busy", 425: "busy", 429: "throttled"}
 _BROKEN = (TimeoutError, ConnectionResetError, BrokenPipeError)
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _UNTIL_FIRST_ANSWER = 30.0  # seconds that a server may fail before it has answered once
+
+_LOOK = 30.0  # seconds to wait for what a server says of itself
 
 _SHOWN = 300  # characters of what a server says that are told
 
@@ -180,9 +185,40 @@ class Transport:
                 return Answered(reply, body)
         return None
 
+    def get(
+        self, path: str, read: Callable[[bytes], _Reply], patience: "Patience"
+    ) -> _Reply | None:
+        """What the server says of itself at a path; None where there is no such thing.
+
+        Args:
+            path: where, below `url`.
+            read: makes something of the reply; raises ValueError, KeyError or TypeError where it
+                is something else.
+            patience: for how long a server that fails is asked again.
+
+        Raises:
+            InputError: when the server does not take the key.
+            ServerError: when it is not there or does not recover.
+        """
+        while True:
+            try:
+                return self._received(path, None, read)
+            except RefusedError:
+                return None
+            except FailedError as failed:
+                if failed.code == 501 or failed.kind == BROKEN:
+                    return None
+                if patience.ends_within(failed.wait):
+                    raise ServerError(f"{self.url}/{path} gives no answer: {failed.why}") from None
+                patience.wait(failed.wait)
+
     def once(self, path: str, body: Body, read: Callable[[bytes], _Reply]) -> _Reply:
         """What is made of the reply to one request, sent once; for the errors see `_send`."""
         self.count("requests")
+        return self._received(path, body, read)
+
+    def _received(self, path: str, body: Body | None, read: Callable[[bytes], _Reply]) -> _Reply:
+        """What is made of one reply; without a body nothing is sent but the wish for it."""
         try:
             return read(self._send(path, body))
         except InputError:
@@ -190,9 +226,9 @@ class Transport:
         except ErrorReplyError as error:
             raise self._meaning(error.code, "in a reply", error.said) from None
         except (ValueError, KeyError, TypeError):  # never says why: a bad header would hold the key
-            raise FailedError("broken", "its reply is no list of completions") from None
+            raise FailedError(BROKEN, "its reply is no list of completions") from None
 
-    def _send(self, path: str, body: Body) -> bytes:
+    def _send(self, path: str, body: Body | None) -> bytes:
         """What the server replies to one request.
 
         Raises:
@@ -203,10 +239,11 @@ class Transport:
         headers = {"Content-Type": "application/json", "User-Agent": "langneurons"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        content = json.dumps(body).encode()
+        content = None if body is None else json.dumps(body).encode()
+        timeout = self.timeout if content else min(self.timeout, _LOOK)
         request = Request(f"{self.url}/{path}", content, headers)  # noqa: S310 - http(s) only
         try:
-            with self._opener.open(request, timeout=self.timeout) as response:
+            with self._opener.open(request, timeout=timeout) as response:
                 return response.read()
         except HTTPError as error:
             raise self._told(error) from None
