@@ -122,6 +122,48 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class TextConfig:
+    """How running text is read, and whether texts are perturbed first; see docs/texts.md.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    tokens: int | Literal["all", "even"] = "all"
+    """Tokens of running text to read in each language, the first; even: as many in each as the
+    language with the fewest has."""
+    chunk: int = 512
+    """Tokens of running text that the model reads at once, at most; never more than its context."""
+    documents: Literal["auto", "lines", "paragraphs", "files"] = "auto"
+    """What is a document of a .txt: each line, what stands between blank lines, or the file. auto:
+    in <language>.txt paragraphs where there are blank lines, else lines; in <language>/*.txt the
+    file."""
+    take: int = 0
+    """The first so many documents of running text, in every language; 0: all."""
+    perturb: Literal["none", "romanise", "shuffle"] = "none"
+    """Perturb all texts first: romanise: write them in Latin letters; shuffle: shuffle the words of
+    each sentence."""
+    shuffle_seed: int = 0
+    """Seed of the shuffling."""
+
+    def __post_init__(self) -> None:
+        if self.tokens not in ("all", "even") and (type(self.tokens) is not int or self.tokens < 1):
+            raise InputError(
+                f"tokens {self.tokens!r}: give how many in each language, even, or all"
+            )
+        if self.chunk < 2:
+            raise InputError(f"chunk {self.chunk}: 2 tokens or more are needed")
+        if self.take < 0:
+            raise InputError(f"take {self.take}: a number of documents, or 0 for all")
+        for name, words in (
+            ("documents", ("auto", "lines", "paragraphs", "files")),
+            ("perturb", ("none", "romanise", "shuffle")),
+        ):
+            if getattr(self, name) not in words:
+                raise InputError(f"{name} {getattr(self, name)!r}: choose {', '.join(words)}")
+
+
+@dataclass(frozen=True)
 class RecordConfig:
     """Settings of `record`.
 

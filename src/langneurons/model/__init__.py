@@ -6,6 +6,7 @@ In the order in which to read them:
 - `sites`: where the activations of each layer are, found by structure.
 - `experts`: the same inside a mixture of experts.
 - `tokens`: the exact ids of prompt and response, and which of them count.
+- `reading`: the texts that are read: responses, or running text in chunks.
 - `batches`: how many responses are cut into work.
 - `forward`: what the model is given for a batch, and what fits into its context.
 - `hooks`: `watch`, `silence`, `hold`: activations read, zeroed, set, while the model runs.

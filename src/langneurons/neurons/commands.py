@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from langneurons import artifacts, console, resume
-from langneurons.config import IdentifyConfig, ModelConfig, RecordConfig, cut, identity
+from langneurons.config import (
+    IdentifyConfig,
+    ModelConfig,
+    RecordConfig,
+    TextConfig,
+    cut,
+    identity,
+)
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.counts import Counts
@@ -198,6 +205,7 @@ def record(
     *,
     out: Path,
     config: Annotated[RecordConfig, Parameter(name="*")] = RecordConfig(),
+    text: Annotated[TextConfig, Parameter(name="*")] = TextConfig(),
     languages: str | None = None,
     template: str | None = None,
     drop: str | None = None,
@@ -206,57 +214,70 @@ def record(
     json: Json = False,
     quiet: Quiet = False,
 ) -> Made[Counts]:
-    """Count how often each neuron of a model is active on response tokens.
+    """Count how often each neuron of a model is active on the tokens of responses or running text.
 
-    Counts are kept per language and block of questions.
+    Counts are kept per language and block of questions, or of documents.
 
     Parameters
     ----------
     model
         A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
     responses
-        A responses.jsonl, a folder that holds one, or a folder of <language>.jsonl.
+        A responses.jsonl, a folder that holds one, or a folder of <language>.jsonl; or running
+        text: a folder of <language>.txt, of <language>/*.txt or of <language>.jsonl with a column
+        text, one such file, a data set of the Hub with a column text, nano-problems, nano-stories.
     out
         Folder to write.
     config
         Settings.
+    text
+        How running text is read, and whether texts are perturbed.
     languages
         Languages to record, in order, as codes with commas [default: all there are].
     template
         Prompt for rows that hold a question and no prompt: mathoctopus, plain, chat, or a text file
         [default: mathoctopus].
     drop
-        What is not counted besides empty responses: repetition, wrong-script, with commas.
+        What is not counted besides empty texts: repetition, wrong-script, with commas; of running
+        text also wrong-language.
     loading
         How the model is loaded.
     """
-    from langneurons.texts import rows
-    from langneurons.texts.flaws import gate, left_out
+    from langneurons.texts import running_text
 
     codes = console.codes(languages)
-    rows.files(responses, codes)  # before a model is loaded for nothing
+    running_text.require(responses, codes)  # before a model is loaded for nothing
 
+    from langneurons.model import reading
     from langneurons.model.loading import load
     from langneurons.neurons.record import recorded
 
     loaded = load(model, **asdict(loading))
-    read = rows.read(responses, template, codes, loaded.tokenizer)
-    kept, gates = gate(read.responses, _flaws(drop))
-    gone = left_out(gates, _flaws(drop))
+    texts = reading.read(
+        responses, loaded, text, languages=codes, template=template, drop=_flaws(drop)
+    )
     settings = {
         **identity(config),
         "languages": codes,
         "template": template,
         "drop": drop,
         "dtype": str(loaded.model.dtype),
+        **texts.settings,
     }
-    inputs = {**read.digests, **loaded.inputs}
+    inputs = {**texts.digests, **loaded.inputs}
 
     def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
         counts, facts = recorded(
-            loaded, kept, config, languages=codes, gone=gone, state=state, on_step=on_step
+            loaded,
+            texts.responses,
+            config,
+            languages=codes,
+            gone=texts.gone,
+            state=state,
+            on_step=on_step,
         )
-        facts["gates"] = [gate._asdict() for gate in gates]
+        facts |= texts.facts
+        facts["notes"] += _few_documents(texts.facts["gates"], config.blocks)
         facts["model"] = loaded.facts
         return counts, facts
 
@@ -282,6 +303,17 @@ def record(
 def _flaws(drop: str | None) -> tuple[Any, ...]:
     """The flaws in a list with commas, as `flaws` calls them."""
     return tuple(word.strip().replace("-", " ") for word in drop.split(",")) if drop else ()
+
+
+def _few_documents(gates: Sequence[Mapping[str, Any]], blocks: int) -> list[str]:
+    """A note on languages whose running text has too few documents to be resampled well."""
+    few = {gate["lang"]: gate["kept"] for gate in gates if gate.get("documents", blocks) < blocks}
+    if not few or blocks == 1:
+        return []
+    return [
+        f"fewer documents than the {blocks} blocks in {_listed(few)}: intervals mean little; say "
+        "what a document is with --documents, or add some"
+    ]
 
 
 def _require_same_model(sources: Sequence[artifacts.Artifact]) -> None:
@@ -340,6 +372,7 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
     print(console.columns(heads, rows))
     if unknown := strangers(facts["tokens"]):
         print(unknown)
+    _tell_documents(facts)
     if long := facts.get("longer than the context"):
         print(
             f"longer than the context of {long['context']:,} tokens and not counted: "
@@ -351,6 +384,19 @@ def _tell_recorded(made: Made[Counts], json: bool) -> None:
         print(f"batches halved for want of memory: {halved}; a smaller --budget saves the attempt")
     _tell_notes(facts)
     _tell_next(made.folder)
+
+
+def _tell_documents(facts: Mapping[str, Any]) -> None:
+    """Of running text: what a document is, and which are not in the language they stand in."""
+    if unit := facts.get("documents are"):
+        print(f"documents are {unit}")
+    if others := facts.get("in another language"):
+        dropped = others["dropped"]
+        print(
+            f"{others['number']:,} documents are in another language, by the others here: "
+            f"{', '.join(others['first'])}; "
+            + ("left out" if dropped else "--drop wrong-language leaves them out")
+        )
 
 
 def _tell_notes(facts: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from langneurons import artifacts, console
-from langneurons.config import ModelConfig, PerplexityConfig, identity
+from langneurons.config import ModelConfig, PerplexityConfig, TextConfig, identity
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import MismatchError
 from langneurons.neurons.counts import Counts
@@ -27,6 +27,7 @@ def perplexity(
     *,
     out: Path,
     config: Annotated[PerplexityConfig, Parameter(name="*")] = PerplexityConfig(),
+    running: Annotated[TextConfig, Parameter(name="*")] = TextConfig(),
     counts: Path | None = None,
     languages: str | None = None,
     template: str | None = None,
@@ -46,11 +47,13 @@ def perplexity(
     neurons
         Folder of neurons, of this model; those of another are refused unless --force.
     responses
-        A responses.jsonl, a folder that holds one, or a folder of <language>.jsonl.
+        Responses or running text, as for record.
     out
         Folder to write.
     config
         Settings.
+    running
+        How running text is read, and whether texts are perturbed.
     counts
         Folder of the counts that the neurons come from, to match random sets by activation rate
         [default: found beside the neurons; without any, random sets are matched per layer only].
@@ -63,23 +66,32 @@ def perplexity(
     loading
         How the model is loaded.
     """
+    from langneurons.model import reading
     from langneurons.model.loading import load
     from langneurons.silencing.perplexity import measured
-    from langneurons.texts.rows import files, read
+    from langneurons.texts import running_text
 
     source = artifacts.read(neurons, Neurons.KIND)
     behind = _counts_behind(source, counts)
     codes = console.codes(languages)
-    files(responses)  # before a model is loaded for nothing
+    running_text.require(responses)  # before a model is loaded for nothing
 
     loaded = load(model, **asdict(loading))
     notes = _notes(source, behind, loaded.fingerprint, force=force)
-    texts = read(responses, template, tokenizer=loaded.tokenizer)
+    texts = reading.read(
+        responses,
+        loaded,
+        running,
+        languages=codes if running_text.is_running_text(responses) else None,
+        template=template,
+        drop=None,
+    )
     settings = {
         **identity(config),
         "languages": codes,
         "template": template,
         "dtype": str(loaded.model.dtype),
+        **texts.settings,
     }
     inputs = {
         **texts.digests,
@@ -104,6 +116,7 @@ def perplexity(
             state=state,
             on_step=on_step,
         )
+        facts |= texts.facts
         return losses, facts | {"notes": [*notes, *facts["notes"]], "model": loaded.facts}
 
     made = console.made(

@@ -7,6 +7,9 @@ In the order in which to read them:
 - `prompts`: from a question to what the model is given, by a template
 - `rows`: files of rows, a response or a question a line, and back
 - `questions`: what a model is asked: files, the benchmarks, any data set of the Hub
+- `running_text`: documents that nobody was asked for: files of text, data sets with a column text
+- `data_sets`: configurations, splits and rows of a data set of the Hub
+- `perturbed`: the same texts in Latin letters, or with their words shuffled
 - `answers`: the number in a response, and whether it is the right one
 - `answer_words`: how texts in many languages say `the answer is`
 - `accuracy`: the share of right answers with its interval, and how it changes

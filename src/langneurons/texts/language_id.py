@@ -41,18 +41,32 @@ class Identifier:
         every_run = dict.fromkeys(run for count in counts for run in count)
         self.languages = tuple(texts)
         self._row = {run: i for i, run in enumerate(every_run)}
-        seen = np.full((len(every_run) + 1, len(counts)), _PRIOR)  # the last row: runs never seen
+        self._seen = np.full((len(every_run) + 1, len(counts)), _PRIOR)  # the last: runs never seen
         for k, count in enumerate(counts):
             rows = [self._row[run] for run in count]
-            seen[rows, k] += list(count.values())
-        self._log = np.log(seen / seen.sum(axis=0))
+            self._seen[rows, k] += list(count.values())
+        self._total = self._seen.sum(axis=0)
+        self._log = np.log(self._seen / self._total)
 
-    def language(self, text: str) -> str | None:
-        """Code of the language a text is most likely in; None where it is too short to tell."""
+    def language(self, text: str, *, learnt_as: str | None = None) -> str | None:
+        """Code of the language a text is most likely in; None where it is too short to tell.
+
+        Args:
+            text: any.
+            learnt_as: the language that was learnt from this text among others, where it was: what
+                it gave to it is taken away first.
+        """
         if sum(char.isalpha() for char in _plain(text)) < LEAST:
             return None
-        rows = [self._row.get(run, -1) for run in _runs(text)]
-        return self.languages[int(self._log[rows].sum(axis=0).argmax())]
+        runs = Counter(_runs(text))
+        rows = [self._row.get(run, -1) for run in runs]
+        times = np.array(list(runs.values()))
+        log = self._log[rows]
+        if learnt_as is not None:
+            k = self.languages.index(learnt_as)
+            left = self._seen[rows, k] - times
+            log[:, k] = np.log(left) - np.log(self._total[k] - times.sum())
+        return self.languages[int((times @ log).argmax())]
 
 
 def learn(texts: Mapping[str, Sequence[str]]) -> Identifier | None:

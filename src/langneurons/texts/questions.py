@@ -1,19 +1,16 @@
 """Questions: what a model is asked: a file, a benchmark, any data set of the Hugging Face Hub."""
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, NamedTuple
 
-from langneurons import artifacts, quiet
+from langneurons import artifacts
 from langneurons.errors import InputError
-from langneurons.texts import world
-from langneurons.texts.languages import ENGLISH, known
+from langneurons.texts import data_sets, world
+from langneurons.texts.languages import ENGLISH
 from langneurons.texts.question_ids import advice, ids_of
 from langneurons.texts.responses import Question, text_field
 from langneurons.texts.rows import read_questions, to_lines
@@ -180,21 +177,14 @@ def _from_file(path: Path, languages: Sequence[str] | None) -> list[Question]:
 
 def _named(name: str) -> tuple[DataSet, str, str]:
     """The data set that a name is of, the configuration and the split it names, or "" for none."""
-    source, config, split = name, "", ""
-    if not Path(name).expanduser().is_dir():
-        source, _, after_source = name.partition(":")
-        config, _, split = after_source.partition(":")
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        source, stem = str(folder), folder.resolve().name
-    elif ":" not in split and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
-        stem = folder.name
-    else:
+    of_name = data_sets.named(name)
+    if of_name is None:
         raise InputError(
             f"{name} is no file or folder here, and no name of questions; give a JSONL file, a "
             f"folder of <lang>.jsonl, {', '.join(BENCHMARKS)}, or a data set of the Hugging Face "
             "Hub as owner/name or owner/name:config:split"
         )
+    source, stem, config, split = of_name
     without_braces = re.sub(r"[{}]", "", stem)
     return DataSet(source, f"{without_braces}-{{split}}-{{n}}"), config, split
 
@@ -204,11 +194,11 @@ def _from_data_set(
 ) -> list[Question]:
     """The questions of a data set in the languages wanted, by configuration, then row."""
     source = data_set.source
-    known = data_set.configs or _known_configs(source)
+    known = data_set.configs or data_sets.known_configs(source)
     questions: dict[tuple[str, str], Question] = {}
-    for name in _configs(source, known, config, languages):
-        splits = _splits(source, name)
-        part = _split(f"{source}:{name}", list(splits), split)
+    for name in data_sets.configs(source, known, config, languages):
+        splits = data_sets.splits(source, name)
+        part = data_sets.split_of(f"{source}:{name}", list(splits), split, "test")
         place = f"{source}:{name}:{part}"
         lang = _language_of(name, data_set, languages)
         for question in _questions(place, splits[part], data_set, part, lang):
@@ -225,77 +215,13 @@ def _from_data_set(
     return list(questions.values())
 
 
-def _known_configs(source: str) -> Sequence[str]:
-    """The configurations of a data set; where the network is needed and not there, `default`."""
-    import datasets
-
-    with _fetching(source):
-        return datasets.get_dataset_config_names(source)
-
-
-def _is_language(config: str, languages: Sequence[str] | None) -> bool:
-    return known(config) or config in (languages or ())
-
-
 def _language_of(config: str, data_set: DataSet, languages: Sequence[str] | None) -> str | None:
     """The language of rows that do not say theirs; None where nothing tells it."""
-    if _is_language(config, languages):
+    if data_sets.is_language(config, languages):
         return config
     if data_set.lang is None and languages is not None and len(languages) == 1:
         return languages[0]
     return data_set.lang
-
-
-def _configs(
-    source: str, known: Sequence[str], config: str, languages: Sequence[str] | None
-) -> Sequence[str]:
-    """The configurations to read: the one asked for, those of the languages, or the only one."""
-    names = ", ".join(known)
-    if config:
-        if config not in known and list(known) != ["default"]:
-            raise InputError(
-                f"{source} has no configuration {config}; there is {names} "
-                f"(a split: {source}::{config})"
-            )
-        return [config]
-    by_language = [name for name in known if _is_language(name, languages)]
-    if by_language:
-        missing = [code for code in languages or () if code not in by_language]
-        if missing:
-            raise InputError(f"{source} has no configuration {missing[0]}; there is {names}")
-        return [name for name in by_language if languages is None or name in languages]
-    if len(known) != 1:
-        raise InputError(
-            f"{source} has several configurations, of which none is named by a language: {names}; "
-            f"give one, as {source}:{known[0]}"
-        )
-    return known
-
-
-def _splits(source: str, config: str) -> Any:
-    """The splits of a configuration, by name, in memory."""
-    import datasets
-
-    with _fetching(source), TemporaryDirectory() as once:
-        # What datasets prepares from a folder it finds again by the folder's name and card alone:
-        # it would give another folder of that name, or an older state. So for a folder nothing is
-        # kept.
-        cache = once if Path(source).is_dir() else None
-        return datasets.load_dataset(source, config, cache_dir=cache, keep_in_memory=True)
-
-
-def _split(place: str, known: Sequence[str], split: str) -> str:
-    """The split to read: the one asked for, `test`, or the only one."""
-    if split in known:
-        return split
-    if not split and "test" in known:
-        return "test"
-    if not split and len(known) == 1:
-        return known[0]
-    raise InputError(
-        f"{place} has no split {split or 'test'}; there is {', '.join(known)}; "
-        f"give one, as {place}:{known[0]}"
-    )
 
 
 def _questions(
@@ -336,25 +262,3 @@ def _columns(place: str, known: Sequence[str], lang: str | None) -> tuple[str, s
             "by a language; name it with --languages"
         )
     return pairs[0]
-
-
-@contextmanager
-def _fetching(source: str) -> Generator[None]:
-    """Inside this block nothing is told but errors, in one line."""
-    from datasets.exceptions import DatasetsError
-
-    try:
-        # its errors are raised too, and told once, below
-        with quiet.libraries("datasets", level=logging.CRITICAL):
-            yield
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        in_one_line = " ".join(str(error.__cause__ or error).split())[:200].removesuffix(".")
-        said = in_one_line or type(error).__name__
-        if Path(source).is_dir():
-            raise InputError(
-                f"{source} holds no <lang>.jsonl, and no data set that can be read: {said}"
-            ) from error
-        raise InputError(
-            f"{source}: no such file or folder here, and it could not be fetched from the Hub "
-            f"({said}); give a local file or folder"
-        ) from error

@@ -162,7 +162,7 @@ def _read(
     first_place: dict[tuple[str, ...], str] = {}
     for file in files(path, languages):
         content = hashlib.sha256()
-        for place, row in _rows(file.path, content):
+        for place, row in json_rows(file.path, content):
             try:
                 item = build(row)
             except InputError as error:
@@ -232,8 +232,8 @@ def files(path: Path, languages: Sequence[str] | None = None) -> list[File]:
     """
     if not path.exists():
         raise InputError(
-            f"{path} does not exist; give a JSONL file, a stage's folder or a folder of "
-            "<lang>.jsonl"
+            f"{path} does not exist; give a JSONL file, a stage's folder, a folder of "
+            "<lang>.jsonl, or running text (.txt)"
         )
     if not path.is_dir():
         return [File(path, None, None)]
@@ -270,7 +270,7 @@ def _damaged(file: Path, folder: Path) -> FormatError:
     return FormatError(f"{file} is missing or not as it was written; make {folder} anew")
 
 
-def _rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[str, Any]]]:
+def json_rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row of a JSONL file with its place in words; blank lines are skipped.
 
     A byte order mark is left off every line: files that each begin with one are often joined. The

@@ -34,6 +34,10 @@ QUESTIONS = ("nano", "nano-ood", "nano-seed")
 `nano-seed`: problems as the model was trained on, to sample responses from for an alignment, as the
 paper does from NumGLUE."""
 
+TEXTS = ("nano-problems", "nano-stories")
+"""Running text: problems with right reasoning of both domains, as the model was trained on, and
+small stories. The same in every language, told in its own words."""
+
 NUMBER = 100
 """Questions of a name in each language: what two cores ask, score and align on in minutes;
 `questions` gives more."""
@@ -219,6 +223,38 @@ def questions(
             text = tell(problem, lang, Random(f"{problem.id} {lang}"))
             asked.append(Question(problem.id, lang, text, problem.answer))
     return asked
+
+
+def running_text(name: str, lang: str, number: int) -> Iterator[str]:
+    """The first so many documents of one of `TEXTS` in a language; they do not depend on how many.
+
+    The n-th document says the same in every language.
+    """
+    if name == "nano-stories":
+        stories = min(len(tongue(code).stories) for code in LANGUAGES)
+        for i in range(number):
+            yield _story(lang, i % stories, i)
+        return
+    domains: tuple[DomainName, ...] = ("nano", "nano-ood")
+    made = [problems(domain, "train", number) for domain in domains]
+    for i in range(number):
+        problem = next(made[i % len(domains)])
+        rng = Random(f"{problem.id} {lang}")
+        yield f"{tell(problem, lang, rng)}\n{think(problem, lang, rng)}"
+
+
+def _story(lang: str, place: int, number: int) -> str:
+    """The story at a place in a language's list, about those whom this number draws."""
+    spoken = tongue(lang)
+    lines = spoken.stories[place]
+    words = _words(
+        max(map(len, (tongue(code).stories[place] for code in LANGUAGES))), Random(number)
+    )
+    rng = Random(f"{number} {lang}")
+    for i in range(len(lines)):
+        words[f"B{i}"] = words["B0"]  # a story is about two
+    texts = [spoken.say(rng.choice(line), None, words, i) for i, line in enumerate(lines)]
+    return spoken.space.join(texts)
 
 
 _PHRASES = {"t": "time", "shop": "shop", "spot": "spot"}
