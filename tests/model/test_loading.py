@@ -230,7 +230,10 @@ def refused(said: str, *args: Any, **options: Any) -> None:
 
 
 def test_refuses_what_is_no_model_folder(broken: Path, tmp_path: Path) -> None:
-    refused(r"/nowhere/at/all is no folder; give a model's folder or an id", "/nowhere/at/all")
+    refused(
+        r"/nowhere/at/all is no folder; give a model's folder, a GGUF file or an id",
+        "/nowhere/at/all",
+    )
     refused(r"nowhere/model/x is no folder", "nowhere/model/x")
     refused(r"holds no config\.json, so it is no model folder", tmp_path)
     (broken / "model.safetensors").write_bytes(b"damaged")

@@ -283,11 +283,11 @@ def _history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _name_of(model: "Loaded") -> str:
-    """A base as its adapter's config is to name it: nano, an id on the Hub, a folder in full."""
+    """A base as its adapter's config is to name it: nano, an id, a folder or GGUF file in full."""
     if nano.folder(model.id):
         return model.id
     name = str(model.model.name_or_path)
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def begun(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:

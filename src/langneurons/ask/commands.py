@@ -57,7 +57,7 @@ def sample(
     Parameters
     ----------
     model
-        A folder, a PEFT adapter folder or an id on the Hugging Face Hub; with a server, its name
+        A folder, a PEFT adapter folder, a GGUF file or an id on the Hub; with a server, its name
         there.
     questions
         mgsm, msvamp, a JSONL file, a folder of <language>.jsonl, or a data set of the Hub.
@@ -128,7 +128,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A folder, a PEFT adapter folder or an id on the Hugging Face Hub; with a server, its name
+        A folder, a PEFT adapter folder, a GGUF file or an id on the Hub; with a server, its name
         there.
     questions
         mgsm, msvamp, a JSONL file, a folder of <language>.jsonl, or a data set of the Hub.

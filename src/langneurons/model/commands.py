@@ -26,7 +26,7 @@ def check(
     Parameters
     ----------
     model
-        A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
+        A folder, a PEFT adapter folder, a GGUF file or an id on the Hugging Face Hub.
     loading
         How the model is loaded.
 

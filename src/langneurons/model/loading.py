@@ -1,6 +1,6 @@
 """Loading: a causal language model and its tokenizer, ready to run.
 
-From the Hugging Face Hub, a folder, a PEFT adapter folder, or from memory.
+From the Hugging Face Hub, a folder, a PEFT adapter folder, a GGUF file, or from memory.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ from langneurons.model.tokens import continuation, prompt_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from langneurons.model.gguf_file import Reader
+
 DTYPES = ("float32", "bfloat16", "float16")
 """Types a model can be loaded in; counts are the same for every batching only in float32."""
 
@@ -56,12 +59,15 @@ class Loaded:
         id: the name it was asked for by.
         revision: commit of the Hub's repository (that of the base for an adapter); None for a
             folder.
+        file: SHA-256 of the GGUF file it comes from (that of the base for an adapter); None without
+            one.
     """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     id: str
     revision: str | None = None
+    file: str | None = None
 
     def __repr__(self) -> str:
         try:
@@ -74,7 +80,7 @@ class Loaded:
     @cached_property
     def fingerprint(self) -> str:
         """Which weights these are, as they were when it was first asked for; see `fingerprint`."""
-        return fingerprint(self.model)
+        return fingerprint(self.model, self.file)
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -154,13 +160,14 @@ class Loaded:
     @property
     def facts(self) -> dict[str, str | None]:
         """What a result says of the model it was made with."""
-        return {
+        facts = {
             "id": self.id,
             "revision": self.revision,
             "fingerprint": self.fingerprint,
             "class": type(self.model).__name__,
             "device": str(self.device),
         }
+        return facts if self.file is None else facts | {"file": self.file}
 
     @torch.inference_mode()
     def generate(self, prompt: str, *, max_new_tokens: int = 64, **settings: Any) -> str:
@@ -223,8 +230,9 @@ def load(
     """Load a causal language model, or a translation model.
 
     Args:
-        name: a folder, a PEFT adapter folder (its base is loaded with it), or an id on the Hugging
-            Face Hub.
+        name: a folder, a PEFT adapter folder (its base is loaded with it), a GGUF file, or an id on
+            the Hugging Face Hub. The weights of a GGUF file are unpacked, whatever they are
+            quantised to.
         dtype: `float32`, `bfloat16` or `float16`; `auto` is float32 on the CPU, where it is fast
             and exact, and bfloat16 elsewhere. A model with quantised weights (8-bit, 4-bit) stays
             as it was saved.
@@ -237,10 +245,12 @@ def load(
 
     Raises:
         ModelError: in one line, for a folder that is not there or holds no model, no tokenizer or
-            damaged weights, an architecture that transformers does not know or that is no causal
-            language model, an id that cannot be fetched, a device or type that is not there,
-            another type than quantised weights were saved with.
-        MissingExtraError: when peft is needed for an adapter, or accelerate for a device map.
+            damaged weights, a GGUF file that is damaged or one part of several, an architecture
+            that transformers does not know or that is no causal language model, an id that cannot
+            be fetched, a device or type that is not there, another type than quantised weights were
+            saved with.
+        MissingExtraError: when peft is needed for an adapter, accelerate for a device map, or gguf
+            for a GGUF file.
     """
     place = _device_named(device)
     if dtype not in ("auto", *DTYPES):
@@ -248,14 +258,16 @@ def load(
             f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}"
         )
     adapter, base = _places(name, translator=seq2seq)
-    with quiet.libraries("transformers"):
-        model = _model(base, dtype, place, device_map, revision, seq2seq)
+    with quiet.libraries("transformers"), _source(base, revision) as source:
+        model = _model(source, dtype, place, device_map, seq2seq)
         if adapter is not None:
             model = with_adapter(model, adapter)
-        tokenizer = _tokenizer(base, adapter, revision)
+        tokenizer = _tokenizer(source, adapter)
     model.eval().requires_grad_(False)
     commit = getattr(model.config, "_commit_hash", None)
-    loaded = Loaded(model, tokenizer, str(name), commit or revision)
+    loaded = Loaded(
+        model, tokenizer, str(name), revision=commit or source.revision, file=source.digest
+    )
     loaded.inputs  # noqa: B018 - taken now, before anybody trains it
     return loaded
 
@@ -267,13 +279,12 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrained
         ModelError: as `load`.
     """
     adapter, base = _places(name)
-    _folder(base)
-    with quiet.libraries("transformers"):
-        return _tokenizer(base, adapter, revision)
+    with quiet.libraries("transformers"), _source(base, revision) as source:
+        return _tokenizer(source, adapter)
 
 
 def base_of(name: str | Path) -> str | None:
-    """What a PEFT adapter folder adapts: a folder, `nano`, or an id on the Hub.
+    """What a PEFT adapter folder adapts: a folder, a GGUF file, `nano`, or an id on the Hub.
 
     None for what is no adapter folder.
 
@@ -299,9 +310,9 @@ def base_of(name: str | Path) -> str | None:
         )
     if nano.folder(base):
         return base
-    adapted = str(beside if beside.is_dir() else base)
+    adapted = str(beside if beside.exists() else base)
     try:
-        _folder(adapted)
+        _require_model(adapted)
     except ModelError as error:
         raise ModelError(
             f"{adapter} adapts {error}; correct base_model_name_or_path in its config"
@@ -309,7 +320,7 @@ def base_of(name: str | Path) -> str | None:
     return adapted
 
 
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module, file: str | None = None) -> str:
     """SHA-256 over all that is saved of a model: name, shape, type and values.
 
     Saved are parameters, adapters by their names, buffers and the scales of quantised weights; of
@@ -317,10 +328,14 @@ def fingerprint(model: nn.Module) -> str:
     whole; of a larger one 65,536 weights in equal steps, which share no factor with the last
     dimension, so that they fall into all columns alike.
 
+    Args:
+        model: the model.
+        file: SHA-256 of the GGUF file it comes from, which goes into it and covers them all.
+
     Raises:
         ModelError: when weights were moved out of memory (a device map that offloads).
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256((file or "").encode())
     unique = {name for name, _ in model.named_parameters()}
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - unique
     for name, tensor in sorted(model.state_dict().items()):
@@ -467,21 +482,77 @@ def _device_named(name: str) -> torch.device:
         ) from error
 
 
+class _Source(NamedTuple):
+    """Where transformers finds a model.
+
+    Attributes:
+        base: the id or folder, or GGUF file, as errors call it.
+        settings: the file of its settings, as errors call it; None for an id.
+        place: the id or folder that transformers is given.
+        options: what else it is given.
+        reader: what reads the GGUF file; None without one.
+        digest: SHA-256 of that file.
+    """
+
+    base: str
+    settings: str | None
+    place: str
+    options: dict[str, Any]
+    reader: "Reader | None" = None
+    digest: str | None = None
+
+    @property
+    def revision(self) -> str | None:
+        """Branch, tag or commit that was asked for."""
+        return self.options.get("revision")
+
+
+@contextmanager
+def _source(base: str, revision: str | None) -> Generator[_Source]:
+    """Where a model is, for as long as transformers loads of it.
+
+    Raises:
+        ModelError: for what is no model here, and cannot be an id on the Hub.
+        MissingExtraError: for a GGUF file, when a library is missing that reads it.
+    """
+    options = {"trust_remote_code": False}
+    local = _require_model(base)
+    if not Path(base).is_file():
+        settings = f"{base}/config.json" if local else None
+        yield _Source(base, settings, base, options | {"revision": revision})
+        return
+    try:
+        import accelerate  # noqa: F401 - transformers needs it for these files
+
+        from langneurons.model import gguf_file
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{base} is a GGUF file, or should be, and {error.name} is missing to read it: "
+            "pip install 'langneurons[gguf]'"
+        ) from error
+    path = Path(base).absolute()
+    reader = gguf_file.opened(Path(base))
+    # in a folder of its own no other file can be taken for the model's
+    with TemporaryDirectory() as empty, gguf_file.reading(reader):
+        yield _Source(
+            base,
+            settings=base,
+            place=empty,
+            options=options | {"gguf_file": str(path)},
+            reader=reader,
+            digest=gguf_file.digest(path),
+        )
+
+
 def _model(
-    base: str,
-    dtype: str,
-    device: torch.device,
-    device_map: str | None,
-    revision: str | None,
-    seq2seq: bool,
+    source: _Source, dtype: str, device: torch.device, device_map: str | None, seq2seq: bool
 ) -> Any:
-    """The model of a Hub id or folder, on its device."""
+    """The model of a Hub id, folder or GGUF file, on its device."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    local = _folder(base)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    with _explained(base, local, "config.json"):
-        config = AutoConfig.from_pretrained(base, **options)
+    base = source.base
+    with _explained(base, source.settings):
+        config = AutoConfig.from_pretrained(source.place, **source.options)
     _require_a_window(config, base)
     if config.is_encoder_decoder != seq2seq:
         kinds = ("an encoder with a decoder", "a causal language model")
@@ -497,10 +568,30 @@ def _model(
     elif dtype == "auto":
         asked = "float32" if device.type == "cpu" else "bfloat16"
     auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
-    options |= {"config": config, "dtype": asked, "device_map": where}
+    options = source.options | {"config": config, "dtype": asked, "device_map": where}
     options["ignore_mismatched_sizes"] = True  # they are told below, by name
-    with _explained(base, local, "config.json"):
-        model, info = auto.from_pretrained(base, output_loading_info=True, **options)  # ty: ignore[not-iterable]
+    if source.reader:
+        from transformers import GgufConfig
+
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    with _explained(base, source.settings):
+        model, info = auto.from_pretrained(source.place, output_loading_info=True, **options)  # ty: ignore[not-iterable]
+    if source.reader:
+        from langneurons.model.gguf_file import made_plain
+
+        made_plain(model, source.reader, Path(base).absolute())
+    _require_whole(model, info, base)
+    kept = str(model.dtype).removeprefix("torch.")
+    if quantised and asked not in ("auto", kept):
+        raise ModelError(
+            f"{base} is quantised and stays in {kept}, as it was saved, not {asked}; "
+            "leave the type to it"
+        )
+    return model if where is not None else model.to(device)
+
+
+def _require_whole(model: Any, info: Mapping[str, Any], base: str) -> None:
+    """Stop at weights that are missing or of another shape, and at end tokens that are none."""
     if misfits := sorted(info["mismatched_keys"]):
         weight, saved, asked_for = misfits[0]
         raise ModelError(
@@ -513,13 +604,6 @@ def _model(
             f"{base} has no weights for {missing[0]} and {len(missing) - 1} more: "
             "they would be random"
         )
-    kept = str(model.dtype).removeprefix("torch.")
-    if quantised and asked not in ("auto", kept):
-        raise ModelError(
-            f"{base} is quantised and stays in {kept}, as it was saved, not {asked}; "
-            "leave the type to it"
-        )
-    return model if where is not None else model.to(device)
 
 
 def _require_a_window(config: Any, base: str) -> None:
@@ -560,10 +644,10 @@ def with_adapter(model: Any, adapter: Path) -> Any:
         raise MissingExtraError(
             f"{adapter} is a PEFT adapter; install peft: pip install 'langneurons[align]'"
         ) from error
-    with _explained(str(adapter), True, "adapter_config.json"):
+    with _explained(str(adapter), f"{adapter}/adapter_config.json"):
         saved = load_peft_weights(str(adapter), device="cpu")
     _resize_to_adapter(model, saved, adapter)
-    with _explained(str(adapter), True, "adapter_config.json"):
+    with _explained(str(adapter), f"{adapter}/adapter_config.json"):
         wrapped = PeftModel.from_pretrained(model, str(adapter))
     # PEFT takes what fits and says nothing of the rest, as where the base has fewer layers
     placed = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -604,50 +688,64 @@ def _resize_to_adapter(model: Any, saved: Mapping[str, torch.Tensor], adapter: P
     model.resize_token_embeddings(number, mean_resizing=False)
 
 
-def _tokenizer(base: str, adapter: Path | None, revision: str | None) -> Any:
+def _tokenizer(source: _Source, adapter: Path | None) -> Any:
     """The tokenizer of the adapter folder if it holds one, else that of the base."""
     from transformers import AutoTokenizer
 
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
-    source = str(adapter) if own else base
+    place, options = source.place, source.options
+    if own:
+        place, options = str(adapter), {"trust_remote_code": False}
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            source, revision=None if own else revision, trust_remote_code=False
-        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(place, **options)
+        if source.reader and not own:
+            from langneurons.model.gguf_file import without_strangers
+
+            without_strangers(tokenizer, source.reader)
         tokenizer("")  # settings of a wrong type show only when it is used
+        tokenizer.name_or_path = str(adapter) if own else source.base
         return tokenizer
     except Exception as error:  # see `_explained`
+        if source.reader and not own:
+            raise ModelError(
+                f"{source.base} holds no tokenizer that transformers can read ({_line(error)}); "
+                "give the folder or id of the model it was made from"
+            ) from error
         raise ModelError(
-            f"{source} holds no tokenizer that can be loaded ({_line(error)}); its "
+            f"{place} holds no tokenizer that can be loaded ({_line(error)}); its "
             "tokenizer.json and tokenizer_config.json are needed, each value of the right type"
         ) from error
 
 
-def _folder(name: str) -> bool:
-    """Whether this is a folder with a model.
+def _require_model(name: str) -> bool:
+    """Whether this is a folder with a model, or a file, so not on the Hub.
 
     ModelError when it is neither that nor can be an id on the Hub.
     """
     path = Path(name)
+    if path.is_file():
+        return True
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(
                 f"{name} holds no config.json, so it is no model folder (nor a PEFT adapter folder)"
             )
         return True
-    if path.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+    of_gguf = name.endswith(".gguf")
+    if of_gguf or path.exists() or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise ModelError(
-            f"{name} is no folder; give a model's folder or an id on the Hugging Face Hub "
-            "(owner/name)"
+            f"{name} is no {'file' if of_gguf else 'folder'}; give a model's folder, a GGUF file "
+            "or an id on the Hugging Face Hub (owner/name)"
         )
     return False
 
 
 @contextmanager
-def _explained(name: str, local: bool, settings: str) -> Generator[None]:
+def _explained(name: str, settings: str | None) -> Generator[None]:
     """Turn what transformers and PEFT raise inside this block into one line.
 
-    `settings` is the file that is told of where they stumble over what it says.
+    `settings` is the file that is told of where they stumble over what it says; None where it is
+    not here.
     """
     from safetensors import SafetensorError
 
@@ -663,8 +761,8 @@ def _explained(name: str, local: bool, settings: str) -> Generator[None]:
         Exception
     ) as error:  # whatever their code stumbles over in files that are not as it thinks
         of_files = isinstance(error, (OSError, RuntimeError, SafetensorError))
-        where = f"{name}/{settings}" if local and not of_files else name
-        raise ModelError(f"{where}: {_reason(error, local)}") from error
+        where = name if settings is None or of_files else settings
+        raise ModelError(f"{where}: {_reason(error, settings is not None)}") from error
 
 
 def _reason(error: BaseException, local: bool) -> str:
@@ -677,6 +775,11 @@ def _reason(error: BaseException, local: bool) -> str:
         return (
             f"transformers {__version__} does not know its architecture {unknown[1]!r}; "
             "a newer one may"
+        )
+    if unread := re.search(r"GGUF model with architecture (\S+) is not supported", line):
+        return (
+            f"transformers {__version__} reads no GGUF files of architecture {unread[1]!r}; a "
+            "newer one may, or give the folder or id of the model it was made from"
         )
     other = re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+?)(Config)?'>", line)
     if other:

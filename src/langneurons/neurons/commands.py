@@ -221,7 +221,7 @@ def record(
     Parameters
     ----------
     model
-        A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
+        A folder, a PEFT adapter folder, a GGUF file or an id on the Hugging Face Hub.
     responses
         A responses.jsonl, a folder that holds one, or a folder of <language>.jsonl; or running
         text: a folder of <language>.txt, of <language>/*.txt or of <language>.jsonl with a column

@@ -43,7 +43,7 @@ def perplexity(
     Parameters
     ----------
     model
-        A folder, a PEFT adapter folder or an id on the Hugging Face Hub.
+        A folder, a PEFT adapter folder, a GGUF file or an id on the Hugging Face Hub.
     neurons
         Folder of neurons, of this model; those of another are refused unless --force.
     responses

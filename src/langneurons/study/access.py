@@ -45,7 +45,7 @@ def access(study: Study) -> list[Access]:
 
 def _model(name: str) -> Access:
     folder = nano.folder(name) or Path(name)
-    local = folder.is_dir() or name == nano.NAME or cached(name) is not None
+    local = folder.exists() or name == nano.NAME or cached(name) is not None
     known = size(name, ask_hub=not local)
     said = f"{amount(known.weights)} weights {known.seen}" if known else "size not known"
     if folder.is_dir():
@@ -53,6 +53,8 @@ def _model(name: str) -> Access:
         if not any((folder / config).is_file() for config in configs):
             return Access(name, there=False, seen="a folder without config.json")
         return Access(name, there=True, seen=f"{said}, a folder here")
+    if folder.is_file():
+        return Access(name, there=known is not None, seen=f"{said}, a file here")
     if name == nano.NAME:
         seen = "the embedded model is not in this installation"
         return Access(name, there=False, seen=seen)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from langneurons import nano
 from langneurons.config import ModelConfig
+from langneurons.errors import InputError
 from langneurons.study import hub
 
 
@@ -38,6 +39,8 @@ def size(name: str, *, ask_hub: bool = False) -> Size | None:
     by a number such as 7B in its name.
     """
     folder = nano.folder(name) or Path(name)
+    if folder.is_file():
+        return _by_gguf(folder)
     if not folder.is_dir():
         folder = cached(name) or folder
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
@@ -68,6 +71,19 @@ def _by_files(folder: Path, files: Sequence[Path]) -> Size:
         cache=kept,
         vocabulary=config.get("vocab_size"),
         seen="by its files",
+    )
+
+
+def _by_gguf(file: Path) -> Size | None:
+    """What a GGUF file says; None for another file, or where gguf is not installed."""
+    try:
+        from langneurons.model.gguf_file import opened
+
+        reader = opened(file)
+    except (ImportError, InputError):
+        return None
+    return Size(
+        weights=reader.weights, cache=None, vocabulary=reader.vocabulary, seen="by its file"
     )
 
 
