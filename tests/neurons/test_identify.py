@@ -12,9 +12,8 @@ from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
-from langneurons.neurons.selection import (
-    score,
-)
+from langneurons.neurons.selection import score
+from langneurons.neurons.table import Neurons
 from support.values import random_counts
 
 CONFIG = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=30)
@@ -230,3 +229,72 @@ def test_no_resampling_that_works_is_an_error() -> None:
     config = dataclasses.replace(CONFIG, bootstrap=2, seed=next(missing))
     with pytest.raises(InputError, match="none of 2 resamplings of the 2 blocks"):
         identify(apart, config)
+
+
+def part_of(counts: Counts, blocks: np.ndarray) -> Counts:
+    """The counts of some blocks alone."""
+    return Counts(
+        counts.languages,
+        tuple(active[:, blocks] for active in counts.active),
+        counts.tokens[:, blocks],
+        (),
+        "drawn",
+    )
+
+
+def found(whole: Neurons, part: Neurons, kind: str) -> float:
+    """The share of a kind's neurons in one table that are of it in another, in the plainest way."""
+    there = {
+        tuple(key): (kind, tuple(member) if kind == "specific" else None)
+        for key, kind, member in zip(
+            part.keys.tolist(), part.kind.tolist(), part.member.tolist(), strict=True
+        )
+    }
+    rows = [
+        (tuple(key), (kind, tuple(member) if kind == "specific" else None))
+        for key, its, member in zip(
+            whole.keys.tolist(), whole.kind.tolist(), whole.member.tolist(), strict=True
+        )
+        if its == kind
+    ]
+    return sum(there.get(key) == what for key, what in rows) / len(rows)
+
+
+def test_how_many_are_found_again_from_fewer_blocks() -> None:
+    """As identification of those blocks alone has it, and of the other half."""
+    counts = random_counts(9, 3, blocks=8, widths=((60,), (40,)), tokens=60)
+    whole = identify(counts, CONFIG)
+    assert [(row.blocks, row.of) for row in whole.again] == [
+        (1, "all"),
+        (2, "all"),
+        (4, "all"),
+        (4, "rest"),
+    ]
+    rng = np.random.default_rng(CONFIG.seed)
+    orders = [rng.permutation(8) for _ in range(8)]
+    without = dataclasses.replace(CONFIG, bootstrap=0)
+    for row in whole.again:
+        parts = [identify(part_of(counts, order[: row.blocks]), without) for order in orders]
+        looked_for = [whole] * 8
+        if row.of == "rest":
+            looked_for = [identify(part_of(counts, order[4:]), without) for order in orders]
+        for kind, (middle, low, high) in row.shares.items():
+            shares = [found(a, b, kind) for a, b in zip(looked_for, parts, strict=True)]
+            assert (middle, low, high) == (np.median(shares), min(shares), max(shares))
+        tokens = [counts.tokens[:, order[: row.blocks]].sum(axis=1).min() for order in orders]
+        assert row.tokens == round(np.mean(tokens))
+    assert whole.again[0].shares["specific"][0] < whole.again[2].shares["specific"][0]
+    assert Neurons.from_table(whole.to_table()).again == whole.again
+
+
+def test_blocks_that_are_alike_find_all_of_them_again() -> None:
+    one = random_counts(9, 3, blocks=1, widths=((60,),))
+    counts = part_of(one, np.zeros(8, int))
+    for row in identify(counts, CONFIG).again:
+        assert set(row.shares.values()) == {(1.0, 1.0, 1.0)}
+
+
+def test_nothing_is_found_again_without_resampling() -> None:
+    counts = random_counts(9, 3, blocks=8)
+    assert identify(counts, dataclasses.replace(CONFIG, bootstrap=0)).again == ()
+    assert identify(random_counts(9, 3, blocks=1), CONFIG).again == ()

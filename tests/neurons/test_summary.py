@@ -49,6 +49,16 @@ def test_every_view_has_the_same_interval() -> None:
     json.dumps(summary.values(neurons), allow_nan=False)
 
 
+def test_how_many_are_found_again() -> None:
+    neurons = identify(random_counts(1, 3, blocks=4), CONFIG)
+    told = [line for line in summary.lines(neurons) if " tokens): " in line]
+    assert told[0].startswith("again    from 1 of 4 blocks (")
+    assert told[-1].startswith("         from 2, those of 2 others (")
+    middle, low, high = neurons.again[0].shares["specific"]
+    assert f": {middle:.0%} [{low:.0%}, {high:.0%}] specific, " in told[0]
+    assert summary.values(neurons)["again"][0]["blocks"] == 1
+
+
 def test_of_an_import() -> None:
     neurons = neurons_at([(0, 0, "en"), (0, 1, "en zh sw")])
     assert summary.rules(neurons) == (

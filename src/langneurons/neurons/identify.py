@@ -10,6 +10,7 @@ neuron of the whole model, n listed neuron.
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -23,9 +24,9 @@ from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
 from langneurons.intervals import LEVEL, Floats, block_draws
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.numbers import Numbers, kind_of, stacked
+from langneurons.neurons.numbers import KINDS, Numbers, kind_of, stacked
 from langneurons.neurons.selection import Found, find
-from langneurons.neurons.table import Neurons, Rule, Uncertainty
+from langneurons.neurons.table import Again, Neurons, Rule, Uncertainty
 from langneurons.resume import Progress
 
 
@@ -57,7 +58,8 @@ def identify(
     neurons = _tabulated(counts, config, probability, found)
     if counts.blocks < 2 or not config.bootstrap:
         return neurons
-    return _resampled(counts, config, neurons, on_step)
+    whole = _resampled(counts, config, neurons, on_step)
+    return replace(whole, again=_found_again(counts, config, whole))
 
 
 def _tabulated(
@@ -172,3 +174,60 @@ def _kept(
     same = (kinds == neurons.kind) & (selected[listed] | (kinds == "general"))
     member = (probability[:, listed] > found.scores.tau).T
     return same & ((neurons.kind != "specific") | (member == neurons.member).all(axis=1))
+
+
+PARTS = (1 / 8, 1 / 4, 1 / 2)
+"""Shares of the blocks from which neurons are looked for again."""
+
+DRAWS = 8
+"""How often blocks are drawn for each of them."""
+
+
+def _found_again(counts: Counts, config: IdentifyConfig, whole: Neurons) -> tuple[Again, ...]:
+    """How many of the neurons are found again from some of the blocks, and half against half.
+
+    A draw that allows no lambda or lacks a language is left out, a row of which none is left too.
+    """
+    rng = np.random.default_rng(config.seed)
+    orders = [rng.permutation(counts.blocks) for _ in range(DRAWS)]
+    sizes = dict.fromkeys(max(1, int(counts.blocks * part)) for part in PARTS)
+    half = counts.blocks // 2
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def classified(blocks: NDArray[np.int64]) -> tuple[Floats, Found, Neurons] | None:
+            weights = np.bincount(blocks, minlength=counts.blocks)
+            try:
+                probability = counts.probability(weights, per=config.per)
+                found = find(probability, counts.widths, config)
+            except InputError:
+                return None
+            return probability, found, _tabulated(counts, config, probability, found)
+
+        drawn = {size: list(pool.map(classified, [o[:size] for o in orders])) for size in sizes}
+        rest = list(pool.map(classified, [order[half : 2 * half] for order in orders]))
+    rows = []
+    for size, outcomes in drawn.items():
+        tokens = [counts.tokens[:, order[:size]].sum(axis=1).min() for order in orders]
+        mean = round(float(np.mean(tokens)))
+        parts = [(whole, outcome[:2]) for outcome in outcomes if outcome]
+        rows.append(Again(size, mean, "all", _shares(counts, parts)))
+        if size == half:
+            both = [(b[2], a[:2]) for a, b in zip(outcomes, rest, strict=True) if a and b]
+            rows.append(Again(size, mean, "rest", _shares(counts, both)))
+    return tuple(row for row in rows if row.shares)
+
+
+def _shares(
+    counts: Counts, pairs: Sequence[tuple[Neurons, tuple[Floats, Found]]]
+) -> dict[str, tuple[float, float, float]]:
+    """Kind -> median, least and greatest share of neurons that a draw finds again."""
+    shares: dict[str, list[float]] = {}
+    for neurons, outcome in pairs:
+        kept = _kept(*outcome, neurons, layout.positions(counts.widths, neurons.keys))
+        for kind in KINDS[:3]:
+            of_kind = neurons.kind == kind
+            if of_kind.any():
+                shares.setdefault(kind, []).append(float(kept[of_kind].mean()))
+    return {
+        kind: (float(np.median(drawn)), min(drawn), max(drawn)) for kind, drawn in shares.items()
+    }

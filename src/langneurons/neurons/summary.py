@@ -4,6 +4,7 @@ One set of facts; four views of it: tiles of a page, the rules in sentences, val
 lines for people.
 """
 
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from langneurons.errors import InputError
@@ -232,6 +233,7 @@ def values(neurons: Neurons) -> dict[str, Any]:
         },
         "stages": cut and {"starts": cut.starts, "fit": cut.fit},
         "intervals": told.ends or None,
+        "again": [asdict(row) for row in neurons.again],
     }
 
 
@@ -249,8 +251,26 @@ def lines(neurons: Neurons) -> list[str]:
         cut = zip(told.stages.starts, told.stages.ends, NAMES, strict=True)
         named = ", ".join(f"{start}-{end - 1} {name}" for start, end, name in cut)
         out.append(f"stages   {named} (fit {told.stages.fit:.2f})")
+    out += _again_lines(neurons)
     if told.rule.method != "imported" and not told.uncertainty:
         out.append("intervals unavailable: the counts hold one block, or --bootstrap is 0")
+    return out
+
+
+def _again_lines(neurons: Neurons) -> list[str]:
+    """How many are found again from fewer blocks: whether more texts would change them."""
+    if not neurons.again or not neurons.uncertainty:
+        return []
+    out = []
+    for row in neurons.again:
+        where = f"from {row.blocks} of {neurons.uncertainty.blocks} blocks"
+        if row.of == "rest":
+            where = f"from {row.blocks}, those of {row.blocks} others"
+        shares = ", ".join(
+            f"{middle:.0%} [{low:.0%}, {high:.0%}] {kind}"
+            for kind, (middle, low, high) in row.shares.items()
+        )
+        out.append(f"{'' if out else 'again':<8} {where} ({row.tokens:,} tokens): {shares}")
     return out
 
 

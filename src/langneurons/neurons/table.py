@@ -107,6 +107,28 @@ class Uncertainty:
 
 
 @dataclass(frozen=True)
+class Again:
+    """How many neurons are found again from part of the blocks: whether the texts are enough.
+
+    Blocks are drawn without replacement, several times. A neuron is found again where it is of the
+    same kind, a specific one of the same language.
+
+    Attributes:
+        blocks: how many are drawn, of all there are.
+        tokens: tokens in them, in the language with the fewest, mean over the draws.
+        of: whose neurons are looked for: `all`, those of all blocks, of which the drawn are a part;
+            `rest`, those of as many other blocks, which share nothing with the drawn.
+        shares: kind -> share that is found again: median, lowest and highest over the draws; a kind
+            of which there are none is left out.
+    """
+
+    blocks: int
+    tokens: int
+    of: Literal["all", "rest"]
+    shares: Mapping[str, tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
 class Neurons:
     """The classified neurons, ordered by layer, expert, neuron. n rows, K languages.
 
@@ -128,6 +150,8 @@ class Neurons:
             one: of the same language), [n]; NaN where there was no bootstrap, and for neurons that
             are not selected.
         uncertainty: intervals from resampling blocks; None when there was one block.
+        again: how many are found again from fewer blocks; empty when there was one, or no
+            resampling.
     """
 
     KIND: ClassVar[str] = "neurons"
@@ -146,6 +170,7 @@ class Neurons:
     probability: NDArray[np.float64]
     keeps: NDArray[np.float64]
     uncertainty: Uncertainty | None = None
+    again: tuple[Again, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -215,9 +240,12 @@ class Neurons:
         return counted._replace(intervals=self.uncertainty.intervals)
 
     def where(self, mask: NDArray[np.bool_]) -> "Neurons":
-        """The rows for which `mask` [n] is true, without `uncertainty`, which is of all of them."""
+        """The rows for which `mask` [n] is true.
+
+        Without `uncertainty` and `again`, which are of all of them.
+        """
         rows = {name: getattr(self, name)[mask] for name in _COLUMNS}
-        return replace(self, **rows, uncertainty=None)
+        return replace(self, **rows, uncertainty=None, again=())
 
     def of(self, *languages: str, kinds: Sequence[str] = ("specific", "related")) -> "Neurons":
         """The rows of these kinds that are highly active in one of these languages, at least.
@@ -282,6 +310,7 @@ class Neurons:
             "widths": self.widths,
             "rule": asdict(self.rule),
             "uncertainty": self.uncertainty and _to_meta(self.uncertainty, self.languages),
+            "again": [asdict(row) for row in self.again],
         }
         return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
 
@@ -322,6 +351,7 @@ class Neurons:
             probability=np.stack([column(f"p_{code}") for code in languages], axis=1),
             keeps=column("keeps"),
             uncertainty=_from_meta(meta["uncertainty"], languages),
+            again=tuple(_again(row) for row in meta.get("again", ())),
         )
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -387,6 +417,12 @@ def _from_meta(content: Mapping[str, Any] | None, languages: tuple[str, ...]) ->
         failed=content["failed"],
         intervals=Intervals.from_named(content["intervals"], languages),
     )
+
+
+def _again(row: Mapping[str, Any]) -> Again:
+    """A row of `again`, as the metadata of a file keep it."""
+    shares = {kind: (middle, low, high) for kind, (middle, low, high) in row["shares"].items()}
+    return Again(blocks=row["blocks"], tokens=row["tokens"], of=row["of"], shares=shares)
 
 
 def _rule(meta: dict[str, Any]) -> Rule:
