@@ -9,7 +9,7 @@ from langneurons.compare import tables as changetables
 from langneurons.compare.changes import Changes, Side, Source, contrast, mean_of, total
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError, MismatchError
-from langneurons.neurons.classes import CLASSES, Thresholds, classify, listed
+from langneurons.neurons.classes import CLASSES, SETS, Thresholds, classify, listed
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
 from langneurons.neurons.other_tools import import_njunlp
@@ -72,6 +72,23 @@ def test_by_hand() -> None:
         assert one.of(lambda numbers: numbers.everywhere).value.tolist() == [-1, 0, 0, 1]
 
 
+def test_survival_by_hand() -> None:
+    own, _ = hand()
+    specific, related, either = own.shared.tolist()
+    assert specific == [1, 1, 0]
+    assert related == [0, 0, 0]
+    assert either == [2, 1, 0]
+    survival = own.survival()
+    np.testing.assert_array_equal(survival.value[0], [1 / 2, 1, np.nan])
+    np.testing.assert_array_equal(survival.value[2], [2 / 3, 1 / 2, np.nan])
+    assert np.isnan(survival.low).all()
+    assert np.isnan(own.survival_by_chance()).all()
+    (table,) = [t for t in changetables.tables([hand()]) if t.name == "survival"]
+    row = next(r for r in table.records() if (r["language"], r["kind"]) == ("en", "specific"))
+    numbers = [row[name] for name in ("before", "now", "both", "ratio", "chance", "resampled")]
+    assert numbers == [2, 1, 1, 0.5, pytest.approx(1 / 6, abs=1e-6), None]
+
+
 @pytest.fixture(scope="module")
 def pair() -> tuple[Side, Side]:
     """Two related recordings of a dense layer and a mixture of experts, five blocks."""
@@ -132,6 +149,33 @@ def test_with_itself_nothing_changes(pair: tuple[Side, Side]) -> None:
             assert ratio.value == ratio.low == ratio.high == 1
             assert 0 < one.ratio_by_chance(kind) <= 1
         assert one.ratio_by_chance("related") < 1
+
+
+def test_survival_is_that_of_sets_of_addresses(pair: tuple[Side, Side]) -> None:
+    """As the tables of neurons have it, in the plainest way; intervals hold it."""
+    first = pair[0].source.counts.active
+    kept = np.random.default_rng(2).random((4, 1, 1)) < 0.5
+    mixed = tuple(np.where(kept, a, a[..., ::-1]) if a.ndim == 3 else a for a in first)
+    pair = (pair[0], side("c", replace(pair[0].source.counts, active=mixed)))
+    (found,) = contrast(pair[0], [pair[1]], resamplings=12)
+    own, survival = found[0], found[0].survival()
+    for k, code in enumerate(own.languages):
+        for i, kinds in enumerate(SETS):
+            first, second = (
+                set(map(tuple, one.neurons.of(code, kinds=kinds).keys.tolist())) for one in pair
+            )
+            assert own.shared[i, k] == len(first & second)
+            known = len(first & second) / len(first) if first else np.nan
+            np.testing.assert_equal(survival.value[i, k], known)
+    known = ~np.isnan(survival.value)
+    assert (survival.low <= survival.value)[known].all()
+    assert (survival.value <= survival.high)[known].all()
+    assert (survival.value[known] < 1).any()
+    ceiling = own.survival_by_chance()[known]
+    assert ((ceiling > 0) & (ceiling <= 1)).all()
+    same = contrast(pair[0], [pair[0]._replace(name="same")], resamplings=12)[0][0].survival()
+    for numbers in (same.value, same.low, same.high):
+        assert (numbers[~np.isnan(same.value)] == 1).all()
 
 
 def test_swapping_flips_every_sign(pair: tuple[Side, Side]) -> None:

@@ -59,6 +59,7 @@ def test_every_table_is_there(made: Comparison) -> None:
         "layer-changes",
         "transitions",
         "stability",
+        "survival",
         "thresholds",
         "stability-domains",
         "accuracy-changes",

@@ -35,6 +35,7 @@ from langneurons.neurons.classes import (
     classify,
     listed,
     moved,
+    shared,
 )
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.numbers import KINDS, Numbers, stacked
@@ -75,6 +76,8 @@ class Resampled(NamedTuple):
         after: numbers after.
         transitions: neurons of each class before (rows) and after (columns), [R, 5, 5].
         by_chance: the same from before to before resampled: what resampling alone moves, [R, 5, 5].
+        shared: neurons of each of `classes.SETS` and language before and after, [R, 3, K].
+        shared_by_chance: the same of before and before resampled, [R, 3, K].
         failed: resamplings left out, because one of the two allows no lambda or a language has no
             token.
         paired: whether both sides took the same blocks in each resampling.
@@ -84,6 +87,8 @@ class Resampled(NamedTuple):
     after: Numbers
     transitions: NDArray[np.int64]
     by_chance: NDArray[np.int64]
+    shared: NDArray[np.int64]
+    shared_by_chance: NDArray[np.int64]
     failed: int
     paired: bool
 
@@ -99,6 +104,8 @@ class Changes(NamedTuple):
         after: numbers after.
         transitions: neurons of each class before (rows) and after (columns), [5, 5]; classes as in
             `CLASSES`.
+        shared: neurons of each of `classes.SETS` and language that are of it before and after, [3,
+            K].
         resampled: the same in resamplings; None with one block, or without counts.
     """
 
@@ -108,6 +115,7 @@ class Changes(NamedTuple):
     before: Numbers
     after: Numbers
     transitions: NDArray[np.int64]
+    shared: NDArray[np.int64]
     resampled: Resampled | None = None
 
     def of(self, what: Callable[[Numbers], Floats]) -> Estimate:
@@ -137,6 +145,29 @@ class Changes(NamedTuple):
         if self.resampled is None or np.isnan(_stay(self.transitions, kind)):
             return math.nan
         return float(np.mean(_stay(self.resampled.by_chance, kind)))
+
+    def survival(self) -> Estimate:
+        """Share of each of `classes.SETS` and language before that is of it after, [3, K].
+
+        With intervals; NaN where there was none.
+        """
+        share = _of(self.shared, set_sizes(self.before))
+        if self.resampled is None:
+            return estimate(share)
+        return estimate(share, _of(self.resampled.shared, set_sizes(self.resampled.before)))
+
+    def survival_by_chance(self) -> Floats:
+        """Mean of the same share between before and its own resamplings, [3, K]."""
+        sizes = set_sizes(self.before)
+        if self.resampled is None:
+            return np.full(sizes.shape, math.nan)
+        return _of(self.resampled.shared_by_chance, sizes).mean(axis=0)
+
+
+def set_sizes(numbers: Numbers) -> Floats:
+    """Neurons of each of `classes.SETS` and language, [..., 3, K]."""
+    of_kind = numbers.languages
+    return np.concatenate([of_kind, of_kind.sum(axis=-2, keepdims=True)], axis=-2)
 
 
 def total(kind: str) -> Callable[[Numbers], Floats]:
@@ -262,6 +293,7 @@ def _changes(
             before=was.numbers,
             after=classified.numbers,
             transitions=moved(was, classified),
+            shared=shared(was, classified),
             resampled=resampled.get(choice),
         )
         for choice, classified in now.items()
@@ -370,6 +402,7 @@ def _together(
         )
     numbers_before = stacked([first.numbers for first, _ in allowed])
     by_chance = np.stack([moved(was, first) for first, _ in allowed])
+    shared_by_chance = np.stack([shared(was, first) for first, _ in allowed])
 
     def of(place: int) -> Resampled:
         return Resampled(
@@ -377,11 +410,19 @@ def _together(
             after=stacked([second[place].numbers for _, second in allowed]),
             transitions=np.stack([moved(first, second[place]) for first, second in allowed]),
             by_chance=by_chance,
+            shared=np.stack([shared(first, second[place]) for first, second in allowed]),
+            shared_by_chance=shared_by_chance,
             failed=len(before) - len(allowed),
             paired=paired,
         )
 
     return {"own": of(0), "base's": of(1)}
+
+
+def _of(part: NDArray[np.number], whole: Floats) -> Floats:
+    """Shares; NaN of nothing."""
+    unknown = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    return np.divide(part, whole, out=unknown, where=np.broadcast_to(whole > 0, unknown.shape))
 
 
 def _stay(transitions: NDArray[np.int64], kind: str) -> Floats:

@@ -1,7 +1,7 @@
 """The command that holds a model before against models after: compare. No model is run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +84,8 @@ def compare(
             f"--trained {', '.join(unknown)}: the languages of {before} are {', '.join(languages)}"
         )
 
+    perturbed = given.perturbed()
+
     def make(_: State, on_step: Progress | None) -> tuple[Comparison, Mapping[str, Any]]:
         made = comparison.compare(
             given.before.side(),
@@ -92,11 +94,12 @@ def compare(
             matrices=matrices(Losses.load(given.perplexity)) if given.perplexity else None,
             accuracy=[Evaluation.load(evaluation).responses for evaluation in given.accuracy],
             trained=codes,
+            alignment=not perturbed,
             resamplings=bootstrap,
             seed=seed,
             on_step=on_step,
         )
-        return made, {}
+        return replace(made, notes=[*made.notes, *perturbed]), {}
 
     made = console.made(
         Comparison,
@@ -140,6 +143,11 @@ class _Results(NamedTuple):
             digests[f"{name} counts"] = self.counts.digest
         return digests
 
+    @property
+    def perturbed(self) -> str | None:
+        """How the texts were perturbed that it was recorded on, as far as is known."""
+        return self.counts.manifest["config"].get("perturb") if self.counts else None
+
     def side(self) -> Side:
         """Its neurons and, where they were identified here, what they were identified from."""
         neurons = Neurons.load(self.neurons)
@@ -179,6 +187,17 @@ class _Given(NamedTuple):
             )
         perplexity = self.perplexity or self.before.perplexity
         return self._replace(perplexity=perplexity, accuracy=accuracy)
+
+    def perturbed(self) -> list[str]:
+        """Notes on models after whose texts were perturbed otherwise than those before."""
+        before = self.before.perturbed
+        return [
+            f"{results.name} is of texts after --perturb {results.perturbed}, {self.before.name} "
+            f"{f'after --perturb {before}' if before else 'of texts as they are'}: what differs is "
+            "the texts, so claims of what alignment does stay open"
+            for results in self.after
+            if results.perturbed != before
+        ]
 
     def digests(self) -> dict[str, str]:
         """Digests of everything, by name."""
@@ -247,6 +266,8 @@ def _print(made: Made[Comparison]) -> None:
     """What was found: overlap, changes, accuracy, claims."""
     tables = made.value.tables
     _print_overlap(tables["overlap"])
+    if "survival" in tables:
+        _print_survival(tables["survival"])
     for name in ("kind-changes", "group-changes"):
         if name in tables:
             _print_changes(tables[name])
@@ -287,6 +308,28 @@ def _print_overlap(table: Table) -> None:
                 f"{row['chance']:.2%}",
             )
             for row in rows
+        ]
+        print(console.columns(heads, cells, left=2))
+
+
+def _print_survival(table: Table) -> None:
+    """Of each language's neurons how many stay its own, by own thresholds."""
+    heads = ("stay", "kind", "before", "both", "ratio", "95% interval", "chance", "resampled")
+    for after, rows in _by_after(table.records()).items():
+        print(f"-- neurons of a language that are its own and of their kind in {after}")
+        cells = [
+            (
+                row["language"],
+                row["kind"],
+                row["before"],
+                row["both"],
+                _share(row["ratio"]),
+                "" if row["low"] is None else f"[{row['low']:.0%}, {row['high']:.0%}]",
+                f"{row['chance']:.2%}",
+                _share(row["resampled"]),
+            )
+            for row in rows
+            if row["thresholds"] == "own"
         ]
         print(console.columns(heads, cells, left=2))
 

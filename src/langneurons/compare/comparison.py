@@ -80,6 +80,7 @@ def compare(
     matrices: Matrices | None = None,
     accuracy: Sequence[Sequence[Response]] = (),
     trained: Sequence[str] = (),
+    alignment: bool = True,
     resamplings: int = 200,
     seed: int = 0,
     on_step: Progress | None = None,
@@ -96,6 +97,8 @@ def compare(
         accuracy: marked responses to the same questions, of the model before, then of each after;
             empty for none.
         trained: the languages that were aligned.
+        alignment: whether what is after is another model; where it is the same on other texts,
+            claims of what alignment does stay open.
         resamplings: how many lie behind every interval; 0 for none.
         seed: of the resampling.
         on_step: told of the resamplings done.
@@ -126,7 +129,7 @@ def compare(
         made.append(tables.accuracy_table(_accuracies(after, accuracy), trained))
     evidence = Evidence(
         neurons=before.neurons,
-        changes=aligned[-1] if aligned and alike[-1] is after[-1] else (),
+        changes=aligned[-1] if alignment and aligned and alike[-1] is after[-1] else (),
         domains=domains,
         matrices=matrices,
         accuracy=(accuracy[0], accuracy[-1]) if accuracy else None,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from langneurons.compare.changes import Changes, Side, mean_of, total
+from langneurons.compare.changes import Changes, Side, mean_of, set_sizes, total
 from langneurons.compare.overlap import Overlap, overlap
 from langneurons.compare.verdicts import Claim
 from langneurons.intervals import Estimate, Floats, estimate, holm
-from langneurons.neurons.classes import CLASSES
+from langneurons.neurons.classes import CLASSES, SETS
 from langneurons.neurons.numbers import KINDS, Numbers
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
@@ -42,6 +42,7 @@ def tables(found: Sequence[tuple[Changes, ...]], trained: Sequence[str] = ()) ->
         layer_table(every),
         transition_table(every),
         stability_table(every),
+        survival_table(every),
         threshold_table(every),
     )
 
@@ -189,6 +190,35 @@ def stability_table(every: Sequence[Changes]) -> Table:
         f"resampled: the same ratio between before and its own resamplings. {_OWN}"
     )
     return Table("stability", caption, heads, tuple(rows))
+
+
+def survival_table(every: Sequence[Changes]) -> Table:
+    """How many of each language's neurons are of it and of their kind after, beside chance."""
+    rows = []
+    for changes in every:
+        ratio, ceiling = changes.survival(), changes.survival_by_chance()
+        sizes, after = set_sizes(changes.before), set_sizes(changes.after)
+        whole = int(changes.transitions.sum())
+        for k, code in enumerate(changes.languages):
+            for i, kinds in enumerate(SETS):
+                numbers = (
+                    *(sizes[i, k], after[i, k], changes.shared[i, k]),
+                    *(array[i, k] for array in _ends(ratio)),
+                    after[i, k] / whole,
+                    ceiling[i, k],
+                )
+                cells = map(_cell, numbers)
+                rows.append((*_heads(changes), code, language(code).name, "+".join(kinds), *cells))
+    heads = (
+        *(*_HEADS, "language", "name", "kind", "before", "now", "both"),
+        *("ratio", "low", "high", "chance", "resampled"),
+    )
+    caption = (
+        "Neurons of each language and kind before that are so after; chance: of random sets of "
+        "these sizes; resampled: the same ratio between before and its own resamplings, as much as "
+        f"texts of this size leave. {_OWN}"
+    )
+    return Table("survival", caption, heads, tuple(rows))
 
 
 def threshold_table(every: Sequence[Changes]) -> Table:

@@ -14,7 +14,7 @@ from langneurons.config import IdentifyConfig
 from langneurons.intervals import Floats
 from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.numbers import KINDS, Numbers, count, kind_codes
+from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers, count, kind_codes
 from langneurons.neurons.selection import find, lowest, score
 from langneurons.neurons.table import Neurons
 
@@ -28,10 +28,14 @@ class Classified(NamedTuple):
     Attributes:
         kind: position in `CLASSES`, [M].
         numbers: how many of each sort.
+        rows: positions of the specific and related ones, ascending, [n].
+        member: in which languages each of these is highly active, [n, K].
     """
 
     kind: NDArray[np.int8]
     numbers: Numbers
+    rows: NDArray[np.int64]
+    member: NDArray[np.bool_]
 
 
 class Thresholds(NamedTuple):
@@ -54,7 +58,8 @@ def listed(neurons: Neurons, widths: Widths) -> Classified:
     kind = np.full(layout.sizes(widths).sum(), CLASSES.index("not listed"), dtype=np.int8)
     positions = layout.positions(widths, neurons.keys)
     kind[positions] = kind_codes(neurons.n_languages, len(neurons.languages))
-    return Classified(kind, known.numbers)
+    order = np.argsort(positions)
+    return _with_members(kind, known.numbers, positions[order], neurons.member[order])
 
 
 def classify(
@@ -107,6 +112,34 @@ def moved(before: Classified, after: Classified) -> NDArray[np.int64]:
     return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 
+SETS = (("specific",), ("related",), ("specific", "related"))
+"""Kinds of language neurons that `shared` counts, alone and together."""
+
+
+def shared(before: Classified, after: Classified) -> NDArray[np.int64]:
+    """Neurons of each of `SETS` and each language that are of it before and after, [3, K]."""
+    both, i, j = np.intersect1d(before.rows, after.rows, assume_unique=True, return_indices=True)
+    member = before.member[i] & after.member[j]
+    first, second = before.kind[both], after.kind[both]
+    counts = []
+    for kinds in SETS:
+        codes = [CLASSES.index(kind) for kind in kinds]
+        alike = np.isin(first, codes) & np.isin(second, codes)
+        counts.append(member[alike].sum(axis=0))
+    return np.stack(counts).astype(np.int64)
+
+
+def _with_members(
+    kind: NDArray[np.int8],
+    numbers: Numbers,
+    rows: NDArray[np.int64],
+    member: NDArray[np.bool_],
+) -> Classified:
+    """The classes, of whose listed neurons [n] the members of the language neurons are kept."""
+    of_languages = np.isin(kind[rows], [CLASSES.index(name) for name in LANGUAGE_KINDS])
+    return Classified(kind, numbers, rows[of_languages], member[of_languages])
+
+
 def _classified(
     widths: Widths,
     probability: Floats,
@@ -123,13 +156,14 @@ def _classified(
     rows = np.flatnonzero(chosen | (n == languages))
     kind = np.full(len(n), CLASSES.index("not listed"), dtype=np.int8)
     kind[rows] = kind_codes(n[rows], languages)
+    member = (probability[:, rows] > tau).T
     numbers = count(
         layout.layer_of(widths, rows),
-        (probability[:, rows] > tau).T,
+        member,
         chosen[rows],
         layers=len(widths),
         tau=tau,
         lam=lam,
         everywhere=np.bincount(n, minlength=languages + 1),
     )
-    return Classified(kind, numbers)
+    return _with_members(kind, numbers, rows, member)
