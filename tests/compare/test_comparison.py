@@ -13,7 +13,7 @@ from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
 from langneurons.silencing.matrix import matrices
 from langneurons.texts.responses import Response
-from support.values import losses, random_counts
+from support.values import losses, random_counts, with_questions
 
 CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1, bootstrap=0)
 COSTS = [[0.5, 0.1, 0, 0], [0.1, 0.6, 0, 0], [0, 0.1, 0.7, 0], [0.1, 0, 0, 0.4]]
@@ -34,7 +34,7 @@ def answers(share: float) -> list[Response]:
 @pytest.fixture(scope="module")
 def made() -> Comparison:
     """Everything a comparison can be made of; what comes after knows a language less, then all."""
-    counts = random_counts(3, 4, blocks=4, widths=((40,),) * 6)
+    counts = with_questions(random_counts(3, 4, blocks=4, widths=((40,),) * 6))
     fewer = counts.spread(counts.languages[:3])
     moved = replace(counts, active=tuple(layer // 2 for layer in counts.active))
     return compare(
@@ -61,6 +61,7 @@ def test_every_table_is_there(made: Comparison) -> None:
         "stability",
         "survival",
         "thresholds",
+        "agreement-changes",
         "stability-domains",
         "accuracy-changes",
     ]

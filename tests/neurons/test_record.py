@@ -23,7 +23,7 @@ from langneurons.model.hooks import Reading, watch
 from langneurons.model.loading import Loaded, load
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens
-from langneurons.neurons.counts import Counts, merge
+from langneurons.neurons.counts import Counts, merge, question_key
 from langneurons.neurons.record import Recorded, record, recorded
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
@@ -343,6 +343,9 @@ def test_record_then_identify(counts_folder: Path, langneurons) -> None:
     assert done.status == 0, done.err
     counts = Counts.from_tensors(*artifacts.read(counts_folder).tensors("counts.safetensors"))
     assert counts.blocks == 4
+    assert "agreement of languages by stage" in done.out or "agreement 0." in done.out
+    assert counts.parallel
+    assert counts.questions[0].tolist() == sorted(question_key(f"q{i}") for i in range(12))
     assert (counts.tokens.sum(axis=1) > 100).all()
     facts = artifacts.read(counts_folder).manifest["facts"]
     assert facts["model"]["class"] == "LlamaForCausalLM"
@@ -583,6 +586,7 @@ def test_ids_that_are_not_the_same_in_every_language(
         assert ("note: en, sw share no question with another language" in done.out) == alone
     assert ("3 of 3 questions would be there in two languages" in done.out) == alone
     assert len(artifacts.read(counts).manifest["facts"]["notes"]) == alone
+    assert Counts.load(counts).parallel == (not alone)
     done = langneurons("identify", counts, "--out", neurons, "--rate", 0.2, "--lam", 0.1)
     assert done.status == 0, done.err
     assert ("share no question with another language" in done.out) == alone

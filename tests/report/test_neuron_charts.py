@@ -9,11 +9,11 @@ from langneurons.neurons.layer_stages import NAMES
 from langneurons.neurons.summary import stages
 from langneurons.neurons.table import Neurons
 from langneurons.report.figures import first_card, neuron_figures
+from langneurons.report.layer_charts import layer_figure
 from langneurons.report.neuron_charts import (
     card_figure,
     lambda_figure,
     language_figure,
-    layer_figure,
     shared_figure,
     typical,
 )

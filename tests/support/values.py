@@ -1,10 +1,11 @@
 """Small counts, neurons and losses, made by hand or drawn."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from langneurons.neurons.counts import Counts
+from langneurons.neurons.counts import Counts, question_key
 from langneurons.neurons.table import Neurons, Rule
 from langneurons.silencing.losses import Condition, Losses
 
@@ -43,6 +44,12 @@ def random_counts(
         )
     codes = ("en", "ru", "es", "fr", "de", "zh", "ja", "bn", "th", "sw")[:languages]
     return Counts(codes, tuple(active), held, tuple(routed), "drawn")
+
+
+def with_questions(counts: Counts, number: int = 30) -> Counts:
+    """The same counts, of so many questions in every language."""
+    keys = np.sort([question_key(f"q{i}") for i in range(number)])
+    return replace(counts, questions=(keys,) * len(counts.languages))
 
 
 def neurons_at(

@@ -271,6 +271,8 @@ def _print(made: Made[Comparison]) -> None:
     for name in ("kind-changes", "group-changes"):
         if name in tables:
             _print_changes(tables[name])
+    if "agreement-changes" in tables:
+        _print_agreement(tables["agreement-changes"])
     if "accuracy-changes" in tables:
         _print_accuracy(tables["accuracy-changes"])
     print("-- claims of the paper")
@@ -356,6 +358,27 @@ def _print_changes(table: Table) -> None:
                 numbers = (f"{row['before']:,}", f"{row['now']:,}")
                 cells.append((*place, *numbers, *_moved(row), *by_those_before))
         print(console.columns(heads, cells, left=len(places)))
+
+
+def _print_agreement(table: Table) -> None:
+    """How agreement over the whole model changed."""
+    heads = ("share", "languages", "before", "now", "change", "95% interval")
+    for after, rows in _by_after(table.records()).items():
+        print(f"-- agreement of languages over all layers, {after}")
+        last = max(row["last layer"] for row in rows)
+        cells = [
+            (
+                row["share"],
+                row["languages"],
+                f"{row['before']:.3f}",
+                f"{row['now']:.3f}",
+                f"{row['change']:+.3f}",
+                "" if row["low"] is None else f"[{row['low']:+.3f}, {row['high']:+.3f}]",
+            )
+            for row in rows
+            if (row["first layer"], row["last layer"]) == (0, last) and row["change"] is not None
+        ]
+        print(console.columns(heads, cells, left=2))
 
 
 def _moved(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from langneurons import artifacts
 from langneurons.compare import tables
 from langneurons.compare.changes import Changes, Side, contrast
 from langneurons.compare.claims import Evidence, claims
+from langneurons.compare.nearness import nearness
 from langneurons.compare.verdicts import Claim
 from langneurons.resume import Progress
 from langneurons.silencing.matrix import Matrices
@@ -119,6 +120,9 @@ def compare(
     aligned = contrast(before, alike, **settings)
     if aligned:
         made += tables.tables(aligned, trained)
+        nearer, untold = nearness(before, alike, trained, resamplings=resamplings, seed=seed)
+        made += [nearer] if nearer else []
+        notes += untold
     domains: tuple[Changes, ...] = ()
     if domain:
         (domains,) = contrast(before, [domain], paired=False, **settings)

@@ -9,6 +9,7 @@ Read in this order:
 - `numbers`: how many neurons there are of each sort, with their intervals
 - `table`: the classified neurons: the value, its file, rows by kind and language
 - `selection`: tau, scores, lambda, and which neurons are selected
+- `agreement`: how far neurons do the same in all languages where texts mean the same
 - `identify`: from counts to the table, with intervals from resampling blocks
 - `classes`: what every neuron is, by a model's own thresholds or by given ones
 - `layer_stages`: layers cut into runs that look alike, such as the paper's four stages

@@ -137,11 +137,13 @@ def identify(
     source = artifacts.read(counts, Counts.KIND)
 
     def make(_: resume.State, on_step: resume.Progress | None) -> tuple[Neurons, dict[str, Any]]:
+        from langneurons.neurons.agreement import unavailable
         from langneurons.neurons.identify import identify as identified
 
         held = Counts.load(source)
         neurons = identified(held, config, on_step=on_step)
         facts = {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
+        facts["agreement unavailable"] = unavailable(held)
         return neurons, facts | {"notes": source.manifest["facts"].get("notes", [])}
 
     made = console.made(
@@ -436,6 +438,8 @@ def _tell_neurons(made: Made[Neurons], json: bool) -> None:
         console.print_json({"out": str(out)} | summary.values(neurons))
         return
     print("\n".join(summary.lines(neurons)))
+    if reason := made.facts.get("agreement unavailable"):
+        print(f"agreement unavailable: {reason}")
     _tell_notes(made.facts)
     print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
 

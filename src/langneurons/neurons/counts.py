@@ -4,6 +4,7 @@ Sums only; a probability is divided out once, at the end. So counts of two shard
 two machines add up exactly, and any resampling of blocks is a weighted sum.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Counts:
             layer.
         block_rule: how questions were assigned to blocks, in words; counts of different rules never
             add.
+        questions: of each language, the questions that have a counted token: `question_key` of
+            their ids, ascending, [K] arrays; empty where it is not known.
 
     Raises:
         InputError: when shapes disagree, a number is negative, or the same language stands twice.
@@ -52,6 +55,7 @@ class Counts:
     tokens: NDArray[np.integer]
     routed: tuple[NDArray[np.integer] | None, ...] = ()
     block_rule: str = "one block"
+    questions: tuple[NDArray[np.int64], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.routed:
@@ -123,6 +127,14 @@ class Counts:
         """Shape of each layer: (D,) when dense, (E, I) in a mixture of experts."""
         return tuple(active.shape[2:] for active in self.active)
 
+    @property
+    def parallel(self) -> bool:
+        """Whether every language is known to have the same questions, so that a block holds the
+        same ones in all of them.
+        """
+        first, *others = self.questions or (None,)
+        return first is not None and all(np.array_equal(first, other) for other in others)
+
     def __add__(self, other: "Counts") -> "Counts":
         """Counts of both recordings together, to the integer.
 
@@ -150,6 +162,7 @@ class Counts:
             tokens=summed(self.tokens, other.tokens),
             routed=tuple(None if a is None or b is None else summed(a, b) for a, b in routed),
             block_rule=self.block_rule,
+            questions=tuple(map(np.union1d, self.questions, other.questions)),
         )
 
     def spread(self, languages: tuple[str, ...]) -> "Counts":
@@ -169,6 +182,12 @@ class Counts:
             tokens=take(self.tokens),
             routed=tuple(None if routed is None else take(routed) for routed in self.routed),
             block_rule=self.block_rule,
+            questions=tuple(
+                self.questions[source] if source >= 0 else np.zeros(0, np.int64)
+                for source in sources
+            )
+            if self.questions
+            else (),
         )
 
     def pooled(
@@ -240,6 +259,8 @@ class Counts:
             tensors[f"active.{layer:03d}"] = _narrow(active)
             if routed is not None:
                 tensors[f"routed.{layer:03d}"] = _narrow(routed)
+        for place, questions in enumerate(self.questions):
+            tensors[f"questions.{place:03d}"] = questions
         meta = {"format": FORMAT, "languages": list(self.languages), "block_rule": self.block_rule}
         return tensors, meta
 
@@ -257,6 +278,9 @@ class Counts:
             tokens=tensors["tokens"],
             routed=tuple(tensors.get(f"routed.{layer}") for layer in layers),
             block_rule=str(meta["block_rule"]),
+            questions=tuple(
+                tensors[name] for name in sorted(tensors) if name.startswith("questions.")
+            ),
         )
 
     def write(self, draft: artifacts.Draft) -> None:
@@ -276,6 +300,11 @@ class Counts:
             FormatError: when its file is damaged.
         """
         return cls.from_tensors(*artifacts.opened(source, cls.KIND).tensors(cls.FILE))
+
+
+def question_key(question_id: str) -> int:
+    """The number by which counts remember a question: the first 8 bytes of its id's SHA-256."""
+    return int.from_bytes(hashlib.sha256(question_id.encode()).digest()[:8], signed=True)
 
 
 def merge(parts: Iterable[Counts]) -> Counts:

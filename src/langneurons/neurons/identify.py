@@ -23,9 +23,11 @@ from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
 from langneurons.intervals import LEVEL, Floats, block_draws
+from langneurons.neurons.agreement import agreement, unavailable
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.numbers import KINDS, Numbers, kind_of, stacked
 from langneurons.neurons.selection import Found, find
+from langneurons.neurons.summary import stages
 from langneurons.neurons.table import Again, Neurons, Rule, Uncertainty
 from langneurons.resume import Progress
 
@@ -40,7 +42,7 @@ def identify(
     """Classified neurons from counts: every selected and every general one.
 
     With scores, margins and probabilities; where there are several blocks, with intervals and with
-    how often resampling keeps each neuron.
+    how often resampling keeps each neuron; where blocks are parallel, with agreement.
 
     Args:
         counts: of at least 2 languages.
@@ -56,6 +58,12 @@ def identify(
     probability = counts.probability(per=config.per)
     found = find(probability, counts.widths, config, curve=True)
     neurons = _tabulated(counts, config, probability, found)
+    if not unavailable(counts):
+        cut = stages(neurons)
+        known = agreement(
+            counts, cut.starts if cut else (), resamplings=config.bootstrap, seed=config.seed
+        )
+        neurons = replace(neurons, agreement=known)
     if counts.blocks < 2 or not config.bootstrap:
         return neurons
     whole = _resampled(counts, config, neurons, on_step)

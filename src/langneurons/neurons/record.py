@@ -7,9 +7,12 @@ are added by `counts.merge`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from langneurons import config as configs
 from langneurons.config import RecordConfig
@@ -19,7 +22,7 @@ from langneurons.model.forward import fitting
 from langneurons.model.hooks import probe
 from langneurons.model.loading import Loaded
 from langneurons.model.tokens import predicting, tokenise
-from langneurons.neurons.counts import Counts
+from langneurons.neurons.counts import Counts, question_key
 from langneurons.neurons.tally import Tally, run_or_halve
 from langneurons.resume import Progress, Saved, processes, units_left
 from langneurons.texts import question_ids
@@ -113,7 +116,8 @@ def recorded(
     beginning = torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(model.device)
     probe(model.model, sites, beginning)
     rank, world = processes()
-    work = whole.share(*config.part).share(rank, world)
+    shard = whole.share(*config.part)
+    work = shard.share(rank, world)
     tally = Tally(work, sites)
     costs = [work.computed(batch) for batch in work.batches]
     halved = 0
@@ -129,7 +133,8 @@ def recorded(
     _require_all_counted(tally, work)
     if world > 1:
         _add_up(tally)
-    counts = tally.counts()
+    counted = [responses[kept[i]] for batch in shard.batches for i in batch.rows]
+    counts = replace(tally.counts(), questions=_questions(counted, codes))
     facts["tokens"] = dict(zip(codes, counts.tokens.sum(axis=1).tolist(), strict=True))
     facts["computed tokens"] = sum(costs)
     facts["batches halved for want of memory"] = halved
@@ -138,6 +143,15 @@ def recorded(
         "their blocks are not paired and intervals of differences between languages are too wide",
     )
     return Recorded(counts, facts)
+
+
+def _questions(
+    counted: Sequence[Response], languages: Sequence[str]
+) -> tuple[NDArray[np.int64], ...]:
+    """The questions that each language has a counted response to, as counts keep them."""
+    ids = question_ids.ids_of(counted)
+    keys = [[question_key(question) for question in ids.get(code, ())] for code in languages]
+    return tuple(np.array(sorted(of_language), dtype=np.int64) for of_language in keys)
 
 
 def _require_all_counted(tally: Tally, work: Batches) -> None:

@@ -7,7 +7,11 @@ lines for people.
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from langneurons.errors import InputError
+from langneurons.intervals import Estimate
+from langneurons.neurons.agreement import Agreement
 from langneurons.neurons.layer_stages import NAMES, Segmentation, layer_stages
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Intervals, Numbers
 from langneurons.neurons.table import Lambda, Neurons, Rule, Uncertainty
@@ -47,6 +51,7 @@ class Facts(NamedTuple):
         ends: the intervals by name, as in `Intervals.named`; empty without resampling.
         english: English against the others; None without English.
         stages: the layers cut into the paper's four stages; None with fewer layers.
+        agreement: how far all neurons do the same in all languages; None where it is not known.
     """
 
     languages: tuple[str, ...]
@@ -59,6 +64,7 @@ class Facts(NamedTuple):
     ends: dict[str, tuple[float, float]]
     english: Table | None
     stages: Segmentation | None
+    agreement: Agreement | None
 
 
 def facts(neurons: Neurons) -> Facts:
@@ -78,6 +84,7 @@ def facts(neurons: Neurons) -> Facts:
         ends=intervals.named(neurons.languages) if intervals else {},
         english=english(neurons),
         stages=stages(neurons),
+        agreement=neurons.agreement,
     )
 
 
@@ -232,6 +239,7 @@ def values(neurons: Neurons) -> dict[str, Any]:
             for code, counts in zip(told.languages, per_language, strict=True)
         },
         "stages": cut and {"starts": cut.starts, "fit": cut.fit},
+        "agreement": told.agreement and told.agreement.to_meta(),
         "intervals": told.ends or None,
         "again": [asdict(row) for row in neurons.again],
     }
@@ -252,6 +260,8 @@ def lines(neurons: Neurons) -> list[str]:
         named = ", ".join(f"{start}-{end - 1} {name}" for start, end, name in cut)
         out.append(f"stages   {named} (fit {told.stages.fit:.2f})")
     out += _again_lines(neurons)
+    if told.agreement:
+        out += _agreement_lines(told.agreement)
     if told.rule.method != "imported" and not told.uncertainty:
         out.append("intervals unavailable: the counts hold one block, or --bootstrap is 0")
     return out
@@ -308,6 +318,30 @@ def _number_lines(told: Facts) -> list[str]:
         f"selected {told.selected:,}: {selected}",
         f"general  {told.kinds['general']:,}{_ends(told, 'general', ',.0f')} of all neurons, "
         f"{told.general_selected:,} selected",
+    ]
+
+
+def _agreement_lines(agreement: Agreement) -> list[str]:
+    """Agreement and the share of language by stage, and where agreement is highest."""
+    values = agreement.agreement.value
+    if np.isnan(values).all():
+        return ["agreement unknown: no neuron varies between questions"]
+    highest = int(np.nanargmax(values))
+    low, high = agreement.agreement.low[highest], agreement.agreement.high[highest]
+    ends = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    peak = (
+        f"{values[highest]:.2f}{ends} in layer {highest}, the highest; "
+        f"with shuffled questions at most {np.nanmax(agreement.shuffled):.2f}"
+    )
+    if not agreement.starts:
+        return [f"agreement {peak}"]
+
+    def by_stage(shares: Estimate) -> str:
+        return ", ".join(f"{share:.2f}" for share in shares.value)
+
+    return [
+        f"agreement of languages by stage {by_stage(agreement.stage_agreement)}; {peak}",
+        f"language's share of the variance by stage {by_stage(agreement.stage_language)}",
     ]
 
 

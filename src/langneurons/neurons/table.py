@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from langneurons import artifacts, layout
 from langneurons.errors import FormatError, InputError, MissingExtraError
 from langneurons.layout import Widths
+from langneurons.neurons.agreement import Agreement
 from langneurons.neurons.numbers import KINDS, Intervals, Numbers, count, kind_of
 from langneurons.tables import Table
 
@@ -152,6 +153,8 @@ class Neurons:
         uncertainty: intervals from resampling blocks; None when there was one block.
         again: how many are found again from fewer blocks; empty when there was one, or no
             resampling.
+        agreement: how far the model's neurons do the same in all languages, of all neurons, listed
+            or not; None where the counts do not tell.
     """
 
     KIND: ClassVar[str] = "neurons"
@@ -171,6 +174,7 @@ class Neurons:
     keeps: NDArray[np.float64]
     uncertainty: Uncertainty | None = None
     again: tuple[Again, ...] = ()
+    agreement: Agreement | None = None
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -311,6 +315,7 @@ class Neurons:
             "rule": asdict(self.rule),
             "uncertainty": self.uncertainty and _to_meta(self.uncertainty, self.languages),
             "again": [asdict(row) for row in self.again],
+            "agreement": self.agreement and self.agreement.to_meta(),
         }
         return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
 
@@ -352,6 +357,7 @@ class Neurons:
             keeps=column("keeps"),
             uncertainty=_from_meta(meta["uncertainty"], languages),
             again=tuple(_again(row) for row in meta.get("again", ())),
+            agreement=meta.get("agreement") and Agreement.from_meta(meta["agreement"]),
         )
 
     def to_pandas(self) -> "pandas.DataFrame":

@@ -6,7 +6,8 @@ by its interval.
 
 import numpy as np
 
-from langneurons.intervals import Estimate
+from langneurons.errors import InputError
+from langneurons.intervals import Estimate, Floats
 from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
 from langneurons.neurons.table import Neurons
@@ -77,6 +78,38 @@ def layers(neurons: Neurons) -> Table:
     heads = [head for kind in KINDS for head in _heads(numbers, kind)]
     caption = "Neurons of each kind per layer; none: selected, yet highly active in no language."
     return Table("layers", caption, ("layer", *heads), tuple(rows))
+
+
+def agreement_table(neurons: Neurons) -> Table:
+    """Agreement of languages in each layer, its parts, and English with each other language.
+
+    Raises:
+        InputError: when it is not known.
+    """
+    known = neurons.agreement
+    if known is None:
+        raise InputError("these neurons do not know how far languages agree")
+    columns: dict[str, Floats] = {}
+    for name, part in zip(
+        ("language", "meaning", "agreement"),
+        (known.language, known.meaning, known.agreement),
+        strict=True,
+    ):
+        columns[name] = part.value
+        if not np.isnan(part.low).all():
+            columns |= {f"{name} low": part.low, f"{name} high": part.high}
+    columns["shuffled"] = known.shuffled
+    columns |= {f"en-{code}": part.value for code, part in known.english.items()}
+    rows = [
+        (layer, *(None if np.isnan(cell) else round(float(cell), 4) for cell in cells))
+        for layer, cells in enumerate(zip(*columns.values(), strict=True))
+    ]
+    caption = (
+        "Shares of language and meaning in the variance of rates of activation, and agreement, "
+        "meaning / (meaning + rest), per layer; shuffled: the highest with questions shuffled; "
+        "en-*: agreement of English with one language."
+    )
+    return Table("agreement", caption, ("layer", *columns), tuple(rows))
 
 
 def stage_table(segmentations: dict[int, Segmentation]) -> Table:

@@ -12,6 +12,7 @@ from langneurons.neurons.table import KINDS, kind_of
 from langneurons.report.charts import (
     CELL_INK,
     DRAWN,
+    GENERAL,
     NONE,
     PAPER_INK,
     RELATED,
@@ -46,6 +47,9 @@ _DIAMOND = {
     "opacity": 1,
 }
 
+_NEARER = {"all": GENERAL, "trained with English": SPECIFIC, "others with English": RELATED}
+"""Languages whose nearness is drawn."""
+
 _GROUPS = {"trained": SPECIFIC, "other": RELATED, "mean": NONE}
 
 
@@ -61,6 +65,7 @@ def change_figures(tables: Mapping[str, Table]) -> tuple[Figure, ...]:
         ("shared-changes", shared_change_figure),
         ("layer-changes", layer_change_figure),
         ("layer-changes", checkpoint_figure),
+        ("agreement-changes", agreement_change_figure),
         ("group-changes", group_figure),
         ("transitions", transition_figure),
         ("accuracy-changes", accuracy_change_figure),
@@ -187,6 +192,42 @@ def checkpoint_figure(table: Table) -> Figure | None:
             "resolve": {"scale": {"color": "independent"}},
         },
         table=own,
+    )
+
+
+def agreement_change_figure(table: Table) -> Figure:
+    """Change of agreement by layer: of all languages, of English with trained and with others."""
+    shown = _last(table)
+    rows = [
+        row
+        for row in shown.records()
+        if row["share"] == "agreement"
+        and row["languages"] in _NEARER
+        and row["first layer"] == row["last layer"]
+        and row["change"] is not None
+    ]
+    panels = []
+    for name in dict.fromkeys(row["languages"] for row in rows):
+        change = {
+            "x": enc("last layer:O", title="layer", axis={"labelOverlap": True}),
+            "y": enc("change:Q", title="change", axis={"tickCount": 5}),
+            "tooltip": tips(
+                "last layer:O", before=".3f", now=".3f", change="+.3f", low="+.3f", high="+.3f"
+            ),
+        }
+        of_group = [row for row in rows if row["languages"] == name]
+        marks = [mark("bar", change, color=_NEARER[name])]
+        if any(row["low"] is not None for row in of_group):
+            marks.append(whiskers("y", {"x": change["x"]}))
+        title = "all languages" if name == "all" else name
+        panels.append(layered(of_group, *marks, width=WIDTH, height=110, title=title))
+    return Figure(
+        name="agreement-changes",
+        title="Do languages come nearer to each other?",
+        text="Change of agreement by layer, with 95% intervals over blocks: how much of what is "
+        "not the language's in the rates of all neurons is the question's, whatever its language.",
+        spec={"vconcat": panels, "spacing": 8, "resolve": {"scale": {"y": "shared"}}},
+        table=shown,
     )
 
 

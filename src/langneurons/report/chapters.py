@@ -52,6 +52,7 @@ _ORDER = (
     "kind-changes",
     "layer-changes",
     "checkpoints",
+    "agreement-changes",
     "shared-changes",
     "group-changes",
     "english-changes",

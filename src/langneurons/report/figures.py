@@ -7,11 +7,11 @@ from langneurons.neurons.summary import stages
 from langneurons.neurons.table import Neurons
 from langneurons.neurons.tables import english, stage_table
 from langneurons.report.charts import Figure, table_figure
+from langneurons.report.layer_charts import agreement_figure, layer_figure
 from langneurons.report.neuron_charts import (
     card_figure,
     lambda_figure,
     language_figure,
-    layer_figure,
     shared_figure,
     typical,
 )
@@ -44,6 +44,7 @@ def neuron_figures(neurons: Neurons) -> tuple[Figure, ...]:
     contrast = english(neurons)
     made = (
         layer_figure(neurons, cuts.get(4)),
+        agreement_figure(neurons, cuts.get(4)),
         shared_figure(neurons),
         language_figure(neurons),
         lambda_figure(neurons),

@@ -1,16 +1,11 @@
-"""Neuron charts: a set of neurons by layer, by number of languages, by language; one neuron."""
-
-from collections.abc import Sequence
+"""Neuron charts: a set of neurons by number of languages, by language; one neuron."""
 
 import numpy as np
 
-from langneurons.intervals import Estimate
-from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.table import KINDS, Lambda, Neurons, kind_of
-from langneurons.neurons.tables import layers, per_language, shared_by
+from langneurons.neurons.tables import per_language, shared_by
 from langneurons.report.charts import (
     DASH,
-    DRAWN,
     GENERAL,
     WIDTH,
     Figure,
@@ -32,117 +27,6 @@ _ABOVE, _BELOW = "above tau", "not above tau"
 _SIDES = {_ABOVE: GENERAL, _BELOW: "#8fb4d4"}
 
 _ENDS = {"low": ",.1f", "high": ",.1f"}
-
-
-def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
-    """Neurons of each kind per layer, stages shaded (Fig. 3 of the paper)."""
-    panels = [_layer_panel(kind, neurons.numbers.by_layer(kind), cut) for kind in DRAWN]
-    text = (
-        "Neurons of each kind per layer. Specific and related are counted among the selected, "
-        "general over all."
-    )
-    if cut:
-        stages = ", ".join(
-            f"{number} {name} ({first}-{end - 1})"
-            for number, (first, end, name) in enumerate(_stages(cut), 1)
-        )
-        text += (
-            f" Shaded: the best division into stages, {stages}; it explains {cut.fit:.0%} of the "
-            "variance."
-        )
-    return Figure(
-        name="layers",
-        title="Neurons by layer",
-        text=text,
-        spec={
-            "vconcat": panels,
-            "spacing": 8,
-            "resolve": {"scale": {"x": "shared", "color": "shared"}},
-        },
-        table=layers(neurons),
-    )
-
-
-def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
-    """Bars of one kind, over the stages; only the lowest panel names the layers."""
-    lowest = kind == DRAWN[-1]
-    resampled = not np.isnan(counts.low).any()
-    x: Spec = {
-        "scale": {"domain": [-0.5, len(counts.value) - 0.5], "nice": False},
-        "axis": {
-            "title": "layer" if lowest else None,
-            "labels": lowest,
-            "ticks": lowest,
-            "grid": False,
-            "tickMinStep": 1,
-        },
-    }
-    bars = {
-        "x": enc("from:Q", bin="binned", **x),
-        "x2": {"field": "to"},
-        "y": enc("neurons:Q", title=kind, scale={"nice": 4}, axis={"tickCount": 4}),
-        "color": kind_colour(),
-        "tooltip": tips("layer:O", neurons=",", **(_ENDS if resampled else {})),
-    }
-    marks = [mark("bar", bars)]
-    if resampled:
-        marks.append(whiskers("y", {"x": enc("layer:Q", **x)}, strokeWidth=1))
-    if cut:
-        bands = _bands(cut)
-        marks.insert(0, _shading(bands, x))
-        if kind == DRAWN[0]:
-            marks.append(_stage_numbers(bands, x))
-    return layered(_layer_rows(kind, counts), *marks, width=WIDTH, height=130)
-
-
-def _layer_rows(kind: str, counts: Estimate) -> list[Spec]:
-    rows: list[Spec] = []
-    for layer, count in enumerate(counts.value.tolist()):
-        row: Spec = {"layer": layer, "kind": kind, "neurons": int(count)}
-        row |= {"from": layer - 0.4, "to": layer + 0.4}
-        if not np.isnan(counts.low[layer]):
-            row["low"], row["high"] = float(counts.low[layer]), float(counts.high[layer])
-        rows.append(row)
-    return rows
-
-
-def _bands(cut: Segmentation) -> list[Spec]:
-    """Where each stage lies, and what it is called."""
-    return [
-        {
-            "start": first - 0.5,
-            "end": end - 0.5,
-            "name": name,
-            "layers": f"{first}-{end - 1}",
-            "shade": place % 2,
-            "middle": (first + end - 1) / 2,
-            "number": str(place + 1),
-        }
-        for place, (first, end, name) in enumerate(_stages(cut))
-    ]
-
-
-def _shading(bands: list[Spec], x: Spec) -> Spec:
-    shade = enc("shade:Q", scale={"domain": [0, 1], "range": [0.06, 0.16]}, legend=None)
-    ground = {"x": enc("start:Q", **x), "x2": {"field": "end"}, "opacity": shade}
-    return mark("rect", ground | _band_tips(), rows=bands, color="#808080")
-
-
-def _stage_numbers(bands: list[Spec], x: Spec) -> Spec:
-    places = {"x": enc("middle:Q", **x), "y": {"value": 0}, "text": enc("number:N")}
-    return mark("text", places | _band_tips(), rows=bands, dy=-6, fontSize=12)
-
-
-def _band_tips() -> Spec:
-    return {"tooltip": tips("name:N", "layers:N")}
-
-
-def _stages(cut: Segmentation) -> list[tuple[int, int, str]]:
-    """(first layer, one past the last, name) of each stage; with four, the paper's names."""
-    names: Sequence[str] = NAMES
-    if len(cut.starts) != len(NAMES):
-        names = [f"stage {number}" for number in range(1, len(cut.starts) + 1)]
-    return list(zip(cut.starts, cut.ends, names, strict=True))
 
 
 def language_figure(neurons: Neurons) -> Figure:
