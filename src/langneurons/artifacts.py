@@ -424,6 +424,7 @@ def differences(there: Any, now: Any, name: str = "") -> list[Difference]:
 
 def _brief(value: Any) -> str:
     text = "auto" if value is None else str(value)
+    text = text if text.isprintable() else repr(text)  # a template may have several lines
     return text if len(text) <= 24 else text[:12] + "…"
 
 

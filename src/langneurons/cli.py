@@ -1,5 +1,6 @@
 """The command line: which commands there are, and what becomes of errors."""
 
+import errno
 import os
 import sys
 
@@ -7,7 +8,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
 from langneurons import __version__, config, nano
 from langneurons.console import as_typed
-from langneurons.errors import LangneuronsError
+from langneurons.errors import LangneuronsError, brief
 
 
 def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -86,6 +87,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
+        if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+            where = f"{brief(str(error.filename))}: " if error.filename else ""
+            _fail(f"{where}{error.strerror}; see to it and run the same command again", 2)
         what = f"this should not happen: {type(error).__name__}: {error}"
         _fail(f"{what}. Run it with --traceback and report it", 1)
 

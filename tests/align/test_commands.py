@@ -235,6 +235,41 @@ def test_pair(tmp_path: Path, llama: Path, langneurons: Any) -> None:
     assert artifacts.read(tmp_path / "q", "pairs").digest == first.digest
 
 
+def test_pair_tells_of_ids_that_carry_the_language(tmp_path: Path, langneurons: Any) -> None:
+    rows = [
+        Scored(
+            Response(f"{code}-{n}", code, "1? ", f"{sample} 1" * 2, sample, 1, True), 0.1, sample, 1
+        )
+        for code in ("zh", "sw")
+        for n in range(4)
+        for sample in range(2)
+    ]
+    rows = [replace(row, score=float(row.response.sample)) for row in rows]
+    Scores(tuple(rows)).save(tmp_path / "scored")
+    words = ("pair", tmp_path / "scored", "--dev-every", 0, "--out", tmp_path / "pairs")
+    done = langneurons(*words)
+    assert done.status == 0, done.err
+    says = "zh, sw share no question with another language, so dev holds out other questions in"
+    assert f"note: {says}" in done.out
+    assert "with the language left off its id, 4 of 4 questions" in done.out
+    assert langneurons(*words, "--json").json["notes"][0].startswith(says)
+    alone = langneurons(*words[:-1], tmp_path / "alone", "--languages", "zh")
+    assert "note: " not in alone.out
+
+
+def test_prompts_that_were_made_without_knowing_the_model(
+    responses: Path, translator: Path, tmp_path: Path, langneurons: Any
+) -> None:
+    bare = lines(responses)[:24]
+    for row in bare:
+        row["question"] = row.pop("prompt")
+    file = write(tmp_path / "bare.jsonl", bare)
+    done = langneurons("reward", file, "--translator", translator, "--out", tmp_path / "s")
+    assert done.status == 0, done.err
+    assert "note: 24 of 24 rows have a question and no prompt; theirs were made with " in done.out
+    assert "template mathoctopus; a model with a chat template is asked otherwise" in done.out
+
+
 def test_nothing_to_pair(tmp_path: Path, langneurons: Any) -> None:
     """All wrong; all right and equally good; no language asked for: one line, nothing is left."""
     wrong = kept([scored("a", -1.0, False), scored("b", -2.0, False, 1)], tmp_path / "wrong")

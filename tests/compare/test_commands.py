@@ -124,6 +124,20 @@ def test_a_whole_comparison(runs: Path, tmp_path: Path, langneurons: Callable) -
         assert "tabular" in (tmp_path / "c" / f"{name}.tex").read_text("utf-8")
 
 
+def test_evaluations_of_other_languages_are_told(
+    runs: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    known = Evaluation.load(runs / "step-1" / "accuracy")
+    fewer = [row for row in known.responses if row.lang != "fr"]
+    Evaluation(fewer, accuracies(fewer)).save(tmp_path / "fewer")
+    words = ("compare", runs / "base", runs / "step-1", "--bootstrap", 0, "--out", tmp_path / "c")
+    words = (*words, "--accuracy", runs / "base" / "accuracy", "--accuracy", tmp_path / "fewer")
+    done = langneurons(*words)
+    assert done.status == 0, done.err
+    says = f"accuracy, {runs / 'step-1'}: not compared, as no question is in both: fr"
+    assert f"note: {says}" in done.out.splitlines()
+
+
 def test_same_settings_same_bytes(
     runs: Path, tmp_path: Path, langneurons: Callable, process: Callable
 ) -> None:

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from support import families
 from support.command import Outcome, refused
+from support.translators import save_translator
 
 SAID = "the tokenizer has ids up to 262, the embedding 260 rows, and '<|3|>' (id 262) is to be read"
 
@@ -38,6 +39,48 @@ def test_it_is_refused_where_it_is_read(
     refused(langneurons("record", llama, marked, *out), SAID)
     refused(langneurons("sample", llama, marked, "-n", 1, *out), SAID)
     refused(langneurons("evaluate", llama, marked, *out), SAID)
+    assert not (tmp_path / "out").exists()
+
+
+def test_perplexity_refuses_it(
+    llama: Path, tmp_path: Path, langneurons: Callable[..., Outcome]
+) -> None:
+    plain = rows(tmp_path / "plain.jsonl", "One")
+    plain.write_text(plain.read_text() + plain.read_text().replace('"en"', '"zh"'))
+    counts, neurons = tmp_path / "counts", tmp_path / "neurons"
+    for words in (
+        ("record", llama, plain, "--out", counts),
+        ("identify", counts, "--rate", 0.2, "--lam", 0.1, "--bootstrap", 0, "--out", neurons),
+    ):
+        done = langneurons(*words)
+        assert done.status == 0, done.err
+    marked = rows(tmp_path / "marked.jsonl", "<|3|>One")
+    marked.write_text(marked.read_text() + marked.read_text().replace('"en"', '"zh"'))
+    words = ("perplexity", llama, neurons, marked, "--controls", 1, "--out", tmp_path / "costs")
+    refused(langneurons(*words), SAID)
+    assert not (tmp_path / "costs").exists()
+
+
+def test_training_and_scoring_refuse_it(
+    llama: Path, tmp_path: Path, langneurons: Callable[..., Outcome]
+) -> None:
+    """GRPO where a prompt has it; reward where the translator's tokenizer has grown."""
+    said = [
+        {"question_id": "1", "lang": code, "prompt": "<|3|>One", "response": " two <|4|>"}
+        for code in ("en", "zh")
+    ]
+    file = tmp_path / "said.jsonl"
+    file.write_text("".join(f"{json.dumps({**row, 'sample': 0})}\n" for row in said))
+    whole = save_translator(tmp_path / "translator")
+    grown = save_translator(tmp_path / "grown")
+    tokenizer = AutoTokenizer.from_pretrained(grown)
+    tokenizer.add_tokens([f"<|{i}|>" for i in range(99)], special_tokens=True)
+    tokenizer.save_pretrained(grown)
+    out = ("--out", tmp_path / "out")
+    refused(langneurons("reward", file, "--translator", grown, *out), "rows, and '<|4|>' (id ")
+    words = ("align", llama, file, "--objective", "grpo", "--steps", 1, "--batch", 2, "--rank", 2)
+    more = ("--group", 2, "--max-new-tokens", 2, "--translator", whole)
+    refused(langneurons(*words, *more, *out), SAID)
     assert not (tmp_path / "out").exists()
 
 

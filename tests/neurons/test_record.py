@@ -1,8 +1,10 @@
 """Recording on real tiny models of every family: the same integers however the work is cut."""
 
 import copy
+import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
 from langneurons.texts.rows import read_responses, to_lines
 from support import families
-from support.command import refused
+from support.command import Outcome, refused
 from support.drawn import LANGS, made_up
 
 BLOCKS = 3
@@ -593,6 +595,43 @@ def test_ids_that_are_not_the_same_in_every_language(
     both = tmp_path / "both"
     done = langneurons("merge", counts, counts, "--out", both)
     assert len(artifacts.read(both).manifest["facts"]["notes"]) == alone
+
+
+def test_rows_without_a_prompt_get_the_model_s_own(
+    model_folder: Path, tmp_path: Path, langneurons
+) -> None:
+    """Its chat template where it has one; another template is another result."""
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text("[{{ messages[0]['content'] }}]", "utf-8")
+    bare = [
+        {"question_id": str(n), "lang": code, "question": f"{n}?", "response": f" {n}"}
+        for code in ("en", "zh")
+        for n in range(2)
+    ]
+    whole = [{**row, "prompt": f"[{row['question']}]"} for row in bare]
+    for name, rows in (("bare", bare), ("whole", whole)):
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines, "utf-8")
+
+    def made(rows: str, out: str, *more: object) -> Outcome:
+        words = ("record", folder, tmp_path / f"{rows}.jsonl", "--out", tmp_path / out)
+        return langneurons(*words, *more)
+
+    says = "note: 4 of 4 rows have a question and no prompt; theirs were made with template "
+    for _ in range(2):
+        assert f"{says}chat\n" in made("bare", "bare").out
+    assert says not in made("whole", "whole", "--template", "plain").out
+    assert says not in made("whole", "whole").out  # which is not used, and so the same result
+    there, other = (artifacts.read(tmp_path / name) for name in ("bare", "whole"))
+    assert there.manifest["files"] == other.manifest["files"]
+    assert there.manifest["config"]["template"] == "chat"
+    assert other.manifest["config"]["template"] is None
+    refused(made("bare", "bare", "--template", "plain"), "holds a result of other settings")
+    assert f"{says}plain\n" in made("bare", "bare", "--template", "plain", "--force").out
+    (folder / "chat_template.jinja").unlink()
+    assert f"{says}mathoctopus\n" in made("bare", "bare", "--force").out
+    text = artifacts.read(tmp_path / "bare").manifest["config"]["template"]
+    assert text.startswith("Below is an instruction")
 
 
 def test_positions_that_predict() -> None:

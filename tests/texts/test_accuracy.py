@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from langneurons import artifacts
 from langneurons.errors import FormatError, InputError, MismatchError
 from langneurons.intervals import mcnemar, wilson
-from langneurons.texts.accuracy import MEAN, Evaluation, accuracies, compare_accuracy
+from langneurons.texts.accuracy import (
+    MEAN,
+    Evaluation,
+    accuracies,
+    compare_accuracy,
+    not_compared,
+)
 from langneurons.texts.responses import Response
 from langneurons.texts.rows import Responses
 
@@ -112,6 +118,12 @@ def test_an_evaluation_comes_back(tmp_path: Path) -> None:
     (tmp_path / "accuracy" / "responses.jsonl").write_bytes(b"")
     with pytest.raises(FormatError, match="not as it was written"):
         Evaluation.load(tmp_path / "accuracy")
+
+
+def test_which_languages_are_not_compared() -> None:
+    here, there = marked(en="10", zh="11", th="??"), marked(en="01", sw="11", th="1?")
+    assert not_compared(here, there) == ["not compared, as no question is in both: zh, sw, th"]
+    assert not_compared(here, here) == []
 
 
 def test_what_cannot_be_compared() -> None:

@@ -6,7 +6,15 @@ import sys
 import pytest
 
 from langneurons.errors import InputError
-from langneurons.texts.languages import is_english, known, language, named, same, strangers
+from langneurons.texts.languages import (
+    is_english,
+    known,
+    language,
+    named,
+    same,
+    strangers,
+    told_apart,
+)
 
 BY_CODE = [
     # code, name, tag, script, decimal comma, NLLB-200
@@ -105,6 +113,18 @@ def test_which_codes_mean_the_same() -> None:
         "en-GB",
         "English",
     ]
+
+
+def test_names_that_would_be_equal_have_their_code_beside_them() -> None:
+    assert told_apart(["zh", "en", "zh-CN", "xx", "zh-TW"]) == {
+        "zh": "Chinese (zh)",
+        "en": "English",
+        "zh-CN": "Chinese (zh-CN)",
+        "xx": "xx",
+        "zh-TW": "Traditional Chinese",
+    }
+    assert list(told_apart(["German", "de"]).values()) == ["German", "German (de)"]
+    assert told_apart([]) == {}
 
 
 def test_nothing_is_loaded_before_a_language_is_asked_for() -> None:

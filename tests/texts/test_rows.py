@@ -13,6 +13,7 @@ import pytest
 
 from langneurons import artifacts
 from langneurons.errors import FormatError, InputError
+from langneurons.texts.prompts import TEMPLATES
 from langneurons.texts.responses import Question, Response
 from langneurons.texts.rows import (
     Responses,
@@ -23,6 +24,7 @@ from langneurons.texts.rows import (
     to_lines,
 )
 from support.places import data
+from support.translators import tiny_tokenizer
 
 
 def row(**fields: object) -> dict:
@@ -118,6 +120,46 @@ def test_a_zip_in_place_of_rows(tmp_path: Path, name: str, what: str) -> None:
         archive.writestr(name, "hello")
     with pytest.raises(InputError, match=rf"r\.jsonl is {what}"):
         read_responses(tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\n\r", "\r\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_may_end_as_on_any_machine(tmp_path: Path, end: str, last: bool) -> None:
+    texts = [line(response="one\rtwo\n"), line(question_id="q2")]
+    content = (end.join(texts) + end * last).encode()
+    file = tmp_path / "r.jsonl"
+    file.write_bytes(content)
+    there = read(file)
+    assert [one.question_id for one in there.responses] == ["q1", "q2"]
+    assert there.responses[0].response == "one\rtwo\n"
+    assert there.digests == {"r.jsonl": hashlib.sha256(content).hexdigest()}
+    file.write_bytes(b"\r".join([line().encode(), b"", b"{", b""]))
+    with pytest.raises(InputError, match=r"r.jsonl, line 3: not JSON"):
+        read_responses(file)
+
+
+def test_prompts_that_are_made(tmp_path: Path) -> None:
+    """By the tokenizer's chat template, if it has one; told, and part of what was read."""
+    bare = {"question_id": "q9", "lang": "en", "question": "2+2?", "response": "4"}
+    file = write(tmp_path / "r.jsonl", line(), json.dumps(bare))
+    chatting, plain = tiny_tokenizer(), tiny_tokenizer()
+    chatting.chat_template = "[{{ messages[0]['content'] }}]"
+    made = read(file, tokenizer=chatting)
+    assert [one.prompt for one in made.responses] == ["2+2?\n", "[2+2?]"]
+    assert made.template == "chat"
+    assert made.notes == [
+        "1 of 2 rows have a question and no prompt; theirs were made with template chat"
+    ]
+    others = [read(file), read(file, tokenizer=plain), read(file, "mathoctopus", None, chatting)]
+    for other in others:
+        assert other.responses[1].prompt.endswith("### Instruction:\n2+2?\n\n### Response:")
+        assert other.template == TEMPLATES["mathoctopus"]
+        assert other.notes[0].endswith("template mathoctopus")
+        assert other.digests["r.jsonl"] == made.digests["r.jsonl"]
+    digests = {one.digests["prompts"] for one in (made, *others)}
+    assert len(digests) == 2
+    whole = read(write(tmp_path / "w.jsonl", line()), tokenizer=chatting)
+    assert (whole.template, whole.notes, whole.digests.keys()) == (None, [], {"w.jsonl"})
 
 
 def test_a_prompt_that_is_there_is_kept(tmp_path: Path) -> None:
@@ -223,7 +265,7 @@ def test_each_file_is_read_once_and_hashed_on_the_way(
         return really_open(path, *how)
 
     monkeypatch.setattr(Path, "open", noting)
-    responses, digests = read(tmp_path, languages=["zh", "en"])
+    responses, digests, _ = read(tmp_path, languages=["zh", "en"])
     assert opened == ["en.jsonl", "zh.jsonl"]
     assert [response.lang for response in responses] == ["en", "en", "zh", "zh"]
     monkeypatch.undo()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from langneurons.align.training import Trained
     from langneurons.model.loading import Loaded
     from langneurons.texts.responses import Response
+    from langneurons.texts.rows import Read
 
 
 def reward(
@@ -93,7 +94,7 @@ def reward(
             judge, chosen, config, spelled=spelled, state=state, on_step=on_step
         )
         named = {"id": judge.id, "revision": judge.revision, "fingerprint": judge.fingerprint}
-        return scores, facts | {"translator": named}
+        return scores, facts | {"translator": named, "notes": _of_no_model(read)}
 
     made = console.made(
         Scores,
@@ -139,6 +140,7 @@ def pair(
         The model that is to be aligned, for the limit on tokens; without it there is none here.
     """
     from langneurons.align import pairs
+    from langneurons.texts import question_ids
 
     wanted, source = console.codes(languages), artifacts.read(scored, Scores.KIND)
     length, inputs = None, {"scored": source.digest}
@@ -148,7 +150,12 @@ def pair(
     def make(_: resume.State, __: Progress | None) -> tuple[Pairs, dict[str, Any]]:
         scores = Scores.load(source)
         paired = pairs.pair(scores.scored, config, languages=wanted, length=length)
-        return paired.pairs, {"audit": [row._asdict() for row in paired.audit]}
+        ids = question_ids.ids_of(one.response for one in scores.scored)
+        notes = question_ids.notes(
+            {code: questions for code, questions in ids.items() if not wanted or code in wanted},
+            "dev holds out other questions in each",
+        )
+        return paired.pairs, {"audit": [row._asdict() for row in paired.audit], "notes": notes}
 
     made = console.made(
         Pairs,
@@ -223,7 +230,7 @@ def align(
             )
         training = _dpo(source, config)
     else:
-        training = _grpo(source, translator, wanted, spelled, config, sampling, loading)
+        training = _grpo(model, source, translator, wanted, spelled, config, sampling, loading)
     loaded = models.load(model, **asdict(loading))
     settings = {**identity(config), "dtype": str(loaded.model.dtype), **training.settings}
     inputs = {
@@ -284,6 +291,7 @@ def _dpo(source: Path, config: AlignConfig) -> _Training:
 
 
 def _grpo(
+    model: str,
     source: Path,
     translator: str | None,
     languages: Sequence[str] | None,
@@ -300,10 +308,12 @@ def _grpo(
         raise InputError(
             "--objective grpo scores what is sampled: give a translation model with --translator"
         )
-    read = rows.read(source)
+    rows.files(source)  # before a tokenizer is loaded for nothing
+    read = rows.read(source, tokenizer=models.load_tokenizer(model, loading.revision))
     judge = models.load(translator, **asdict(loading), seq2seq=True)
     settings = {
         "objective": "grpo",
+        "template": read.template,
         "languages": languages,
         "codes": spelled,
         **identity(sampling),
@@ -317,7 +327,7 @@ def _grpo(
         from langneurons.align.grpo import Judge, grpo
 
         _, world = resume.processes()
-        return grpo(
+        done = grpo(
             model,
             Judge(judge, spelled),
             read.responses,
@@ -328,6 +338,7 @@ def _grpo(
             processes=world,
             on_step=on_step,
         )
+        return done._replace(facts={**done.facts, "notes": read.notes})
 
     return _Training(settings, inputs, run)
 
@@ -362,6 +373,15 @@ def _report_beside(out: Path, config: AlignConfig) -> None:
     if "tensorboard" in config.report_to:
         folder = out.parent / "tensorboard" / out.name
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder))
+
+
+def _of_no_model(read: "Read") -> list[str]:
+    """What to say of prompts that were made without knowing the model."""
+    return [
+        f"{note}; a model with a chat template is asked otherwise, so give the rows the prompts "
+        "they were written to before they are paired and trained on"
+        for note in read.notes
+    ]
 
 
 def _spelled(codes: str | None) -> dict[str, str]:
@@ -428,13 +448,19 @@ def _tell_scores(made: Made[Scores], json: bool) -> None:
         f"translations judged: {facts['translations judged']:,}; "
         f"texts cut to fit: {facts['texts cut']:,}"
     )
+    _tell_notes(facts)
     print(f"wrote {out}; next: langneurons pair {out} --out {out.parent / 'pairs'}")
+
+
+def _tell_notes(facts: Mapping[str, Any]) -> None:
+    for note in facts.get("notes", ()):
+        print(f"note: {note}")
 
 
 def _tell_pairs(made: Made[Pairs], json: bool) -> None:
     out, audit = made.folder, made.facts["audit"]
     if json:
-        console.print_json({"out": str(out), "audit": audit})
+        console.print_json({"out": str(out), "audit": audit, "notes": made.facts.get("notes", [])})
         return
     counted = [name for name in audit[0] if name != "lang"]
     heads = ["", *(row["lang"] for row in audit)]
@@ -444,6 +470,7 @@ def _tell_pairs(made: Made[Pairs], json: bool) -> None:
         "tied: scores equal or within the margin; wrong: the better one's number is; "
         "long: over the limit on tokens"
     )
+    _tell_notes(made.facts)
     print(f"wrote {out}; next: langneurons align MODEL {out} --out {out.parent / 'aligned'}")
 
 
@@ -499,6 +526,7 @@ def _tell_adapter(made: Made[Adapter], json: bool) -> None:
     lost = {why: sum(facts[why].values()) for why in ("too long", "no reference") if why in facts}
     left_out = ", ".join(f"{n:,} {why}" for why, n in lost.items() if n)
     print(f"{shown.texts}: {used}; left out: {left_out or 'none'}")
+    _tell_notes(facts)
     print(
         f"wrote {out}; next: langneurons evaluate {out} QUESTIONS --out {out.parent / 'accuracy'}"
     )

@@ -17,7 +17,7 @@ from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig
 from langneurons.console import Force, Json, Made, Quiet, print_json
 from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.table import Neurons
-from langneurons.texts.accuracy import Change, Evaluation, compare_accuracy
+from langneurons.texts.accuracy import Change, Evaluation, compare_accuracy, not_compared
 from langneurons.texts.rows import Responses
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _task(
     else:
         writer = _by_server(model, how, loading)
     if writer.note:
-        print(f"langneurons: note: {writer.note}", file=sys.stderr)
+        print(f"note: {writer.note}", file=sys.stderr)
         given = "mathoctopus"
     form = suited(given, writer.tokenizer)
     prompts = [form.prompt(one.question, one.lang, writer.tokenizer) for one in asked]
@@ -491,7 +491,7 @@ def _tell_evaluated(made: Made[Evaluation], before: Made[Evaluation] | None, jso
     if before:
         print(f"-- against {before.folder}, on the questions both answered")
         print(_changes(changes, before.facts, made.facts))
-        for note in _left_out(changes, before, made):
+        for note in not_compared(before.value.responses, made.value.responses):
             print(f"note: {note}")
     print(_languages(made.facts["languages"]))
     _tell_how(made.facts)
@@ -527,16 +527,6 @@ def _changes(changes: Sequence[Change], before: Mapping[str, Any], after: Mappin
         for row in changes
     ]
     return console.columns(heads, rows)
-
-
-def _left_out(
-    changes: Sequence[Change], before: Made[Evaluation], after: Made[Evaluation]
-) -> list[str]:
-    """A note on languages of which two evaluations have no question in common."""
-    known = [row.lang for made in (before, after) for row in made.value.accuracies]
-    compared = {change.lang for change in changes}
-    missing = [code for code in dict.fromkeys(known) if code not in compared]
-    return [f"not compared, as no question is in both: {', '.join(missing)}"] if missing else []
 
 
 def _strays(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

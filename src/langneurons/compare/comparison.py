@@ -15,7 +15,7 @@ from langneurons.compare.verdicts import Claim
 from langneurons.resume import Progress
 from langneurons.silencing.matrix import Matrices
 from langneurons.tables import Table
-from langneurons.texts.accuracy import Change, compare_accuracy
+from langneurons.texts.accuracy import Change, compare_accuracy, not_compared
 from langneurons.texts.responses import Response
 
 
@@ -131,6 +131,10 @@ def compare(
         notes += _notes(changes[0])
     if accuracy:
         made.append(tables.accuracy_table(_accuracies(after, accuracy), trained))
+        for side, answers in zip(after, accuracy[1:], strict=True):
+            notes += [
+                f"accuracy, {side.name}: {note}" for note in not_compared(accuracy[0], answers)
+            ]
     evidence = Evidence(
         neurons=before.neurons,
         changes=aligned[-1] if alignment and aligned and alike[-1] is after[-1] else (),

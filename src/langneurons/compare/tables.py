@@ -15,7 +15,7 @@ from langneurons.neurons.classes import CLASSES, SETS
 from langneurons.neurons.numbers import KINDS, Numbers
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
-from langneurons.texts.languages import is_english, language
+from langneurons.texts.languages import is_english, told_apart
 
 INTERVAL = ("change", "low", "high")
 _HEADS = ("after", "thresholds")
@@ -101,8 +101,8 @@ def language_table(every: Sequence[Changes], trained: Sequence[str]) -> Table:
     """Specific and related neurons of each language, before, after and their change."""
     rows = []
     for changes in every:
-        for code in changes.languages:
-            known = (code, language(code).name, _yes(code in trained))
+        for code, name in told_apart(changes.languages).items():
+            known = (code, name, _yes(code in trained))
             for kind in _OF_LANGUAGES:
                 cells = _change(changes, mean_of(kind, changes.languages, [code]))
                 rows.append((*_heads(changes), *known, kind, *cells))
@@ -240,12 +240,13 @@ def accuracy_table(changes: Mapping[str, Sequence[Change]], trained: Sequence[st
     """
     rows: list[tuple[Cell, ...]] = []
     for after, found in changes.items():
+        names = told_apart(change.lang for change in found if change.lang != MEAN)
         corrected = iter(holm([change.p for change in found if change.lang != MEAN]))
         for change in found:
             if change.lang == MEAN:
                 name, aligned, p_holm = "mean", None, change.p
             else:
-                name, aligned = language(change.lang).name, _yes(change.lang in trained)
+                name, aligned = names[change.lang], _yes(change.lang in trained)
                 p_holm = next(corrected)
             shares = (change.before, change.after, change.change, change.low, change.high)
             rows.append(

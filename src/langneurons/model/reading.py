@@ -45,6 +45,8 @@ class Reading:
         gone: why others are not among them, language -> reason -> how many, see `flaws.left_out`.
         facts: what is to be said of them: `gates`, a row for each language, and of running text
             what its documents are and which are in another language.
+        template: the text of what made prompts for rows without one, or `chat`; None for none.
+        notes: what to say of these.
     """
 
     responses: list[Response]
@@ -52,6 +54,8 @@ class Reading:
     settings: dict[str, Any]
     gone: dict[str, dict[str, int]]
     facts: dict[str, Any]
+    template: str | None = None
+    notes: Sequence[str] = ()
 
 
 def read(
@@ -166,13 +170,21 @@ def _responses(
 ) -> Reading:
     """Responses, and what was wrong with them."""
     there = rows.read(source, template, languages, loaded.tokenizer)
-    if drop is None:
-        return Reading(there.responses, there.digests, settings={}, gone={}, facts={})
-    kept, gates = gate(there.responses, drop)
-    return Reading(
-        responses=kept,
+    whole = Reading(
+        responses=there.responses,
         digests=there.digests,
         settings={},
+        gone={},
+        facts={},
+        template=there.template,
+        notes=there.notes,
+    )
+    if drop is None:
+        return whole
+    kept, gates = gate(there.responses, drop)
+    return replace(
+        whole,
+        responses=kept,
         gone=left_out(gates, drop),
         facts={"gates": [row._asdict() for row in gates]},
     )

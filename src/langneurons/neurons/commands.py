@@ -238,7 +238,7 @@ def record(
         Languages to record, in order, as codes with commas [default: all there are].
     template
         Prompt for rows that hold a question and no prompt: mathoctopus, plain, chat, or a text file
-        [default: mathoctopus].
+        [default: the model's chat template if it has one, or mathoctopus].
     drop
         What is not counted besides empty texts: repetition, wrong-script, with commas; of running
         text also wrong-language.
@@ -261,7 +261,7 @@ def record(
     settings = {
         **identity(config),
         "languages": codes,
-        "template": template,
+        "template": texts.template,
         "drop": drop,
         "dtype": str(loaded.model.dtype),
         **texts.settings,
@@ -281,6 +281,7 @@ def record(
         facts |= texts.facts
         facts["notes"] += _few_documents(texts.facts["gates"], config.blocks)
         facts["model"] = loaded.facts
+        facts["notes"] = [*facts["notes"], *texts.notes]
         return counts, facts
 
     made = console.made(

@@ -12,7 +12,7 @@ from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
 from langneurons.neurons.table import Neurons
 from langneurons.tables import Cell, Table
-from langneurons.texts.languages import is_english, language
+from langneurons.texts.languages import is_english, told_apart
 
 
 def per_language(neurons: Neurons) -> Table:
@@ -20,8 +20,8 @@ def per_language(neurons: Neurons) -> Table:
     numbers = neurons.numbers
     found = {kind: numbers.by_language(kind) for kind in LANGUAGE_KINDS}
     rows = []
-    for k, code in enumerate(neurons.languages):
-        cells: list[Cell] = [code, language(code).name]
+    for k, (code, name) in enumerate(told_apart(neurons.languages).items()):
+        cells: list[Cell] = [code, name]
         for kind in LANGUAGE_KINDS:
             cells += _cells(found[kind], k)
         rows.append(tuple(cells))

@@ -21,7 +21,7 @@ from langneurons.report import drawing
 from langneurons.report.markup import templates
 from langneurons.report.page_data import about, page_data
 from langneurons.report.parts import Chapter, Judged, Page, Panel, Provenance, Where
-from langneurons.texts.languages import language
+from langneurons.texts.languages import language, told_apart
 
 LONGEST = 1500
 """Characters of a prompt or response that are shown."""
@@ -190,8 +190,9 @@ def _listed(values: list[Any]) -> str:
 def _by_language(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     """Pairs by the name of their language."""
     listed: dict[str, list[Pair]] = {}
+    names = told_apart(pair.lang for pair in pairs)
     for pair in pairs:
-        listed.setdefault(language(pair.lang).name, []).append(pair)
+        listed.setdefault(names[pair.lang], []).append(pair)
     return listed
 
 

@@ -21,7 +21,7 @@ from langneurons.report.charts import (
     whiskers,
 )
 from langneurons.tables import Table
-from langneurons.texts.languages import language
+from langneurons.texts.languages import told_apart
 
 _ABOVE, _BELOW = "above tau", "not above tau"
 _SIDES = {_ABOVE: GENERAL, _BELOW: "#8fb4d4"}
@@ -46,7 +46,7 @@ def language_figure(neurons: Neurons) -> Figure:
     marks = [mark("bar", bars)]
     if neurons.uncertainty:
         marks.append(whiskers("y"))
-    order = [language(code).name for code in neurons.languages]
+    order = list(told_apart(neurons.languages).values())
     shared = {
         "x": enc("language:N", sort=order, title=None),
         "xOffset": enc("kind:N", sort=["specific", "related"]),
@@ -155,9 +155,10 @@ def _lambda_spec(lam: Lambda, rows: list[Spec]) -> Spec:
 
 def card_figure(neurons: Neurons, row: int) -> Figure:
     """One neuron's activation probability per language, with tau (Fig. 1 of the paper)."""
+    names = told_apart(neurons.languages)
     rows = [
         {
-            "language": language(code).name,
+            "language": names[code],
             "probability": round(float(probability), 5),
             "active": _ABOVE if member else _BELOW,
         }

@@ -16,7 +16,7 @@ from langneurons.report.markup import SHOWN, visible
 from langneurons.report.parts import Explored, Panel, Where
 from langneurons.silencing.matrix import Matrices
 from langneurons.tables import Table
-from langneurons.texts.languages import language
+from langneurons.texts.languages import told_apart
 
 EXPLORED = 20_000
 """Neurons that the page holds to be looked through; the first set is held whole, others as long as
@@ -92,7 +92,8 @@ def _set(explored: Explored, *, whole: bool) -> dict[str, Any]:
         "name": " · ".join(where.values()),
         "neurons": len(neurons),
         "languages": [
-            {"code": code, "name": visible(language(code).name)} for code in neurons.languages
+            {"code": code, "name": visible(name)}
+            for code, name in told_apart(neurons.languages).items()
         ],
     }
     if not whole:

@@ -18,7 +18,7 @@ from langneurons.report.parts import (
 )
 from langneurons.report.results import Alignment, Model, Results, StudyResults
 from langneurons.report.tiles import study_tiles
-from langneurons.texts.languages import language
+from langneurons.texts.languages import told_apart
 
 _METHODS = {
     "ternary": "ternary classification",
@@ -141,7 +141,7 @@ def _alignment(alignment: Alignment) -> str:
 
 
 def _names(codes: Sequence[str]) -> str:
-    return ", ".join(language(code).name for code in codes)
+    return ", ".join(told_apart(codes).values())
 
 
 def _judged(models: Iterable[Model]) -> Iterator[Judged]:

@@ -1,7 +1,7 @@
 """Run charts: what else a run did: responses, accuracy, scores, pairs, training."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -24,7 +24,7 @@ from langneurons.report.charts import (
 )
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Accuracy
-from langneurons.texts.languages import language
+from langneurons.texts.languages import told_apart
 
 _SERIES = ("#767671", RELATED, SPECIFIC, GENERAL, "#8a5fa8", "#b5871b")
 _SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
@@ -44,8 +44,9 @@ def accuracy_figure(models: Mapping[str, Sequence[Accuracy]]) -> Figure:
         "Share of right answers to the same questions, one greedy answer each, with 95% "
         "intervals; the mean is over languages."
     )
+    names = _names(share.lang for shares in models.values() for share in shares)
     rows: list[Spec] = [
-        {"model": model, "language": _name(share.lang)}
+        {"model": model, "language": names[share.lang]}
         | share._asdict()
         | {"accuracy": round(share.accuracy, 5)}
         for model, shares in models.items()
@@ -226,15 +227,17 @@ def _per_language(
     name: str, caption: str, heads: Mapping[str, str], languages: Sequence[Mapping[str, Any]]
 ) -> Table:
     """A row per language of what was counted in it: key -> column head; else an empty cell."""
+    names = _names(counted["lang"] for counted in languages)
     rows = tuple(
-        (counted["lang"], _name(counted["lang"]), *(counted.get(key) for key in heads))
+        (counted["lang"], names[counted["lang"]], *(counted.get(key) for key in heads))
         for counted in languages
     )
     return Table(name, caption, ("language", "name", *heads.values()), rows)
 
 
-def _name(code: str) -> str:
-    return "mean" if code == MEAN else language(code).name
+def _names(codes: Iterable[str]) -> dict[str, str]:
+    """What to call each language, and the mean over them."""
+    return {**told_apart(code for code in codes if code != MEAN), MEAN: "mean"}
 
 
 def _number(value: float | None) -> Cell:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from langneurons.report.charts import CELL_INK, Figure, Spec, diverging, enc, layered, mark
 from langneurons.silencing.matrix import Matrices, Matrix
 from langneurons.tables import Cell, Table
-from langneurons.texts.languages import language
+from langneurons.texts.languages import told_apart
 
 SIZE = 300
 """Width of a panel in pixels, where nothing else sets it."""
@@ -222,13 +222,13 @@ def _panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
     """What a panel shows: one row per cell."""
     found, z = matrices[setting, "difference"], matrices[setting, "log ratio"].z
     percentile = found.percentile
-    rows = []
+    names, rows = told_apart(found.languages), []
     for i, j, silenced, evaluated in _cells(found):
         change, before = _number(found.change[i, j]), float(found.before[j])
         low, high = _number(found.low[i, j]), _number(found.high[i, j])
         share = _number(percentile[i, j])
         row: Spec = {"from": silenced, "to": evaluated}
-        row |= {"silenced": language(silenced).name, "evaluated": language(evaluated).name}
+        row |= {"silenced": names[silenced], "evaluated": names[evaluated]}
         row |= {"neurons": int(found.neurons[i]), "before": f"{before:.4g}"}
         row |= {"change": change, "change label": _short(found.change[i, j])}
         row |= {"z": _number(z[i, j]), "z label": _short(z[i, j])}

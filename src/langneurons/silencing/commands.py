@@ -62,7 +62,7 @@ def perplexity(
         [default: all that neurons and responses have in common].
     template
         Prompt for rows that hold a question and no prompt: mathoctopus, plain, chat, or a text file
-        [default: mathoctopus].
+        [default: the model's chat template if it has one, or mathoctopus].
     loading
         How the model is loaded.
     """
@@ -89,7 +89,7 @@ def perplexity(
     settings = {
         **identity(config),
         "languages": codes,
-        "template": template,
+        "template": texts.template,
         "dtype": str(loaded.model.dtype),
         **texts.settings,
     }
@@ -117,7 +117,10 @@ def perplexity(
             on_step=on_step,
         )
         facts |= texts.facts
-        return losses, facts | {"notes": [*notes, *facts["notes"]], "model": loaded.facts}
+        return losses, facts | {
+            "notes": [*notes, *facts["notes"], *texts.notes],
+            "model": loaded.facts,
+        }
 
     made = console.made(
         Losses,

@@ -198,6 +198,22 @@ def compare_accuracy(
     return [*rows, mean]
 
 
+def not_compared(before: Sequence[Response], after: Sequence[Response]) -> list[str]:
+    """What to say of the languages of which no question is in both: nothing, or one line.
+
+    Raises:
+        InputError: as `compare_accuracy`.
+    """
+    first, second = _marked(before), _marked(after)
+    both = {lang for question, lang in first if (question, lang) in second}
+    missing = [
+        lang for lang in dict.fromkeys(lang for _, lang in (*first, *second)) if lang not in both
+    ]
+    if not missing:
+        return []
+    return [f"not compared, as no question is in both: {', '.join(missing)}"]
+
+
 _Key = tuple[str, str]
 """A question's id and a language."""
 

@@ -7,6 +7,7 @@ the library babel. A code that is not known works as well where nothing needs to
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from typing import Literal, NamedTuple
@@ -153,6 +154,16 @@ def strangers(codes: Iterable[str]) -> str | None:
             "wrong script cannot be told, and numbers are read as 1,234.5"
         )
     return None
+
+
+def told_apart(codes: Iterable[str]) -> dict[str, str]:
+    """English names by code, for a table or a chart; with its code where two have the same name."""
+    names = {code: language(code).name for code in codes}
+    often = Counter(names.values())
+    return {
+        code: f"{name} ({code})" if often[name] > 1 and name != code else name
+        for code, name in names.items()
+    }
 
 
 def named(code: str) -> str:

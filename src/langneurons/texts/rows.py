@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from langneurons import artifacts
 from langneurons.contents import foreign
 from langneurons.errors import FormatError, InputError, brief
-from langneurons.texts.prompts import Template, load_template
+from langneurons.texts.prompts import Template, load_template, suited
 from langneurons.texts.responses import Question, Response, text_field
 
 if TYPE_CHECKING:
@@ -53,16 +53,48 @@ class Responses:
         return cls(read_responses(artifacts.opened(source, cls.KIND).folder))
 
 
+class Rendered(NamedTuple):
+    """Prompts that were made for rows without one.
+
+    Attributes:
+        template: what made them.
+        rows: how many they are.
+        digest: SHA-256 of all of them, in order.
+    """
+
+    template: Template
+    rows: int
+    digest: str
+
+
 class Read(NamedTuple):
-    """Responses, and what identifies the files they were read from.
+    """Responses, and what identifies what they were read from.
 
     Attributes:
         responses: in order.
-        digests: file name -> SHA-256 of its content, of every file that was read.
+        digests: file name -> SHA-256 of its content, of every file that was read; `prompts`, where
+            any were made.
+        rendered: the prompts that were made; None where every row has its own.
     """
 
     responses: list[Response]
     digests: dict[str, str]
+    rendered: Rendered | None
+
+    @property
+    def template(self) -> str | None:
+        """The text of the template that made prompts, or `chat`; None where none did."""
+        return self.rendered.template.text if self.rendered else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What to say of prompts that were made: nothing, or one line."""
+        if not self.rendered:
+            return []
+        return [
+            f"{self.rendered.rows:,} of {len(self.responses):,} rows have a question and no "
+            f"prompt; theirs were made with template {self.rendered.template.name}"
+        ]
 
 
 def read_responses(
@@ -80,11 +112,12 @@ def read_responses(
 
     Args:
         path: where they are.
-        template: for rows without a prompt, see `load_template`; default `mathoctopus`.
+        template: for rows without a prompt, see `load_template`; default `chat` where there is a
+            tokenizer that has a chat template, else `mathoctopus`.
         languages: the codes wanted. Of a folder of `<lang>.jsonl` only their files are read; any
             other source may hold no other language. Each must have a row. Default: whatever is
             there.
-        tokenizer: for the template `chat`.
+        tokenizer: that of the model the prompts are for.
 
     Raises:
         InputError: for a line that is not UTF-8, no JSON object, lacks a field or has it wrong, a
@@ -100,10 +133,20 @@ def read(
     languages: Sequence[str] | None = None,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
 ) -> Read:
-    """What `read_responses` gives, with the digests of the files; each file is read once."""
-    build = _responses_from(load_template(template or "mathoctopus"), tokenizer)
-    responses, digests = _read(Path(path), languages, build)
-    return Read(responses, digests)
+    """What `read_responses` gives, with what identifies it; each file is read once."""
+    if template is None and tokenizer is not None:
+        form = suited(None, tokenizer)
+    else:
+        form = load_template(template or "mathoctopus")
+    rendered: list[str] = []
+    responses, digests = _read(
+        Path(path), languages, _responses_from(form, tokenizer, rendered.append)
+    )
+    if not rendered:
+        return Read(responses, digests, None)
+    digest = hashlib.sha256(json.dumps(rendered).encode()).hexdigest()
+    made = Rendered(form, len(rendered), digest)
+    return Read(responses, {**digests, "prompts": digest}, made)
 
 
 def read_questions(path: Path, languages: Sequence[str] | None = None) -> list[Question]:
@@ -127,9 +170,14 @@ def from_lines(content: bytes) -> list[dict[str, Any]]:
 
 
 def _responses_from(
-    template: Template, tokenizer: "PreTrainedTokenizerBase | None"
+    template: Template,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    rendered: Callable[[str], None],
 ) -> Callable[[Mapping[str, Any]], Response]:
-    """What makes a response of a row, and gives it the prompt and the number that it may lack."""
+    """What makes a response of a row, and gives it the prompt and the number that it may lack.
+
+    Each prompt that is made is told to `rendered`.
+    """
     samples: Counter[tuple[str, str]] = Counter()
 
     def build(row: Mapping[str, Any]) -> Response:
@@ -142,6 +190,7 @@ def _responses_from(
                     "fields prompt and question are both missing; one of them is needed"
                 )
             whole["prompt"] = template.prompt(text_field(row, "question"), lang, tokenizer)
+            rendered(whole["prompt"])
         if "sample" not in row:
             whole["sample"] = samples[question_id, lang]
             samples[question_id, lang] += 1
@@ -278,9 +327,8 @@ def json_rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[
     """
     is_first = True
     try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                content.update(line)
+        with file.open("rb") as chunks:
+            for number, line in enumerate(_lines(chunks, content), 1):
                 text = line
                 while text.startswith(_MARK):
                     text = text.removeprefix(_MARK)
@@ -290,6 +338,16 @@ def json_rows(file: Path, content: "hashlib._Hash") -> Iterator[tuple[str, dict[
                     is_first = False
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _lines(chunks: Iterable[bytes], content: "hashlib._Hash") -> Iterator[bytes]:
+    """The lines of a file, whose bytes are added to the digest.
+
+    They may end in a carriage return alone, as some editors save; in JSON none stands in a text.
+    """
+    for chunk in chunks:
+        content.update(chunk)
+        yield from chunk.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
 
 
 _MARK = b"\xef\xbb\xbf"
