@@ -16,6 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("neurons",),
     ("ask", "silencing", "align"),
+    ("effects",),
     ("compare",),
     ("report",),
     ("study",),
@@ -30,6 +31,10 @@ TORCH = (
     "ask.local",
     "ask.draws",
     "silencing.perplexity",
+    "silencing.scored",
+    "effects.first_order",
+    "effects.passes",
+    "effects.scaling",
     "align",
 )
 """Where torch may be imported at the top of a module."""

@@ -57,6 +57,7 @@ COMMANDS = {
     "identify": "neurons.commands:identify",
     "export": "neurons.commands:export",
     "perplexity": "silencing.commands:perplexity",
+    "attribute": "effects.commands:attribute",
     "reward": "align.commands:reward",
     "pair": "align.commands:pair",
     "align": "align.commands:align",

@@ -54,6 +54,11 @@ def changed(config: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 
+def _kinds(settings: str) -> dict[str, tuple[str, ...]]:
+    """Setting -> its kinds, of settings parted by commas, each of kinds joined by `+`."""
+    return {word.strip(): tuple(word.strip().split("+")) for word in settings.split(",")}
+
+
 @dataclass(frozen=True)
 class IdentifyConfig:
     """Settings of `identify`. Defaults are the paper's; see docs/identify.md for what each changes.
@@ -374,7 +379,7 @@ class PerplexityConfig:
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """Setting -> the kinds silenced in it."""
-        return {word.strip(): tuple(word.strip().split("+")) for word in self.settings.split(",")}
+        return _kinds(self.settings)
 
     @property
     def value(self) -> float | str:
@@ -384,6 +389,71 @@ class PerplexityConfig:
         except ValueError:
             return self.to
         return number if isfinite(number) else self.to
+
+
+@dataclass(frozen=True)
+class AttributeConfig:
+    """Settings of `attribute`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    where: Literal["text", "all"] = "text"
+    """At which tokens neurons are silenced: text, all but the first of each text, where a few
+    neurons hold what all later tokens attend to; all, as in perplexity."""
+    exact: int = 20
+    """Neurons of the largest effects that are silenced one by one, and as many drawn at random (of
+    each kind, where neurons are given), to say how well first order does; 0 for none."""
+    exact_tokens: int = 2000
+    """Scored tokens, over all languages, on which they are silenced, at least."""
+    settings: str = "specific,specific+related"
+    """Sets whose cost is split, where neurons are given: kinds joined by +, settings parted by
+    commas."""
+    tolerance: float = 0.01
+    """Share of a set's cost by which its neurons' parts may miss it."""
+    points: int = 65
+    """Points on the way from 1 to 0, at most, for a batch of texts."""
+    text: Literal["response", "prompt"] = "response"
+    """What is scored: responses given their prompts, or the prompts themselves, each once."""
+    blocks: int = 10
+    """Blocks of questions that effects are kept for, from which intervals come."""
+    seed: int = 0
+    """Seed of the neurons drawn at random."""
+    budget: int = 0
+    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere."""
+    share_prompts: bool = True
+    """Compute a prompt once for all its responses."""
+    save_every: float = field(default=60.0, metadata=_PACE)
+    """Seconds between savings of what is done, from which a killed run goes on."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("exact", 0), ("exact_tokens", 1), ("points", 5), ("blocks", 1)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name.replace('_', '-')} {getattr(self, name)}: {least} or more are needed"
+                )
+        if self.budget < 0:
+            raise InputError(
+                f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons"
+            )
+        if not 0 < self.tolerance < 1:
+            raise InputError(f"tolerance {self.tolerance} is outside (0, 1)")
+        for name, value, words in (
+            ("where", self.where, ("text", "all")),
+            ("text", self.text, ("response", "prompt")),
+        ):
+            if value not in words:
+                raise InputError(f"{name} {value!r}: choose {' or '.join(words)}")
+        if len(self.kinds) <= self.settings.count(","):
+            raise InputError(
+                f"settings {self.settings!r}: give each once, as in specific,specific+related"
+            )
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Setting -> the kinds in it."""
+        return _kinds(self.settings)
 
 
 @dataclass(frozen=True)

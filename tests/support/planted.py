@@ -162,10 +162,10 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def costs(silenced: Iterable[tuple[int, int]]) -> dict[str, float]:
-    """Summed cost in nats of every language's texts with these (layer, neuron) silenced, by
-    hand."""
-    gone = set(silenced)
+def costs(silenced: Iterable[tuple[int, int]], scale: float = 0.0) -> dict[str, float]:
+    """Summed cost in nats of every language's texts with these (layer, neuron) silenced, or scaled,
+    by hand."""
+    gone = dict.fromkeys(silenced, scale)
     after = {word: _logits(word, gone) for word in ("ask", *VOCABULARY[len(SPECIAL) :])}
     total = dict.fromkeys(LANGS, 0.0)
     for row in responses():
@@ -179,7 +179,7 @@ def costs(silenced: Iterable[tuple[int, int]]) -> dict[str, float]:
     return total
 
 
-def _logits(word: str, gone: set[tuple[int, int]]) -> dict[str, float]:
+def _logits(word: str, gone: dict[tuple[int, int], float]) -> dict[str, float]:
     """Logit of each language's words after this one."""
     raised = dict.fromkeys(LANGS, 0.0)
 
@@ -191,13 +191,9 @@ def _logits(word: str, gone: set[tuple[int, int]]) -> dict[str, float]:
         strength = x / (1 + np.exp(-x)) * x  # SiLU of the gate times what it gates
         adding = dict.fromkeys(LANGS, 0.0)
         for planted in NEURONS:
-            if (
-                planted.layer == layer
-                and (layer, planted.neuron) not in gone
-                and word != "ask"
-                and planted.on(word)
-            ):
+            if planted.layer == layer and word != "ask" and planted.on(word):
                 for code in planted.fires:
-                    adding[code] += planted.gain * strength
+                    scale = gone.get((layer, planted.neuron), 1.0)
+                    adding[code] += planted.gain * strength * scale
         raised = {code: raised[code] + adding[code] for code in LANGS}
     return {code: HEAD * z / size() for code, z in raised.items()}

@@ -121,6 +121,30 @@ class Head:
                     )
         return Costs(nll, likeliest)
 
+    def gradient(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What tokens cost, and how that changes with the hidden states that predict them.
+
+        A few logits are held at a time, as in `costs`.
+
+        Args:
+            hidden: [n, H].
+            targets: the tokens, [n].
+
+        Returns:
+            Negative log-likelihood of each token, float32 [n], and the derivative of their sum with
+            respect to the hidden states, [n, H].
+        """
+        nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        derivative = torch.empty_like(hidden, requires_grad=False)
+        for start in range(0, len(hidden), self.chunk):
+            here = slice(start, start + self.chunk)
+            few = hidden[here].detach().requires_grad_()
+            with torch.enable_grad():
+                costs = cross_entropy(self.logits(few).float(), targets[here], reduction="none")
+            [derivative[here]] = torch.autograd.grad(costs.sum(), few)
+            nll[here] = costs.detach()
+        return nll, derivative
+
     def _known(self, hidden: Tensor) -> Tensor:
         logits = self.module(hidden)
         if self.times is not None:

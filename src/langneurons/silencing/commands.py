@@ -12,6 +12,7 @@ from langneurons.config import ModelConfig, PerplexityConfig, TextConfig, identi
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import MismatchError
 from langneurons.neurons.counts import Counts
+from langneurons.neurons.sets import notes_on_weights
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, State
 from langneurons.silencing.losses import Losses
@@ -77,7 +78,10 @@ def perplexity(
     running_text.require(responses)  # before a model is loaded for nothing
 
     loaded = load(model, **asdict(loading))
-    notes = _notes(source, behind, loaded.fingerprint, force=force)
+    found_on = source.manifest["facts"].get("model")
+    if found_on is None and behind:
+        found_on = behind.manifest["inputs"].get("model")
+    notes = notes_on_weights(found_on, loaded.fingerprint, force=force)
     texts = reading.read(
         responses,
         loaded,
@@ -155,33 +159,6 @@ def _counts_behind(neurons: artifacts.Artifact, counts: Path | None) -> artifact
             f"{neurons.folder} comes from other counts than {counts}; give those, or no --counts"
         )
     return given
-
-
-def _notes(
-    neurons: artifacts.Artifact, counts: artifacts.Artifact | None, fingerprint: str, *, force: bool
-) -> list[str]:
-    """What to note about the weights the neurons were found on.
-
-    Raises:
-        MismatchError: when they are others than the model's, unless `force`.
-    """
-    weights = neurons.manifest["facts"].get("model")
-    if weights is None and counts:
-        weights = counts.manifest["inputs"].get("model")
-    if weights is None:
-        return [
-            "the neurons do not say which weights they were found on; only the shape of the layers "
-            "was compared"
-        ]
-    if weights == fingerprint:
-        return []
-    differ = f"the neurons were found on weights {weights[:12]}, this model has {fingerprint[:12]}"
-    if not force:
-        raise MismatchError(
-            f"{differ}; another --dtype changes them too; --force measures all the same and notes "
-            "it"
-        )
-    return [f"{differ}; measured all the same (--force)"]
 
 
 _JUDGED = tuple(measure for measure in MEASURES if measure != "bits per byte")

@@ -9,8 +9,6 @@ Letters: S set of neurons, R row (text) of a batch, K language, G block.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,17 +21,24 @@ from langneurons.config import PerplexityConfig
 from langneurons.config import of as settings_of
 from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.intervals import Floats
-from langneurons.model.batches import Batch, Batches, batched
-from langneurons.model.forward import cache_name, fitting, model_inputs, prompts_of
-from langneurons.model.head import Head
-from langneurons.model.hooks import hold, mean_activations, probe, run_to_last_site, silence
+from langneurons.model.batches import Batch, Batches
+from langneurons.model.forward import cache_name, model_inputs
+from langneurons.model.hooks import hold, mean_activations, run_to_last_site, silence
 from langneurons.model.sites import Site
-from langneurons.model.tokens import Tokens, predicting, tokenise
 from langneurons.neurons.sets import require_fit, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, State, or_halves, units_left
 from langneurons.silencing.controls import Sets, conditions
 from langneurons.silencing.losses import Losses
+from langneurons.silencing.scored import (
+    Scored,
+    budget_of,
+    prepared,
+    prompts_tiled,
+    scored_texts,
+    shares,
+    tiled,
+)
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -53,25 +58,15 @@ class Measured(NamedTuple):
     facts: dict[str, Any]
 
 
-class Work(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Work(Scored):
     """What is run, whichever neurons are silenced.
 
     Attributes:
-        model: the model.
-        sites: its sites.
-        head: its head.
-        batches: the texts and how they run together; counted are the positions that predict a
-            scored token.
-        targets: the token that follows each position, one array for each row of the batches.
         values: what silenced activations become, [D] for each site; None for zero.
         best: whether the likeliest token's cost is averaged in where it is another.
     """
 
-    model: Any
-    sites: Sequence[Site]
-    head: Head
-    batches: Batches
-    targets: Sequence[NDArray[np.int32]]
     values: list[Tensor] | None
     best: bool
 
@@ -135,7 +130,7 @@ def measured(
     """The same as `perplexity`, with what to know of how it came about."""
     codes = shared_languages(neurons, responses, languages)
     sets = _sets(model, neurons, codes, config, rates)
-    texts, work, facts = _work(model, _scored(responses, codes, config.text), codes, config)
+    texts, work, facts = _work(model, scored_texts(responses, codes, config.text), codes, config)
     not_empty = [
         number
         for number, (condition, chosen) in enumerate(sets)
@@ -144,7 +139,7 @@ def measured(
     sums = _run(
         work,
         [sets[number][1] for number in not_empty],
-        _budget(model, config),
+        budget_of(model, config.budget),
         state=state,
         save_every=config.save_every,
         on_step=on_step,
@@ -221,20 +216,15 @@ def run_unit(
         silenced = hold(work.sites, masks, work.values)
     with silenced:
         if prompts:
-            run_to_last_site(work.model, work.sites, **_tiled(prompts, len(sets)))
+            run_to_last_site(work.model, work.sites, **tiled(prompts, len(sets)))
             cache = inputs[cache_name(work.model)]
-            cache.batch_select_indices(_prompts_tiled(work.batches, batch, len(sets)))
-        hidden = work.head.hidden(**_tiled(inputs, len(sets)))
+            cache.batch_select_indices(prompts_tiled(work.batches, batch, len(sets)))
+        hidden = work.head.hidden(**tiled(inputs, len(sets)))
 
-    rows = [work.batches.rows[i].tokens.counted[batch.prefix :] for i in batch.rows]
-    row = np.repeat(np.arange(len(rows)), [int(counted.sum()) for counted in rows])
-    column = np.concatenate([np.flatnonzero(counted) for counted in rows])
+    row, column, following = work.positions(batch)
     place = torch.from_numpy(row * hidden.shape[1] + column).to(hidden.device)
     scored = hidden.reshape(len(sets), -1, hidden.shape[-1])[:, place].flatten(0, 1)
-    following = np.concatenate(
-        [work.targets[i][work.batches.rows[i].tokens.counted] for i in batch.rows]
-    )
-    targets = torch.from_numpy(following).long().to(hidden.device).repeat(len(sets))
+    targets = torch.from_numpy(following).to(hidden.device).repeat(len(sets))
     costs = work.head.costs(scored, targets, best=work.best)
     nll, best = (cost.double().cpu().numpy().reshape(len(sets), -1) for cost in costs)
     entries = np.ones(nll.shape, np.int64)
@@ -243,9 +233,8 @@ def run_unit(
         nll = nll + np.where(best < nll, best, 0)
 
     def per_row(values: NDArray) -> NDArray:
-        return np.stack(
-            [np.bincount(row, weights=of_set, minlength=len(rows)) for of_set in values]
-        )
+        texts = len(batch.rows)
+        return np.stack([np.bincount(row, weights=of_set, minlength=texts) for of_set in values])
 
     return per_row(nll), per_row(entries).astype(np.int64)
 
@@ -272,50 +261,28 @@ def _sets(
     return conditions(neurons, model.widths, codes, config, rates)
 
 
-def _scored(responses: Sequence[Response], codes: tuple[str, ...], text: str) -> list[Response]:
-    """What is scored: the responses, or each of their prompts once, as a response to nothing."""
-    chosen = [response for response in responses if response.lang in codes]
-    if text == "response":
-        return chosen
-    prompts = {(r.question_id, r.lang, r.prompt): None for r in chosen}
-    return [Response(question, code, "", prompt) for question, code, prompt in prompts]
-
-
 def _work(
     model: "Loaded", texts: Sequence[Response], codes: tuple[str, ...], config: PerplexityConfig
 ) -> tuple[list[Response], Work, dict[str, Any]]:
     """The texts that fit into the model, how they are run, and what to know of the others."""
-    whole = tokenise(model.tokenizer, texts)
-    model.require_rows(row.ids for row in whole)
-    rows = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in whole]
-    kept, facts = fitting(model.model, texts, rows, codes)
-    fit = [texts[i] for i in kept]
-    batches = batched(
-        fit,
-        [rows[i] for i in kept],
+    fit, scored, facts = prepared(
+        model,
+        texts,
         codes,
         blocks=config.blocks,
-        budget=_budget(model, config),
+        budget=budget_of(model, config.budget),
         share_prompts=config.share_prompts,
     )
-    sites = model.sites
-    first = torch.from_numpy(whole[kept[0]].ids[:8][None]).long().to(model.device)
-    probe(model.model, sites, first)
     work = Work(
-        model=model.model,
-        sites=sites,
-        head=Head(model.model),
-        batches=batches,
-        targets=[whole[i].ids[1:] for i in kept],
-        values=_values(model.model, sites, batches, config.value),
+        model=scored.model,
+        sites=scored.sites,
+        head=scored.head,
+        batches=scored.batches,
+        targets=scored.targets,
+        values=_values(scored.model, scored.sites, scored.batches, config.value),
         best=config.mix_argmax,
     )
     return fit, work, facts
-
-
-def _budget(model: "Loaded", config: PerplexityConfig) -> int:
-    """Tokens of a batch."""
-    return config.budget or (1024 if model.device.type == "cpu" else 16384)
 
 
 def _values(
@@ -397,7 +364,7 @@ def _run(
     units = [
         _Unit(batch, start, end)
         for batch in batches.batches
-        for start, end in _shares(len(sets), budget // batches.computed(batch))
+        for start, end in shares(len(sets), budget // batches.computed(batch))
     ]
     costs = [batches.computed(unit.batch) * (unit.end - unit.start) for unit in units]
 
@@ -423,13 +390,6 @@ def _run(
     return sums
 
 
-def _shares(sets: int, at_once: int) -> list[tuple[int, int]]:
-    """All sets cut into runs of nearly equal size, of at most so many (at least one)."""
-    runs = ceil(sets / max(1, at_once))
-    ends = [sets * i // runs for i in range(runs + 1)]
-    return list(pairwise(ends))
-
-
 def _halves(unit: _Unit) -> list[_Unit]:
     """Fewer sets at once, where memory does not suffice; then fewer texts.
 
@@ -449,16 +409,3 @@ def _halves(unit: _Unit) -> list[_Unit]:
         _Unit(Batch(rows, batch.prefix), start, end)
         for rows in (batch.rows[:middle], batch.rows[middle:])
     ]
-
-
-def _tiled(inputs: dict[str, Any], times: int) -> dict[str, Any]:
-    """Inputs of a batch several times over, all of it for the first set, then for the second."""
-    tiled = {name: inputs[name].repeat(times, 1) for name in ("input_ids", "attention_mask")}
-    return inputs | tiled
-
-
-def _prompts_tiled(batches: Batches, batch: Batch, times: int) -> Tensor:
-    """For each row of a tiled batch, the row of its prompt among the tiled prompts."""
-    places = {prompt: place for place, prompt in enumerate(prompts_of(batches, batch))}
-    rows = torch.tensor([places[batches.rows[i].prompt] for i in batch.rows])
-    return (torch.arange(times)[:, None] * len(places) + rows).flatten()

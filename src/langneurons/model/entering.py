@@ -1,0 +1,86 @@
+"""Entering: what goes into the down projections, changed on its way or followed by gradients.
+
+There a neuron is whole: activation times gate partner. `hooks.silence` puts zeros there, for good
+and fast; this is for whatever else is to be done with the values, also while gradients are kept.
+
+Letters: D neuron of a dense layer, I neuron of an expert, N token of the flattened batch, S = N *
+experts a token goes to.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from langneurons.model.experts import Tap, tapped
+from langneurons.model.sites import Site
+
+
+class Entering(NamedTuple):
+    """What enters the down projection of one site, or the down projections of its experts.
+
+    Attributes:
+        site: position of the site among those asked for.
+        values: [N, D], row n for token n of the flattened batch, or [S, I].
+        size: how many tokens the flattened batch has, N.
+        experts: expert of each row, [S]; None in a dense layer.
+        tokens: token of each row among the N, [S]; None in a dense layer.
+    """
+
+    site: int
+    values: Tensor
+    size: int
+    experts: Tensor | None = None
+    tokens: Tensor | None = None
+
+
+Change = Callable[[Entering], Tensor]
+"""Gives what is to enter instead, of the same shape; the very values for no change."""
+
+
+@contextmanager
+def entering(sites: Sequence[Site], change: Change) -> Generator[None]:
+    """Inside this block `change` is called with all that enters a down projection.
+
+    Once for each site and forward, in the model's order; in a mixture of experts once for the
+    routed and once for the shared experts.
+    """
+    with ExitStack() as stack:
+        for i, site in enumerate(sites):
+            if site.experts is not None:
+                stack.enter_context(tapped(site.experts, _of_experts(i, change)))
+            if site.down is not None:
+                stack.enter_context(site.down.register_forward_pre_hook(_of_dense(i, site, change)))
+        yield
+
+
+def _of_dense(i: int, site: Site, change: Change) -> Callable[..., tuple[Any, ...]]:
+    """A forward-pre-hook of a down projection, of a dense layer or of the shared experts."""
+    shared = site.shape[0] - site.routed
+
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = args[0]  # [B, T, D], or [N, D] in opt
+        values = x.flatten(0, -2)
+        if site.experts is None:
+            mine = Entering(i, values, len(values))
+        else:
+            rows = torch.arange(len(values) * shared, device=x.device)
+            mine = Entering(
+                site=i,
+                values=values.reshape(len(rows), -1),
+                size=len(values),
+                experts=site.routed + rows % shared,
+                tokens=rows // shared,
+            )
+        return (change(mine).reshape(x.shape), *args[1:])
+
+    return hook
+
+
+def _of_experts(i: int, change: Change) -> Tap:
+    def tap(_: Tensor, hidden: Tensor, experts: Tensor, tokens: Tensor, size: int) -> Tensor:
+        return change(Entering(i, hidden, size, experts=experts, tokens=tokens))
+
+    return tap

@@ -1,0 +1,146 @@
+"""Scored: which tokens of which texts cost the model something, and how the texts run.
+
+Letters: R row (text) of a batch, n scored position of the batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from langneurons.model.batches import Batch, Batches, batched
+from langneurons.model.forward import fitting, prompts_of
+from langneurons.model.head import Head
+from langneurons.model.hooks import probe
+from langneurons.model.sites import Site
+from langneurons.model.tokens import Tokens, predicting, tokenise
+from langneurons.texts.responses import Response
+
+if TYPE_CHECKING:
+    from langneurons.model.loading import Loaded
+
+
+class Positions(NamedTuple):
+    """The scored positions of a batch, after the prefix that its rows share.
+
+    Attributes:
+        row: row of the batch of each, [n].
+        column: its place in the row, [n].
+        targets: the token that follows it, [n].
+    """
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    targets: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Texts whose tokens cost something, ready to run.
+
+    Attributes:
+        model: the model.
+        sites: its sites.
+        head: its head.
+        batches: the texts and how they run together; counted are the positions that predict a
+            scored token.
+        targets: the token that follows each position, one array for each row of the batches.
+    """
+
+    model: Any
+    sites: Sequence[Site]
+    head: Head
+    batches: Batches
+    targets: Sequence[NDArray[np.int32]]
+
+    def positions(self, batch: Batch) -> Positions:
+        """Where a batch is scored."""
+        rows = [self.batches.rows[i].tokens.counted[batch.prefix :] for i in batch.rows]
+        following = [self.targets[i][self.batches.rows[i].tokens.counted] for i in batch.rows]
+        return Positions(
+            row=np.repeat(np.arange(len(rows)), [int(counted.sum()) for counted in rows]),
+            column=np.concatenate([np.flatnonzero(counted) for counted in rows]),
+            targets=np.concatenate(following).astype(np.int64),
+        )
+
+
+def scored_texts(
+    responses: Sequence[Response], codes: Sequence[str], text: Literal["response", "prompt"]
+) -> list[Response]:
+    """What is scored: the responses, or each of their prompts once, as a response to nothing."""
+    chosen = [response for response in responses if response.lang in codes]
+    if text == "response":
+        return chosen
+    prompts = {(r.question_id, r.lang, r.prompt): None for r in chosen}
+    return [Response(question, code, "", prompt) for question, code, prompt in prompts]
+
+
+def budget_of(model: "Loaded", budget: int) -> int:
+    """Tokens of a batch where so many were asked for; 0 leaves it to us."""
+    return budget or (1024 if model.device.type == "cpu" else 16384)
+
+
+def prepared(
+    model: "Loaded",
+    texts: Sequence[Response],
+    codes: tuple[str, ...],
+    *,
+    blocks: int,
+    budget: int,
+    share_prompts: bool,
+) -> tuple[list[Response], Scored, dict[str, Any]]:
+    """The texts that fit into the model, how they run, and what to know of the others.
+
+    Raises:
+        InputError: for a language of which no text fits.
+    """
+    whole = tokenise(model.tokenizer, texts)
+    model.require_rows(row.ids for row in whole)
+    rows = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in whole]
+    kept, facts = fitting(model.model, texts, rows, codes)
+    fit = [texts[i] for i in kept]
+    batches = batched(
+        fit,
+        [rows[i] for i in kept],
+        codes,
+        blocks=blocks,
+        budget=budget,
+        share_prompts=share_prompts,
+    )
+    sites = model.sites
+    first = torch.from_numpy(whole[kept[0]].ids[:8][None]).long().to(model.device)
+    probe(model.model, sites, first)
+    scored = Scored(
+        model=model.model,
+        sites=sites,
+        head=Head(model.model),
+        batches=batches,
+        targets=[whole[i].ids[1:] for i in kept],
+    )
+    return fit, scored, facts
+
+
+def tiled(inputs: dict[str, Any], times: int) -> dict[str, Any]:
+    """Inputs of a batch several times over, all of it once, then all of it again."""
+    repeated = {name: inputs[name].repeat(times, 1) for name in ("input_ids", "attention_mask")}
+    return inputs | repeated
+
+
+def prompts_tiled(batches: Batches, batch: Batch, times: int) -> Tensor:
+    """For each row of a tiled batch, the row of its prompt among the tiled prompts."""
+    places = {prompt: place for place, prompt in enumerate(prompts_of(batches, batch))}
+    rows = torch.tensor([places[batches.rows[i].prompt] for i in batch.rows])
+    return (torch.arange(times)[:, None] * len(places) + rows).flatten()
+
+
+def shares(sets: int, at_once: int) -> list[tuple[int, int]]:
+    """All sets cut into runs of nearly equal size, of at most so many (at least one)."""
+    runs = ceil(sets / max(1, at_once))
+    ends = [sets * i // runs for i in range(runs + 1)]
+    return list(pairwise(ends))
