@@ -199,7 +199,7 @@ def survival_table(every: Sequence[Changes]) -> Table:
         ratio, ceiling = changes.survival(), changes.survival_by_chance()
         sizes, after = set_sizes(changes.before), set_sizes(changes.after)
         whole = int(changes.transitions.sum())
-        for k, code in enumerate(changes.languages):
+        for k, (code, name) in enumerate(told_apart(changes.languages).items()):
             for i, kinds in enumerate(SETS):
                 numbers = (
                     *(sizes[i, k], after[i, k], changes.shared[i, k]),
@@ -208,7 +208,7 @@ def survival_table(every: Sequence[Changes]) -> Table:
                     ceiling[i, k],
                 )
                 cells = map(_cell, numbers)
-                rows.append((*_heads(changes), code, language(code).name, "+".join(kinds), *cells))
+                rows.append((*_heads(changes), code, name, "+".join(kinds), *cells))
     heads = (
         *(*_HEADS, "language", "name", "kind", "before", "now", "both"),
         *("ratio", "low", "high", "chance", "resampled"),

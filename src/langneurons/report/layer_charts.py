@@ -31,7 +31,7 @@ from langneurons.report.charts import (
     top_legend,
     whiskers,
 )
-from langneurons.texts.languages import language
+from langneurons.texts.languages import told_apart
 
 _ENDS = {"low": ",.1f", "high": ",.1f"}
 
@@ -177,8 +177,9 @@ def _lines(
 
 def _language_panel(known: Agreement) -> Spec:
     """Agreement of English with each other language, a cell a layer."""
+    names = told_apart(known.english)
     rows = [
-        {"layer": layer, "from": layer - 0.5, "to": layer + 0.5, "language": language(code).name}
+        {"layer": layer, "from": layer - 0.5, "to": layer + 0.5, "language": names[code]}
         | {"agreement": value}
         for code, shares in known.english.items()
         for layer, value in enumerate(shares.value.tolist())
@@ -187,9 +188,7 @@ def _language_panel(known: Agreement) -> Spec:
     cells = {
         "x": enc("from:Q", bin="binned"),
         "x2": {"field": "to"},
-        "y": enc(
-            "language:N", title="English with", sort=[language(c).name for c in known.english]
-        ),
+        "y": enc("language:N", title="English with", sort=list(names.values())),
         "color": enc(
             "agreement:Q",
             scale={"scheme": "blues", "domain": [0, 1]},
