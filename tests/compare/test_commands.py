@@ -20,9 +20,9 @@ from support.values import random_counts
 CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1)
 
 
-def save(run: Path, counts: Counts) -> Neurons:
+def save(run: Path, counts: Counts, **config: str) -> Neurons:
     """Counts and neurons as `record` and `identify` leave them."""
-    with artifacts.writing(run / "counts", "counts", "record", {}, {}) as draft:
+    with artifacts.writing(run / "counts", "counts", "record", config, {}) as draft:
         counts.write(draft)
     neurons = identify(counts, CONFIG)
     settings = {**vars(CONFIG)}
@@ -193,3 +193,28 @@ def test_mistakes_are_told(runs: Path, tmp_path: Path, langneurons: Callable) ->
         assert done.status == 2, done.out
         assert what in done.err
     assert not (tmp_path / "c").exists()
+
+
+def test_perturbed_texts_are_no_alignment(tmp_path: Path, langneurons: Callable) -> None:
+    """How many of each language's neurons stay is told; claims of what alignment does stay open."""
+    before = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
+    save(tmp_path / "plain", before)
+    active = tuple(np.roll(a, 1, axis=2) for a in before.active[:3]) + before.active[3:]
+    save(tmp_path / "shuffled", replace(before, active=active), perturb="shuffle")
+    folders = (tmp_path / "plain", tmp_path / "shuffled")
+    words = ("compare", *folders, "--out", tmp_path / "c", "--bootstrap", 10)
+    done = langneurons(*words)
+    assert done.status == 0, done.err
+    assert "neurons of a language that are its own and of their kind in" in done.out
+    assert "shuffled is of texts after --perturb shuffle, " in done.out
+    made = Comparison.load(tmp_path / "c")
+    verdicts = {claim.name: claim.verdict for claim in made.claims}
+    assert verdicts["specific-to-related"] == verdicts["general-rise"] == "cannot tell"
+    rows = [row for row in made.tables["survival"].records() if row["thresholds"] == "own"]
+    assert {row["kind"] for row in rows} == {"specific", "related", "specific+related"}
+    for row in rows:
+        assert row["both"] <= row["before"]
+        assert 0 <= row["low"] <= row["ratio"] <= row["high"] <= 1
+        assert 0 < row["resampled"] <= 1
+    both = {row["language"]: row for row in rows if row["kind"] == "specific+related"}
+    assert all(row["ratio"] < row["resampled"] for row in both.values())

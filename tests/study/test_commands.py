@@ -277,3 +277,38 @@ def test_a_study_of_ones_own(tmp_path: Path, langneurons: Any) -> None:
     neurons = Neurons.load(artifacts.read(base / "neurons", "neurons"))
     assert neurons.languages == ("gl", "eu")
     assert len(neurons.layer) > 10
+
+
+def test_a_study_of_running_text(tmp_path: Path, langneurons: Any) -> None:
+    """Nothing is asked; what was read is on the page; other texts are read anew."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for code in ("en", "zh", "sw"):
+        write(texts, "".join(f"{code} text {i}\n" for i in range(12)), f"{code}.txt")
+    studies.save_model(tmp_path / "model")
+    settings = TINY.partition("[record]")[2].partition("[pair]")[0]
+    text = f"""
+languages = ["en", "zh", "sw"]
+models.tiny = "model"
+domains.lines = {{ texts = "texts", take = 8, scored-take = 2 }}
+[record]{settings}"""
+    study, run = write(tmp_path, text, "lines.toml"), tmp_path / "run"
+    done = langneurons("run", study, "--out", run)
+    assert done.status == 0, done.err
+    base = run / "models/tiny/base/lines"
+    assert set(digests(run)) == {
+        "models/tiny/base/lines/counts",
+        "models/tiny/base/lines/neurons",
+        "models/tiny/base/lines/perplexity",
+        "report",
+    }
+    counts, costs = (artifacts.read(base / kind) for kind in ("counts", "perplexity"))
+    assert [gate["documents"] for gate in counts.manifest["facts"]["gates"]] == [8] * 3
+    assert costs.manifest["facts"]["texts"] == {"en": 2, "zh": 2, "sw": 2}
+    page = (run / "report.html").read_text("utf-8")
+    assert "Running text" in page
+    assert "tokens in each language" in page
+    assert "nothing to do" in langneurons("run", study, "--out", run).out
+    write(texts, "another\n" * 8, "sw.txt")
+    again = langneurons("run", study, "--out", run)
+    assert "4 done" in again.out, again.out

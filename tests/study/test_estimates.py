@@ -168,3 +168,31 @@ def test_the_hub_says_how_large_a_model_is_and_what_can_be_had(on_hub: None) -> 
         7241732096, None, None, "by its files on the Hub"
     )
     assert sizes.size("owner/counted-7B") == sizes.Size(7e9, None, None, "by its name")
+
+
+def test_estimates_of_running_text(tmp_path: Path) -> None:
+    """Of files by their bytes, of our own texts by their number, of what is not here not at all."""
+    (tmp_path / "news").mkdir()
+    families.save("phi", tmp_path / "model")
+    for code in ("en", "sw"):
+        write(tmp_path / "news", "0123456789abcde\n" * 10, f"{code}.txt")
+    text = """
+languages = ["en", "sw"]
+models.tiny = "model"
+domains.all = { texts = "news" }
+domains.some = { texts = "news", take = 5, scored = "nano-stories" }
+domains.gone = { texts = "owner/gone" }
+perplexity.controls = 1
+"""
+    study = load(str(write(tmp_path, text))).study
+    known = estimates(study, tmp_path / "run")
+    tokens = {step.out: known.cost(step).tokens for step in plan.steps(study)}
+    base = "models/tiny/base"
+    assert tokens[f"{base}/all/counts"] == 2 * 10 * 16 / 4
+    assert tokens[f"{base}/all/perplexity"] == 2 * 10 * 16 / 4 * (1 + 2 * 2 * 2)
+    assert tokens[f"{base}/some/counts"] == 2 * 5 * 16 / 4
+    assert tokens[f"{base}/some/perplexity"] == 100 * PROMPT * 2 * (1 + 2 * 2 * 2)
+    assert tokens[f"{base}/gone/counts"] is None
+    seen = {one.name: one for one in access(study)}
+    assert seen["nano-stories"].there
+    assert seen[str((tmp_path / "news").resolve())].seen == "texts here"

@@ -80,3 +80,38 @@ def test_the_command_of_a_step_does_the_same_by_hand() -> None:
             assert bound.args[: len(step.call.given)] == step.call.given
             options = {"out": Path(step.out), **step.call.options}
             assert {name: bound.arguments[name] for name in options} == options, command
+
+
+READS = """
+languages = ["en", "sw"]
+models.tiny = "model"
+domains.news = { texts = "news", take = 5, scored = "more", scored-take = 2 }
+domains.stories = { texts = "nano-stories", analyses = [] }
+reading.tokens = "even"
+"""
+
+
+def test_running_text_is_read_without_being_sampled() -> None:
+    steps = plan.steps(parse(READS, "x"))
+    base = "models/tiny/base"
+    assert [step.out for step in steps] == [
+        f"{base}/news/counts",
+        f"{base}/news/neurons",
+        f"{base}/news/perplexity",
+        f"{base}/stories/counts",
+        f"{base}/stories/neurons",
+        "report",
+    ]
+    at = {step.out: step for step in steps}
+    assert at[f"{base}/news/counts"].call.outside == ("model", "news")
+    assert at[f"{base}/news/counts"].command() == (
+        f"langneurons record model news --out {base}/news/counts "
+        "--languages en,sw --tokens even --take 5"
+    )
+    silencing = at[f"{base}/news/perplexity"]
+    assert silencing.call.outside == ("model", "more")
+    assert silencing.needs == (f"{base}/news/neurons", f"{base}/news/counts")
+    assert silencing.command() == (
+        f"langneurons perplexity model {base}/news/neurons more --out {base}/news/perplexity "
+        f"--languages en,sw --tokens even --take 2 --counts {base}/news/counts"
+    )

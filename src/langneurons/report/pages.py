@@ -119,12 +119,25 @@ def _studied(found: StudyResults) -> Iterator[tuple[str, str]]:
         origin = "" if asked.source == name else f" ({asked.source})"
         sampled = f", {n} responses to each" if n else ""
         yield "Questions", f"{name}{origin}: {asked.number:,} in each language{sampled}"
+    for name, of in found.settings["domains"].items():
+        if source := of.get("texts"):
+            origin = "" if source == name else f" ({source})"
+            yield "Running text", f"{name}{origin}{_tokens(found.models, name)}"
     told = set()
     for model in found.models:
         for alignment in model.alignments:
             if alignment.name not in told:
                 told.add(alignment.name)
                 yield "Alignment", _alignment(alignment)
+
+
+def _tokens(models: Iterable[Model], domain: str) -> str:
+    """How many tokens of running text the first model was recorded on, in words."""
+    for model in models:
+        if counts := model.base[domain].manifests.get("counts"):
+            tokens = counts["facts"]["tokens"].values()
+            return f": {min(tokens):,} to {max(tokens):,} tokens in each language"
+    return ""
 
 
 def _model(model: Model) -> str:

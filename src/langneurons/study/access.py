@@ -34,7 +34,11 @@ def access(study: Study) -> list[Access]:
     if study.seeds:
         domains.append(study.seeds)
     needed = [_model(name) for name in dict.fromkeys(models)]
-    needed += [_questions(name) for name in dict.fromkeys(asked.questions for asked in domains)]
+    needed += [
+        _questions(name) for name in dict.fromkeys(d.questions for d in domains if d.questions)
+    ]
+    texts = [name for domain in domains for name in (domain.texts, domain.scored) if name]
+    needed += [_texts(name) for name in dict.fromkeys(texts)]
     if study.template and "/" in study.template:
         needed.append(Access(study.template, Path(study.template).is_file(), "prompt template"))
     needed.append(_library("vl_convert", extra="report"))
@@ -76,6 +80,17 @@ def _questions(name: str) -> Access:
     source = BENCHMARKS[name].source if name in BENCHMARKS else name.partition(":")[0]
     found = hub.look(source, "dataset")
     return Access(name, found.there, f"questions; {found.words}")
+
+
+def _texts(name: str) -> Access:
+    if name in world.TEXTS:
+        return Access(name, there=True, seen="texts that come with langneurons")
+    if Path(name).exists():
+        return Access(name, there=True, seen="texts here")
+    if name.count("/") != 1:
+        return Access(name, there=False, seen="no such file or folder of texts here")
+    found = hub.look(name.partition(":")[0], "dataset")
+    return Access(name, found.there, f"texts; {found.words}")
 
 
 def _library(name: str, *, extra: str) -> Access:

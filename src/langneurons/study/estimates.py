@@ -133,6 +133,8 @@ class Estimates:
             tokens = study.align.steps * study.align.batch * 2 * longest
             return _Work(tokens, 8 * tokens)
         domain = run_folder.SEEDS if isinstance(stage, ScoreResponses) else stage.domain
+        if isinstance(stage, RecordCounts | MeasurePerplexity) and stage.responses is None:
+            return self._reads(stage)
         questions = self._number(domain)
         if questions is None:
             return None
@@ -149,9 +151,33 @@ class Estimates:
             return _Work(tokens, 2 * tokens)
         tokens = questions * languages * (PROMPT + sample.n * sample.max_new_tokens)
         if isinstance(stage, MeasurePerplexity):
-            silenced = len(study.perplexity.kinds) * languages
-            tokens *= 1 + silenced * (1 + study.perplexity.controls)
+            tokens *= self._passes(languages)
         return _Work(tokens, 2 * tokens)
+
+    def _passes(self, languages: int) -> int:
+        """How often `perplexity` reads each text."""
+        perplexity = self.study.perplexity
+        return 1 + len(perplexity.kinds) * languages * (1 + perplexity.controls)
+
+    def _reads(self, stage: RecordCounts | MeasurePerplexity) -> _Work | None:
+        """The same of running text; None when it is not here."""
+        of, languages = self.study.domains[stage.domain], len(self.study.languages)
+        source, take, passes = of.texts, of.take, 1
+        if isinstance(stage, MeasurePerplexity):
+            passes = self._passes(languages)
+            if of.scored or of.scored_take:
+                source, take = of.scored or of.texts, of.scored_take
+        documents, size = _documents(source)
+        each = self.study.reading.tokens
+        if isinstance(each, int):
+            tokens: float = each * languages
+        elif take or documents:
+            number = min(take, documents) if take and documents else take or documents
+            of_one = size / documents / 4 if size else PROMPT
+            tokens = number * of_one * (1 if size and not take else languages)
+        else:
+            return None
+        return _Work(tokens * passes, 2 * tokens * passes)
 
     def _kept(self, stage: RunsModel, known: Size) -> float:
         """Numbers the largest batch keeps: of tokens while writing, of logits while training."""
@@ -195,6 +221,22 @@ def _lines(asked: Domain, languages: int) -> int | None:
     files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
     lines = [sum(1 for line in file.read_bytes().splitlines() if line.strip()) for file in files]
     return max(lines, default=0) if path.is_dir() else lines[0] // languages
+
+
+def _documents(source: str) -> tuple[int, int]:
+    """Documents of running text here, and their bytes; 0 where not known.
+
+    Of files those of all languages, as if each line were one; of `world.TEXTS` those of one.
+    """
+    if source in world.TEXTS:
+        return world.NUMBER, 0
+    path = Path(source)
+    if not path.exists():
+        return 0, 0
+    files = [path] if path.is_file() else [*path.rglob("*.txt"), *path.glob("*.jsonl")]
+    contents = [file.read_bytes() for file in files]
+    lines = sum(bool(line.strip()) for content in contents for line in content.splitlines())
+    return lines, sum(map(len, contents))
 
 
 def here() -> float:

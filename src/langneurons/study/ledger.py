@@ -173,7 +173,7 @@ def identity(name: str) -> str:
     Of a folder or file names, sizes and times of change; of an id on the Hub the commit that is in
     the cache, if any; of any other name the name.
     """
-    if name in world.QUESTIONS:
+    if name in (*world.QUESTIONS, *world.TEXTS):
         return f"{name} of langneurons {__version__}"
     path = nano.folder(name) or Path(name)
     if path.exists():

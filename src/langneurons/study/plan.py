@@ -69,6 +69,7 @@ def steps(study: Study) -> list[Step]:
     planned = [
         _step(study, FetchQuestions(domain, study.languages), run_folder.questions(name))
         for name, domain in study.domains.items()
+        if domain.questions
     ]
     if study.seeds and study.alignments:
         fetched = FetchQuestions(study.seeds, study.seed_languages())
@@ -107,13 +108,16 @@ def _measured(
         folder: where its results go.
         domain: the questions.
         measures: what else is measured, where it is of the domain too.
-        responses: what it is recorded on; None: responses of its own.
+        responses: what it is recorded on; None: responses of its own, or the domain's texts.
     """
-    own = responses is None
-    responses = responses or f"{folder}/{SampleResponses.yields}"
+    reads = bool(study.domains[domain].texts)
+    own = responses is None and not reads
+    responses = None if reads else responses or f"{folder}/{SampleResponses.yields}"
     counts = f"{folder}/{RecordCounts.yields}"
     neurons = f"{folder}/{IdentifyNeurons.yields}"
     wanted = set(measures) & set(study.domains[domain].analyses)
+    if reads:
+        wanted -= {"evaluate"}
     stages: list[Stage] = []
     if own:
         stages.append(SampleResponses(model, domain))

@@ -15,6 +15,7 @@ from langneurons.config import (
     RecordConfig,
     RewardConfig,
     SampleConfig,
+    TextConfig,
 )
 from langneurons.errors import InputError
 from langneurons.texts.languages import ENGLISH, is_english
@@ -28,18 +29,36 @@ Measure = Literal["evaluate", "perplexity"]
 
 @dataclass(frozen=True)
 class Domain:
-    """Questions to ask."""
+    """Questions to ask, or running text to read.
 
-    questions: str
+    Raises:
+        InputError: when it is neither or both.
+    """
+
+    questions: str = ""
     """QUESTIONS, as on the command line: a name, a file, a folder, a data set."""
+    texts: str = ""
+    """Running text, as `record` takes it: a folder, a file, a data set, a name. Nothing is asked
+    then."""
     take: int = 0
-    """The first so many questions, in every language; 0: all."""
+    """The first so many questions, or documents, in every language; 0: all."""
+    scored: str = ""
+    """With texts: others to measure perplexity on [default: the same]."""
+    scored_take: int = 0
+    """The first so many documents of these; 0: all."""
     analyses: tuple[Measure, ...] = ("evaluate", "perplexity")
-    """Of what the study measures, what is measured on these."""
+    """Of what the study measures, what is measured on these; running text is not evaluated."""
 
     def __post_init__(self) -> None:
-        if self.take < 0:
-            raise InputError(f"take {self.take}: a number of questions, or 0 for all")
+        if self.take < 0 or self.scored_take < 0:
+            raise InputError(
+                f"take {min(self.take, self.scored_take)}: a number of questions or documents, or "
+                "0 for all"
+            )
+        if bool(self.questions) == bool(self.texts):
+            raise InputError("give questions to ask or texts to read, and not both")
+        if not self.texts and (self.scored or self.scored_take):
+            raise InputError("scored: only texts are scored on others; leave it out")
 
 
 @dataclass(frozen=True)
@@ -104,6 +123,8 @@ class Study:
     """Responses to align on."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """Accuracy."""
+    reading: TextConfig = field(default_factory=TextConfig)
+    """How running text is read; `take` is that of the domain."""
     record: RecordConfig = field(default_factory=RecordConfig)
     """Counts."""
     identify: IdentifyConfig = field(default_factory=IdentifyConfig)
@@ -133,6 +154,10 @@ class Study:
                     f"alignments: {name} aligns {', '.join(strange) or 'nothing'}; "
                     f"give some of the languages, and not {ENGLISH}"
                 )
+        if self.seeds and self.seeds.texts:
+            raise InputError("seeds: questions are needed, to sample responses to align on")
+        if self.reading.take:
+            raise InputError("reading: give take in the domain, as [domains.NAME] take")
         complete = self.seeds and self.translator and any(map(is_english, self.languages))
         if self.alignments and not complete:
             raise InputError(

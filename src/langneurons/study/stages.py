@@ -6,7 +6,7 @@ the stage on one thing: these questions, this model. Folders are those of the ru
 study gives it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -150,15 +150,16 @@ class RecordCounts(Stage):
 
     model: StudyModel
     domain: str
-    responses: str
+    responses: str | None
 
     def call(self, study: Study) -> Call:
-        """`record MODEL RESPONSES`."""
+        """`record MODEL RESPONSES`, or running text where there are none."""
+        read = _read(study, self.domain, self.responses)
         return Call(
-            given=(self.model.given, Path(self.responses)),
-            options={**_of_texts(study), "config": study.record},
-            inputs=(*self.model.inputs, self.responses),
-            outside=self.model.outside,
+            given=(self.model.given, read.source),
+            options={**_of_texts(study), **read.options, "config": study.record},
+            inputs=(*self.model.inputs, *read.inputs),
+            outside=(*self.model.outside, *read.outside),
             model=self.model.source,
         )
 
@@ -191,17 +192,23 @@ class MeasurePerplexity(Stage):
     model: StudyModel
     domain: str
     neurons: str
-    responses: str
+    responses: str | None
     counts: str
 
     def call(self, study: Study) -> Call:
-        """`perplexity MODEL NEURONS RESPONSES --counts COUNTS`."""
-        options = {**_of_texts(study), "config": study.perplexity, "counts": Path(self.counts)}
+        """`perplexity MODEL NEURONS RESPONSES --counts COUNTS`, or running text."""
+        read = _read(study, self.domain, self.responses, scored=True)
+        options = {
+            **_of_texts(study),
+            **({"running": read.options["text"]} if read.options else {}),
+            "config": study.perplexity,
+            "counts": Path(self.counts),
+        }
         return Call(
-            given=(self.model.given, Path(self.neurons), Path(self.responses)),
+            given=(self.model.given, Path(self.neurons), read.source),
             options=options,
-            inputs=(*self.model.inputs, self.neurons, self.responses, self.counts),
-            outside=self.model.outside,
+            inputs=(*self.model.inputs, self.neurons, *read.inputs, self.counts),
+            outside=(*self.model.outside, *read.outside),
             model=self.model.source,
         )
 
@@ -344,6 +351,33 @@ STAGES: tuple[type[Stage], ...] = (
     MakeReport,
 )
 """The stages, in the order they are carried out for a model."""
+
+
+class _Read(NamedTuple):
+    """What a stage reads with a model.
+
+    Attributes:
+        source: responses of the run, or running text.
+        options: `text`, how running text is read; none of responses.
+        inputs: what of it is in the run.
+        outside: what of it is elsewhere.
+    """
+
+    source: Path
+    options: dict[str, Any]
+    inputs: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+def _read(study: Study, domain: str, responses: str | None, *, scored: bool = False) -> _Read:
+    """Responses, or without them the texts of a domain; those that are scored where it has any."""
+    if responses is not None:
+        return _Read(Path(responses), {}, inputs=(responses,))
+    of = study.domains[domain]
+    others = scored and (of.scored or of.scored_take)
+    source = of.scored or of.texts if others else of.texts
+    take = of.scored_take if others else of.take
+    return _Read(Path(source), {"text": replace(study.reading, take=take)}, outside=(source,))
 
 
 def _of_texts(study: Study) -> dict[str, Any]:

@@ -96,9 +96,16 @@ def _placed(study: Study, folder: Path) -> Study:
         return name if name == nano.NAME else path_of(name)
 
     def placed(domain: Domain) -> Domain:
-        if domain.questions in world.QUESTIONS:
-            return domain
-        return replace(domain, questions=path_of(domain.questions))
+        def source_of(name: str) -> str:
+            known = (*world.QUESTIONS, *world.TEXTS)
+            return path_of(name) if name and name not in known else name
+
+        return replace(
+            domain,
+            questions=source_of(domain.questions),
+            texts=source_of(domain.texts),
+            scored=source_of(domain.scored),
+        )
 
     translator = study.translator
     return replace(
