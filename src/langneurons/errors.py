@@ -70,3 +70,18 @@ class MissingExtraError(LangneuronsError, ImportError):
 def brief(text: str) -> str:
     """The beginning of a text, quoted, for a message."""
     return repr(text if len(text) <= 40 else f"{text[:39]}…")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop; with what follows a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, (LookupError, AttributeError, ArithmeticError)):
+        lines[0] = f"{type(error).__name__}: {lines[0]}"  # alone it is a word
+    said = lines[0]
+    for line in lines[1:]:
+        if not said.endswith(":"):
+            break
+        said = f"{said} {line}"
+    return said.removesuffix(".")

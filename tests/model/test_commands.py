@@ -20,7 +20,7 @@ def test_a_model_on_which_everything_holds(llama: Path, process: Callable[..., O
     assert (done.status, done.err) == (0, "")
     *claims, verdict = done.out.splitlines()
     assert verdict == f"{llama}: every measurement holds"
-    assert len(claims) == 10
+    assert len(claims) == 11
     assert all(line.startswith("yes  ") for line in claims)
     assert claims[2] == f"yes  {'every site is passed once in a forward':<54}  3 of 3"
 
@@ -31,24 +31,21 @@ def test_for_machines(llama: Path, langneurons: Callable[..., Outcome]) -> None:
     assert set(done.json) == {"model", "holds", "checks"}
     assert done.json["model"] == str(llama)
     assert done.json["holds"] is True
-    assert [set(check) for check in done.json["checks"]] == [{"claim", "holds", "seen"}] * 10
+    assert [set(check) for check in done.json["checks"]] == [{"claim", "holds", "seen"}] * 11
 
 
 def test_a_model_that_cannot_be_read(
     llama: Path, tmp_path: Path, langneurons: Callable[..., Outcome]
 ) -> None:
-    """BitNet has a norm between activation and down projection."""
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
-    config = AutoConfig.for_model(
-        "bitnet", vocab_size=260, num_hidden_layers=2, num_key_value_heads=2, **sizes
-    )
+    """Mamba has no feed-forward."""
+    config = AutoConfig.for_model("mamba", vocab_size=260, num_hidden_layers=2, hidden_size=32)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(llama).save_pretrained(tmp_path)
     done = langneurons("check", tmp_path)
     assert (done.status, done.err) == (2, "")
     _, claim, verdict = done.out.splitlines()
     assert claim.startswith("NO   every site can be read  ")
-    assert "  model.layers.0.mlp holds a norm" in claim
+    assert "  backbone.layers.0 has no feed-forward that can be read" in claim
     assert verdict == (f"{tmp_path}: some measurements do not hold; do not trust its counts")
     assert langneurons("check", tmp_path, "--json").json["holds"] is False
 

@@ -17,7 +17,7 @@ from langneurons.model.forward import cache_name
 from langneurons.model.hooks import probe, run_to_last_site, silence, watch
 from langneurons.model.sites import find_sites
 from support.families import DENSE, FAMILIES, LAYERS, build, tiny
-from support.reading import IDS, edited, hooks, logits, read, some
+from support.reading import IDS, edited, hooks, logits, modules, read, some
 
 FEW = ["llama", "gpt2", "opt", "deepseek_v3", "gpt_oss"]
 
@@ -113,11 +113,12 @@ def test_silencing_is_zeroing_columns_of_the_down_projection(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_silencing_a_layer_leaves_the_bias_of_its_down_projection(name: str) -> None:
     model, middle = tiny(name), 1
-    site = find_sites(model)[middle]
+    found = find_sites(model)[middle]
+    site = modules(found)
     seen: list[Tensor] = []
     target = site.down if site.down is not None else site.experts
     with (
-        silence([site], [torch.ones(site.shape, dtype=torch.bool)]),
+        silence([found], [torch.ones(found.shape, dtype=torch.bool)]),
         target.register_forward_hook(
             lambda _, __, out: seen.append(out.clone())
         ),  # falcon adds to it in place
@@ -176,7 +177,10 @@ def test_padding_does_not_change_what_real_tokens_do(name: str, side: str) -> No
 def test_runs_to_the_last_site_and_no_further(name: str) -> None:
     model = tiny(name)
     sites, after = find_sites(model), []
-    head, last = model.get_output_embeddings(), sites[-1].down or sites[-1].experts
+    head, last = (
+        model.get_output_embeddings(),
+        modules(sites[-1]).down or modules(sites[-1]).experts,
+    )
     stopped, whole = DynamicCache(config=model.config), DynamicCache(config=model.config)
     with (
         head.register_forward_pre_hook(lambda *_: after.append("head")),
@@ -321,10 +325,35 @@ def test_probe_catches_a_fused_kernel() -> None:
         run_to_last_site(model, find_sites(model), input_ids=IDS)
 
 
-def test_probe_catches_shared_and_split_activations() -> None:
+def test_modules_that_layers_share_are_read_in_each() -> None:
+    model, expected = build("llama"), read(tiny("llama"))
+    masks = some(find_sites(model))
+    for layer in model.model.layers:
+        layer.mlp.act_fn = model.model.layers[0].mlp.act_fn
+    probe(model, find_sites(model), IDS)
+    for ours, theirs in zip(read(model), expected, strict=True):
+        assert [r.values.tolist() for r in ours] == [r.values.tolist() for r in theirs]
+    for layer in model.model.layers:
+        layer.mlp = model.model.layers[0].mlp
+    sites = find_sites(model)
+    with silence(sites, [masks[0], None, masks[2]]):
+        silenced = logits(model)
+    for i in (0, 2):
+        mlp = model.model.layers[i].mlp = copy.deepcopy(model.model.layers[1].mlp)
+        mlp.down_proj.weight.mT[masks[i]] = 0
+    assert torch.equal(logits(model), silenced)
+
+
+def test_probe_catches_loops_and_split_activations() -> None:
     model = build("llama")
-    model.model.layers[2].mlp.act_fn = model.model.layers[1].mlp.act_fn
-    with pytest.raises(SiteError, match="ran 2 times in one forward"):
+    model.model.layers = nn.ModuleList([model.model.layers[0]] * LAYERS)
+    with pytest.raises(SiteError, match=r"ran 3 times in one forward.*: a looped model, whose"):
+        probe(model, find_sites(model), IDS)
+    model = build("llama")
+    model.model.layers[1].compile(backend="eager")
+    fused_in_place = model.model.layers[1].mlp
+    fused_in_place.forward = MethodType(fused, fused_in_place)
+    with pytest.raises(SiteError, match=r"never ran: torch\.compile computes these layers"):
         probe(model, find_sites(model), IDS)
     model = build("gpt2")
     model.transformer.h[0].mlp.c_proj.nx = 40

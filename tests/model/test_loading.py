@@ -110,11 +110,11 @@ def test_the_fingerprint_stays_that_of_what_was_loaded(llama: Path) -> None:
 def test_sites_are_those_of_the_model_as_it_is(llama: Path) -> None:
     """PEFT puts its own modules in place of a layer's."""
     loaded = load(llama, device="cpu")
-    plain = loaded.sites[0].down
+    plain = loaded.sites[0].parts[0].down
     config = peft.LoraConfig(r=2, target_modules=["down_proj"], task_type="CAUSAL_LM")
     peft.inject_adapter_in_model(config, loaded.model)
-    assert loaded.sites[0].down is not plain
-    assert loaded.sites[0].down is loaded.model.model.layers[0].mlp.down_proj
+    assert loaded.sites[0].parts[0].down is not plain
+    assert loaded.sites[0].parts[0].down is loaded.model.model.layers[0].mlp.down_proj
 
 
 @pytest.fixture(scope="module")

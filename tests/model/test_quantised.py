@@ -24,6 +24,7 @@ from langneurons.model.sites import find_sites
 from langneurons.neurons.record import record
 from langneurons.texts.responses import Response
 from support import families
+from support.reading import modules
 
 bitsandbytes = pytest.importorskip(
     "bitsandbytes", reason="bitsandbytes is not installed: no quantised weights"
@@ -124,7 +125,7 @@ def test_the_fingerprint_covers_scales(kind: str, folder: Path, plain: Path) -> 
 def test_every_claim_holds(folder: Path) -> None:
     loaded = load(folder, device="cpu")
     checks = check(loaded)
-    assert len(checks) == 10
+    assert len(checks) == 11
     assert [one.seen for one in checks if not one.holds] == [
         "the weights are quantised and cannot be edited"
     ]
@@ -162,7 +163,7 @@ def test_silencing_is_what_zeroed_weights_do(kind: str, folder: Path) -> None:
     mask = torch.arange(NEURONS) % 4 == 1
     sites = find_sites(model)
     for site in find_sites(unpacked):
-        weight: Any = site.down.weight  # ty: ignore[possibly-missing-attribute]
+        weight: Any = modules(site).down.weight  # ty: ignore[possibly-missing-attribute]
         if kind == "int8":
             values = weight.data * weight.SCB[:, None] / 127
         else:

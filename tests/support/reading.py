@@ -1,12 +1,14 @@
 """Reading tiny models, and editing their weights by names written down by hand."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from langneurons.model.experts import Common
 from langneurons.model.hooks import Reading, watch
+from langneurons.model.parts import Activated
 from langneurons.model.sites import Site, find_sites
 from support.families import FAMILIES, build
 
@@ -49,6 +51,26 @@ def edited(name: str, masks: list[Tensor]) -> nn.Module:
         down = model.get_submodule(place(name, layer, family.down))
         (down.weight if name == "gpt2" else down.weight.mT)[mask] = 0
     return model
+
+
+class Modules(NamedTuple):
+    """What a site of known families consists of; None where it has none."""
+
+    activation: nn.Module | None = None
+    down: nn.Module | None = None
+    experts: nn.Module | None = None
+    routed: int = 0
+
+
+def modules(site: Site) -> Modules:
+    """The modules of a site, by what they are."""
+    found = Modules()
+    for part in site.parts:
+        if isinstance(part, Activated):
+            found = found._replace(activation=part.activation, down=part.down)
+        if isinstance(part, Common):
+            found = found._replace(experts=part.module, routed=part.shape[0])
+    return found
 
 
 def place(name: str, layer: int, path: str) -> str:

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from langneurons.model.experts import Tap, tapped
+from langneurons.errors import SiteError
+from langneurons.model.experts import Common, Tap, tapped
+from langneurons.model.parts import Dense, Normed
 from langneurons.model.sites import Site
 
 
@@ -46,32 +48,47 @@ def entering(sites: Sequence[Site], change: Change) -> Generator[None]:
 
     Once for each site and forward, in the model's order; in a mixture of experts once for the
     routed and once for the shared experts.
+
+    Raises:
+        SiteError: for a layer where that is no place to change one neuron alone: with a norm
+            before the down projection, or experts that are not of transformers' common form.
     """
     with ExitStack() as stack:
         for i, site in enumerate(sites):
-            if site.experts is not None:
-                stack.enter_context(tapped(site.experts, _of_experts(i, change)))
-            if site.down is not None:
-                stack.enter_context(site.down.register_forward_pre_hook(_of_dense(i, site, change)))
+            for part, start in zip(site.parts, site.starts, strict=True):
+                if isinstance(part, Common):
+                    stack.enter_context(tapped(part.module, _of_experts(i, change)))
+                elif isinstance(part, Dense) and not isinstance(part, Normed):
+                    stack.enter_context(part.enter(_of_dense(i, site, start, change)))
+                else:
+                    raise SiteError(
+                        f"layer {site.layer}: what enters the down projection of {part.path} "
+                        f"({type(part).__name__}) is no place to change one neuron alone; this "
+                        "model can be recorded and silenced only"
+                    )
         yield
 
 
-def _of_dense(i: int, site: Site, change: Change) -> Callable[..., tuple[Any, ...]]:
-    """A forward-pre-hook of a down projection, of a dense layer or of the shared experts."""
-    shared = site.shape[0] - site.routed
+def _of_dense(i: int, site: Site, start: int, change: Change) -> Callable[..., tuple[Any, ...]]:
+    """A forward-pre-hook of a down projection, of a dense layer or of the shared experts.
+
+    `start` is the number of its first neuron in the layer.
+    """
+    first = start // site.shape[-1]
 
     def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x = args[0]  # [B, T, D], or [N, D] in opt
         values = x.flatten(0, -2)
-        if site.experts is None:
+        if len(site.shape) == 1:
             mine = Entering(i, values, len(values))
         else:
+            shared = values.shape[-1] // site.shape[-1]
             rows = torch.arange(len(values) * shared, device=x.device)
             mine = Entering(
                 site=i,
                 values=values.reshape(len(rows), -1),
                 size=len(values),
-                experts=site.routed + rows % shared,
+                experts=first + rows % shared,
                 tokens=rows // shared,
             )
         return (change(mine).reshape(x.shape), *args[1:])

@@ -1,11 +1,12 @@
 """Hooks: a model's activations read (`watch`), switched off (`silence`), held (`hold`).
 
-Reading is the activation function's output. Silencing is a zero at the input of the down
-projection, which is what a zero activation comes to, in plain and in gated layers. Within one
-forward a silenced neuron still reads as it was before the zero; later layers read what follows from
-it. Holding replaces the activation itself, so that in a gated layer the value still meets its gate
-partner; experts share no one place where that could be done for all. No weight is touched, and all
-`with` blocks restore the model on any exit.
+Reading is the activation function's output, or its argument where that has the same sign. Silencing
+is a zero at the input of the down projection, which is what a zero activation comes to, in plain
+and in gated layers, or at the activation itself; `parts` and `experts` say which is where. Within
+one forward a silenced neuron still reads as it was before the zero; later layers read what follows
+from it. Holding replaces the activation itself, so that
+in a gated layer the value still meets its gate partner; experts share no one place where that could
+be done for all. No weight is touched, and all `with` blocks restore the model on any exit.
 
 Inside them, routed experts run in `experts`: the arithmetic of transformers' default, `grouped_mm`,
 operation for operation, so that logits stay equal to the last bit. A model that was set to another
@@ -17,7 +18,7 @@ row, N = B * T tokens of the flattened batch, S = N * experts a token goes to.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -25,10 +26,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from langneurons.errors import SiteError
+from langneurons.errors import SiteError, first_line
 from langneurons.model.batches import Batches
-from langneurons.model.experts import Tap, share, tapped, zero_experts
 from langneurons.model.forward import cache_name, model_inputs, spread_prompts
+from langneurons.model.parts import Activated, Functional, Normed, Part, Rows
 from langneurons.model.sites import Site
 
 
@@ -61,14 +62,7 @@ def watch(sites: Sequence[Site], on_active: Callable[[Reading], object]) -> Gene
     Not a bit of the logits changes, and the device is never waited for. An exception in `on_active`
     ends the forward.
     """
-    with ExitStack() as stack:
-        for i, site in enumerate(sites):
-            if site.activation is not None:
-                stack.enter_context(
-                    site.activation.register_forward_hook(_read_dense(i, site, on_active))
-                )
-            if site.experts is not None:
-                stack.enter_context(tapped(site.experts, _read_experts(i, on_active)))
+    with _reading(sites, on_active, last=False):
         yield
 
 
@@ -98,11 +92,10 @@ def silence(sites: Sequence[Site], masks: Sequence[Tensor | None]) -> Generator[
             if mask is None:
                 continue
             rows = _per_row(site, mask)
-            routed, dense = rows[:, : site.routed], rows[:, site.routed :].flatten(1)
-            if site.experts is not None and routed.any():
-                stack.enter_context(tapped(site.experts, zero_experts(routed)))
-            if site.down is not None and dense.any():
-                stack.enter_context(site.down.register_forward_pre_hook(_zero_dense(dense)))
+            for part, start in zip(site.parts, site.starts, strict=True):
+                own = rows[:, start : start + math.prod(part.shape)]
+                if own.any():
+                    stack.enter_context(part.silence(own.reshape(-1, *part.shape)))
         yield
 
 
@@ -118,18 +111,17 @@ def hold(
         values: one per site, [D].
 
     Raises:
-        SiteError: for a mask on a mixture of experts.
+        SiteError: for a mask on a mixture of experts, or on a layer whose activation is a bare
+            function.
     """
     with ExitStack() as stack:
         for site, mask, value in zip(sites, masks, values, strict=True):
             if mask is None:
                 continue
-            if site.activation is None or site.experts is not None:
-                raise SiteError(
-                    f"layer {site.layer} is a mixture of experts, whose neurons can be silenced to "
-                    "zero only; leave --to at zero"
-                )
-            stack.enter_context(site.activation.register_forward_hook(_replace(mask, value)))
+            _require_activations([site])
+            for part in site.parts:
+                assert isinstance(part, (Activated, Normed))  # noqa: S101 - required above
+                stack.enter_context(part.hold(mask, value))
         yield
 
 
@@ -144,8 +136,8 @@ def run_to_last_site(model: nn.Module, sites: Sequence[Site], **inputs: Any) -> 
     Raises:
         SiteError: when the forward ended without passing the last site.
     """
-    last = sites[-1]
-    left = (last.activation is not None) + (last.experts is not None)
+    last = [site for site in sites if site.parts][-1]
+    left = len(last.parts)
 
     def stop(_: Reading) -> None:
         nonlocal left
@@ -153,7 +145,7 @@ def run_to_last_site(model: nn.Module, sites: Sequence[Site], **inputs: Any) -> 
         if not left:
             raise _LastSiteRead
 
-    with watch([last], stop):
+    with _reading([last], stop, last=True):
         try:
             model(**inputs)
         except _LastSiteRead:
@@ -173,37 +165,93 @@ def probe(model: nn.Module, sites: Sequence[Site], input_ids: Tensor) -> None:
         SiteError: naming the parts that did not run exactly once, or gave another number of
             neurons.
     """
-    tokens = input_ids.numel()
-    passes: dict[tuple[int, str], list[float]] = defaultdict(list)
-    """Neurons for each token, of every time that a part of a site ran."""
+    passes: dict[tuple[Site, Part, str], list[torch.Size]] = {}
+    """Shape of what each step of each part had, of every time that it ran."""
+    entered: Counter[Site] = Counter()
 
-    def read(reading: Reading) -> None:
-        experts = reading.experts
-        routed = experts is not None and bool((experts < sites[reading.site].routed).all())
-        part = "experts" if routed else "activation"
-        passes[reading.site, part].append(reading.values.numel() / tokens)
-
-    def enter(i: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda _, args: passes[i, "down projection"].append(args[0].numel() / tokens)
+    def enter(site: Site) -> Callable[..., None]:
+        return lambda *_: entered.update([site])
 
     with ExitStack() as stack, torch.no_grad():
-        for i, site in enumerate(sites):
-            if site.down is not None:
-                stack.enter_context(site.down.register_forward_pre_hook(enter(i)))
-        stack.enter_context(watch(sites, read))
-        model(input_ids=input_ids, use_cache=False)
-
-    wrong = []
-    for i, site in enumerate(sites):
-        for part in _parts(site):
-            if fault := _fault(site, part, passes[i, part]):
-                wrong.append(f"layer {site.layer}: the {part} of {site.path} {fault}")
-    if wrong:
+        for site in sites:
+            stack.enter_context(site.module.register_forward_pre_hook(enter(site)))
+            for part in site.parts:
+                seen = {step: passes.setdefault((site, part, step), []) for step in part.steps}
+                note = lambda step, values, seen=seen: seen[step].append(values.shape)  # noqa: E731
+                stack.enter_context(part.run(note))
+        _read_alone(model, input_ids)
+    faults: dict[str, list[str]] = {}
+    """Why -> where and what."""
+    for (site, part, step), shapes in passes.items():
+        if fault := _fault(part, shapes, entered[site], input_ids.numel()):
+            what, why = fault
+            where = f"layer {site.layer}: the {step} of {part.path}"
+            faults.setdefault(why, []).append(f"{where} {what}")
+    for why, wrong in faults.items():
         more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-        raise SiteError(
-            f"{'; '.join(wrong[:3])}{more}: something (Liger, a fused kernel, tensor parallelism) "
-            "computes these layers in another way; load the model without it"
-        )
+        compiled = why == _ANOTHER_WAY and _is_compiled(model)
+        raise SiteError(f"{'; '.join(wrong[:3])}{more}: {_COMPILED if compiled else why}")
+
+
+def _read_alone(model: nn.Module, input_ids: Tensor) -> None:
+    """Run a text and nothing else.
+
+    Raises:
+        SiteError: with what the model says to that.
+    """
+    try:
+        model(input_ids=input_ids, use_cache=False)
+    except (SiteError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever its own code raises
+        raise SiteError(f"it cannot read a text alone: {first_line(error)}") from error
+
+
+_ANOTHER_WAY = (
+    "something (Liger, a fused kernel, tensor parallelism) computes these layers in another way; "
+    "load the model without it"
+)
+_COMPILED = "torch.compile computes these layers in another way; load the model without it"
+_LOOPED = (
+    "a looped model, whose layers run several times for each token, so that a neuron has no one "
+    "activation"
+)
+_SOME_TOKENS = "perhaps experts, of a form that langneurons cannot read"
+_MORE_TOKENS = (
+    "something else than the text runs beside it, such as learned tokens of an adapter or streams "
+    "of the model's own"
+)
+_NOT_FOR_TEXT = "these layers do not run on text alone"
+
+
+def _fault(
+    part: Part, shapes: Sequence[torch.Size], entered: int, tokens: int
+) -> tuple[str, str] | None:
+    """What is wrong with how a step of a part ran, and why that may be; None if nothing.
+
+    Args:
+        part: the part.
+        shapes: of what the step had, of each time that it ran.
+        entered: how often the layer ran.
+        tokens: how many there were.
+    """
+    if not shapes:
+        return "never ran", _ANOTHER_WAY if entered else _NOT_FOR_TEXT
+    if len(shapes) > 1:
+        why = _LOOPED if entered > 1 else _ANOTHER_WAY
+        return f"ran {len(shapes)} times in one forward", why
+    *rows, width = shapes[0]
+    if len(part.shape) == 1 and width != part.shape[0]:
+        return f"has {width} neurons for each token, not {part.shape[0]}", _ANOTHER_WAY
+    if len(part.shape) == 1 and math.prod(rows) != tokens:
+        why = _SOME_TOKENS if math.prod(rows) < tokens else _MORE_TOKENS
+        return f"ran on {math.prod(rows)} tokens of {tokens}", why
+    return None
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    compiled = (getattr(module, "_compiled_call_impl", None) for module in model.modules())
+    return any(compiled) or any(hasattr(module, "_orig_mod") for module in model.modules())
 
 
 @torch.inference_mode()
@@ -213,13 +261,9 @@ def mean_activations(model: Any, sites: Sequence[Site], work: Batches) -> list[T
     It is the mean over languages of the mean in each.
 
     Raises:
-        SiteError: for a model with a mixture of experts.
+        SiteError: for a model with a mixture of experts, or whose activation is a bare function.
     """
-    if any(site.experts is not None for site in sites):
-        raise SiteError(
-            "the mean activation of experts is not defined where they are not routed to; "
-            "use --to zero"
-        )
+    _require_activations(sites)
     languages = len(work.languages)
     sums: dict[int, Tensor] = {}
     """Summed activations of each site, [languages, D], on the device where they are."""
@@ -247,106 +291,71 @@ def mean_activations(model: Any, sites: Sequence[Site], work: Batches) -> list[T
         tokens += weight.sum(dim=(1, 2))
         with watch(sites, adder(weight.flatten(1))):
             run_to_last_site(model, sites, **inputs)
-    means = [sums[i].double().cpu() / tokens[:, None] for i in range(len(sites))]
+    nothing = torch.zeros(languages, 0)
+    means = [sums.get(i, nothing).double().cpu() / tokens[:, None] for i in range(len(sites))]
     return [mean.mean(dim=0).float() for mean in means]
+
+
+def _require_activations(sites: Sequence[Site]) -> None:
+    """Stop where activations are not there to be averaged or held."""
+    for site in sites:
+        if len(site.shape) == 2:
+            raise SiteError(
+                f"layer {site.layer} is a mixture of experts, whose neurons can be silenced to "
+                "zero only, as they have no activation where no token goes to them; use --to zero"
+            )
+        if any(isinstance(part, Functional) for part in site.parts):
+            raise SiteError(
+                f"layer {site.layer} applies its activation as a bare function, so that its "
+                "neurons can be silenced to zero only; use --to zero"
+            )
+
+
+@contextmanager
+def _reading(
+    sites: Sequence[Site], on_active: Callable[[Reading], object], *, last: bool
+) -> Generator[None]:
+    """`watch`; `last` is after all others that read there."""
+    with ExitStack() as stack:
+        for i, site in enumerate(sites):
+            for part, start in zip(site.parts, site.starts, strict=True):
+                on_rows = _as_reading(i, site, start, on_active)
+                stack.enter_context(part.read(on_rows, last=last))
+        yield
 
 
 class _LastSiteRead(Exception):  # noqa: N818
     """Ends a forward early; never leaves `run_to_last_site`."""
 
 
-def _parts(site: Site) -> list[str]:
-    """What of a site runs in a forward."""
-    modules = {
-        "activation": site.activation,
-        "down projection": site.down,
-        "experts": site.experts,
-    }
-    return [part for part, module in modules.items() if module is not None]
+def _as_reading(
+    i: int, site: Site, start: int, on_active: Callable[[Reading], object]
+) -> Callable[[Rows], None]:
+    """What makes a reading of site `i` of rows of the part whose first neuron is `start`."""
+    first = start // site.shape[-1]
 
-
-def _fault(site: Site, part: str, passes: list[float]) -> str | None:
-    """What is wrong with how a part of a site ran; None if nothing.
-
-    `passes`: its neurons for each token, of each time that it ran.
-    """
-    if not passes:
-        return "never ran"
-    if len(passes) > 1:
-        return f"ran {len(passes)} times in one forward"
-    neurons = math.prod((site.shape[0] - site.routed, *site.shape[1:]))
-    if part != "experts" and passes[0] != neurons:
-        return f"has {passes[0]:g} neurons for each token, not {neurons}"
-    return None
-
-
-def _read_dense(i: int, site: Site, on_active: Callable[[Reading], object]) -> Callable[..., None]:
-    shared = site.shape[0] - site.routed
-
-    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
-        values = output.flatten(0, -2)
-        if site.experts is None:
+    def read(rows: Rows) -> None:
+        values, experts, tokens = rows
+        if len(site.shape) == 1:
             reading = Reading(i, values)
+        elif experts is not None:
+            reading = Reading(i, values, first + experts if first else experts, tokens)
         else:
-            rows = torch.arange(len(values) * shared, device=values.device)
-            reading = Reading(
-                site=i,
-                values=values.reshape(len(rows), -1),
-                experts=site.routed + rows % shared,
-                tokens=rows // shared,
-            )
-        on_active(reading)  # whatever it returns must not be returned: it would replace the output
+            shared = values.shape[-1] // site.shape[-1]
+            row = torch.arange(len(values) * shared, device=values.device)
+            values = values.reshape(len(row), -1)
+            reading = Reading(i, values, first + row % shared, row // shared)
+        on_active(reading)
 
-    return hook
-
-
-def _read_experts(i: int, on_active: Callable[[Reading], object]) -> Tap:
-    def tap(gate: Tensor, hidden: Tensor, experts: Tensor, tokens: Tensor, _: int) -> Tensor:
-        on_active(Reading(site=i, values=gate, experts=experts, tokens=tokens))
-        return hidden
-
-    return tap
-
-
-def _zero_dense(mask: Tensor) -> Callable[..., tuple[Any, ...]]:
-    """A forward-pre-hook that zeroes the input of a down projection where the mask [B, D] says.
-
-    Only the silenced columns of a copy are written, which takes a fifth of the time of a fill by
-    the whole mask.
-    """
-    places = mask.nonzero(as_tuple=True)
-
-    def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        nonlocal places
-        x = args[0]  # [B, T, D], or [N, D] in opt
-        share(len(x), mask)
-        row, neuron = places = tuple(place.to(x.device, non_blocking=True) for place in places)
-        rows = x.clone().reshape(len(mask), -1, x.shape[-1])
-        rows[row, :, neuron] = 0
-        return (rows.view(x.shape), *args[1:])
-
-    return hook
+    return read
 
 
 def _per_row(site: Site, mask: Tensor) -> Tensor:
-    """A mask with an axis for rows of the batch, [B, *site.shape]; B = 1: it holds for all."""
+    """A mask with an axis for rows of the batch, [B, neurons]; B = 1: it holds for all."""
     if mask.dtype != torch.bool or site.shape not in (mask.shape, mask.shape[1:]):
         raise SiteError(
             f"layer {site.layer}: a mask of {mask.dtype} {list(mask.shape)} was given; "
             f"torch.bool {list(site.shape)} is needed, or one such mask for each row of the batch"
         )
-    return mask.reshape(-1, *site.shape)
-
-
-def _replace(mask: Tensor, value: Tensor) -> Callable[..., Tensor]:
-    """A forward hook that gives the masked [B, D] activations this value [D]."""
-
-    def hook(_: Any, __: tuple[Any, ...], output: Tensor) -> Tensor:
-        nonlocal mask, value
-        mask = mask.to(output.device, non_blocking=True)
-        value = value.to(output.device, output.dtype, non_blocking=True)
-        share(len(output), mask)
-        rows = output.reshape(len(mask), -1, output.shape[-1])  # [B, T, D], or [N, D] in opt
-        return torch.where(mask[:, None], value, rows).view(output.shape)
-
-    return hook
+    rows = 1 if mask.shape == site.shape else len(mask)
+    return mask.reshape(rows, math.prod(site.shape))

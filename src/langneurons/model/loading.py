@@ -28,6 +28,7 @@ from langneurons.errors import (
     MissingExtraError,
     ModelError,
     SiteError,
+    first_line,
 )
 from langneurons.layout import Widths, describe
 from langneurons.model.forward import context, device_of
@@ -478,7 +479,7 @@ def _device_named(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
-            f"device {name!r} cannot be used here ({_line(error)}); try auto or cpu"
+            f"device {name!r} cannot be used here ({first_line(error)}); try auto or cpu"
         ) from error
 
 
@@ -623,7 +624,9 @@ def _require_ends(model: Any, base: str) -> None:
             if not isinstance(json.loads(path.read_text("utf-8")), dict):
                 raise ValueError("no object")
         except ValueError as error:
-            raise ModelError(f"{path} is no JSON object ({_line(error)}); save it anew") from error
+            raise ModelError(
+                f"{path} is no JSON object ({first_line(error)}); save it anew"
+            ) from error
     said = getattr(model.generation_config, "eos_token_id", None)
     for token in said if isinstance(said, list) else [said]:
         if token is not None and type(token) is not int:
@@ -708,11 +711,11 @@ def _tokenizer(source: _Source, adapter: Path | None) -> Any:
     except Exception as error:  # see `_explained`
         if source.reader and not own:
             raise ModelError(
-                f"{source.base} holds no tokenizer that transformers can read ({_line(error)}); "
-                "give the folder or id of the model it was made from"
+                f"{source.base} holds no tokenizer that transformers can read "
+                f"({first_line(error)}); give the folder or id of the model it was made from"
             ) from error
         raise ModelError(
-            f"{place} holds no tokenizer that can be loaded ({_line(error)}); its "
+            f"{place} holds no tokenizer that can be loaded ({first_line(error)}); its "
             "tokenizer.json and tokenizer_config.json are needed, each value of the right type"
         ) from error
 
@@ -753,7 +756,7 @@ def _explained(name: str, settings: str | None) -> Generator[None]:
         yield
     except ImportError as error:
         raise MissingExtraError(
-            f"{name} cannot be loaded without another library: {_line(error)}"
+            f"{name} cannot be loaded without another library: {first_line(error)}"
         ) from error
     except LangneuronsError:
         raise
@@ -769,7 +772,7 @@ def _reason(error: BaseException, local: bool) -> str:
     """Why transformers could not load a folder, or what is no folder here, in words that help."""
     from transformers import __version__
 
-    line = _line(error)
+    line = first_line(error)
     unknown = re.search(r"model type `([^`]*)` but Transformers does not recognize", line)
     if unknown:
         return (
@@ -790,18 +793,3 @@ def _reason(error: BaseException, local: bool) -> str:
             "give a local folder"
         )
     return line
-
-
-def _line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop; with what follows a colon."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    if isinstance(error, (LookupError, AttributeError, ArithmeticError)):
-        lines[0] = f"{type(error).__name__}: {lines[0]}"  # alone it is a word
-    said = lines[0]
-    for line in lines[1:]:
-        if not said.endswith(":"):
-            break
-        said = f"{said} {line}"
-    return said.removesuffix(".")

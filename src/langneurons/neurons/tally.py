@@ -43,7 +43,7 @@ class Tally:
         sums: dict[str, NDArray] = {"tokens": self.tokens}
         for i, site in enumerate(self.sites):
             sums[f"active.{i:03d}"] = summed(self.active[i], site.shape)
-            if site.experts is not None:
+            if len(site.shape) == 2:
                 sums[f"routed.{i:03d}"] = summed(self.routed[i], site.shape[:1])
         return sums
 
@@ -64,7 +64,8 @@ class Tally:
         pending.check()
         keys: dict[torch.device, Tensor] = {}
         for i, (active, routed) in enumerate(zip(pending.active, pending.routed, strict=True)):
-            assert active is not None  # noqa: S101 - checked above
+            if active is None:  # a layer without a feed-forward; others are checked above
+                continue
             if active.device not in keys:
                 keys[active.device] = torch.from_numpy(pending.keys).to(active.device)
             self.active[i] = _added(self.active[i], active, keys[active.device], self.keys)
@@ -115,6 +116,7 @@ class Pending:
         self.routed: list[Tensor | None] = [None] * len(sites)
         self.not_numbers: list[Tensor] = []
         self.sites = sites
+        self.last = max(i for i, site in enumerate(sites) if site.parts)
         self._weights: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self._owners: dict[torch.device, Tensor] = {}
         self._spaces: dict[tuple[torch.Size, torch.device, torch.dtype], Tensor] = {}
@@ -123,7 +125,7 @@ class Pending:
         """Add up what was read at one site. The device is not waited for."""
         # 1 where active, else 0, in one pass
         ones = torch.gt(reading.values, 0, out=self._space(reading.values))
-        if reading.site == len(self.sites) - 1:
+        if reading.site == self.last:
             self._watch_numbers(reading)
         if reading.experts is None:
             self.active[reading.site] = _product(self._weight(ones), ones)
@@ -175,7 +177,7 @@ class Pending:
             RecordError: naming the first of them.
         """
         for site, active in zip(self.sites, self.active, strict=True):
-            if active is None:
+            if active is None and site.parts:
                 raise RecordError(
                     f"layer {site.layer} ({site.path}) was not read; `langneurons check` says why"
                 )

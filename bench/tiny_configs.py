@@ -1,0 +1,110 @@
+"""Tiny configs of every architecture that transformers knows: its own defaults, made small by name.
+
+Widths of 32 and 48, four layers, four experts, attention windows of 8, 300 tokens; what follows
+from these (kinds of layers, lists of numbers of layers) is left to the config. Where that does not
+do, `OWN` says what does.
+"""
+
+import re
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+LAYERS, VOCABULARY, WIDTH, INNER = 4, 300, 32, 48
+
+_RULES: tuple[tuple[str, Any], ...] = (
+    (r"(num|n)_(decoder_|encoder_|hidden_)?layers?|(de|en)coder_layers|depth|attention_layers", 4),
+    (r"(unpadded_|audio_|text_|decoder_)?vocab(_size)?(_per_layer_input)?|n_vocab", VOCABULARY),
+    (r"hidden_size|d_model|n_embd|emb_dim|embed_dim|embedding_dim|dim_model|out_hidden_size", WIDTH),
+    (r"word_embed_proj_dim|(input_|output_)?embedding_size|text_hidden_size|attn_hidden_size", WIDTH),
+    (r"n_inner|(dense_)?intermediate_size(_mlp)?|ffn_(hidden_size|dim)|d_inner|dff|dim_ff", INNER),
+    (r"(decoder|encoder)_ffn_dim|feed_forward_size|d_ff|prefix_dense_intermediate_size", INNER),
+    (r"(moe|shared)_intermediate_size|expert_ffn_hidden_size|share_expert_dim", 24),
+    (r"(moe_)?shared_experts?_intermediate_size", 24),
+    (r"(num|n)_(attention_|sliding_attention_)?heads?|n_head|attention_heads", 4),
+    (r"(decoder|encoder|num_decoder|num_encoder)_attention_heads|swa_num_attention_heads", 4),
+    (r"num_(global_)?key_value_heads|num_kv_heads|kv_n_heads|swa_num_key_value_heads", 2),
+    (r"num_query_groups", 2),
+    (r"(swa_|global_|linear_key_|linear_value_)?head_dim|kv_channels|dim_head|d_kv|d_head", 8),
+    (r"qk_nope_head_dim|qk_rope_head_dim|v_head_dim|attention_head_(dim|size)|rotary_dim", 8),
+    (r"qk_head_dim", 16),
+    (r"(q|kv|o)_lora_rank|adapter_rank|hc_lowrank|gated_norm_rank", 16),
+    (r"max_position_embeddings|n_positions|max_seq_len|context_length|max_sequence_length", 512),
+    (r"num_(local_)?experts|n_routed_experts|moe_num_experts|num_routed_experts", 4),
+    (r"num_experts_per_tok(en)?|moe_top(_)?k|top_k_experts|moe_k", 2),
+    (r"(num|n|moe_num)_shared_experts?", 1),
+    (r"(n|num_expert)_group|topk_group|num_expert_groups?", 1),
+    (r"first_k_dense_replace|num_dense_layers|moe_layer_start_index", 1),
+    (r"sliding_window(_size)?|attention_window_size|attention_chunk_size|window_size|swa_window", 8),
+    (r"linear_num_(key|value)_heads", 4),
+    (r"lru_width", WIDTH),
+    (r"mamba_(num|n)_heads", 8),
+    (r"mamba_(head_dim|d_head)", 8),
+    (r"mamba_d_ssm", 64),
+    (r"(mamba_)?d_state|mamba_d_state|ssm_state_size|state_size|mamba_dt_rank|time_step_rank", 8),
+    (r"(mamba_)?n_groups|mamba_n_groups|mamba_ngroups", 1),
+    (r"(mamba_)?chunk_size|block_size", 8),
+    (r"index_topk", 2048),
+    (r"index_n_heads|num_mem_blocks|linear_num_heads", 2),
+    (r"index_head_dim", 16),
+    (r"image_size|crop_size|force_image_size", 28),
+    (r"patch_size", 14),
+    (r"num_nextn_predict_layers|num_mtp_layers|num_kv_shared_layers", 0),
+    (r"hidden_size_per_layer_input|router_hidden_size|projection_dim|projector_hidden_size", 16),
+)
+"""What a field of such a name becomes, where the config has it."""
+
+OWN: dict[str, dict[str, Any]] = {}
+"""What a type's config needs beside the rules; `text_config` and others are of its parts."""
+
+
+def tiny_config(model_type: str, **changes: Any) -> PreTrainedConfig:
+    """A small config of this type, with these changes."""
+    default = AutoConfig.for_model(model_type)
+    return _shrunk(type(default), default, _merged(OWN.get(model_type, {}), changes))
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    both = {**one}
+    for name, value in other.items():
+        nested = isinstance(value, dict) and isinstance(both.get(name), dict)
+        both[name] = _merged(both[name], value) if nested else value
+    return both
+
+
+def _shrunk(kind: Any, default: PreTrainedConfig, own: dict[str, Any]) -> Any:
+    """A config of this class: its defaults by the rules, and what it needs of its own."""
+    fields = getattr(kind, "__dataclass_fields__", {})
+    backwards = {name: inner for inner, name in (kind.attribute_map or {}).items()}
+    small: dict[str, Any] = {}
+    for name, value in vars(default).items():
+        if isinstance(value, PreTrainedConfig):
+            small[name] = _shrunk(type(value), value, own.get(name, {}))
+            continue
+        alike = [rule for rule in (name, backwards.get(name)) if rule]
+        for pattern, wanted in _RULES:
+            fits = any(re.fullmatch(pattern, rule) for rule in alike)
+            if fits and isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                small[name] = wanted
+                break
+    of_layers = getattr(default, "num_hidden_layers", None)
+    for name, value in vars(default).items():
+        declared = fields.get(name)
+        if (
+            isinstance(value, (list, tuple))
+            and len(value) == of_layers
+            and declared is not None
+            and declared.default is not None
+            and not callable(declared.default)
+        ):
+            small[name] = _cover(value)
+    small |= {n: v for n, v in own.items() if not (isinstance(v, dict) and n in small)}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    small |= {name: value for name, value in special.items() if hasattr(default, name)}
+    return kind(**small)
+
+
+def _cover(values: Any) -> list[Any]:
+    """As many as there are layers, every kind among them, in their order."""
+    kinds = [value for i, value in enumerate(values) if value not in values[:i]]
+    return (kinds * LAYERS)[:LAYERS]
