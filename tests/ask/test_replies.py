@@ -36,6 +36,16 @@ def test_finishes(said: Any, finish: str) -> None:
     assert whole == ("m", [Choice("12", finish)], [])
 
 
+def test_a_text_that_is_kept_back_is_empty() -> None:
+    kept = read(reply({"text": None, "finish_reason": "content_filter"}, {"finish_reason": "stop"}))
+    assert kept.choices == [Choice("", "content_filter")]
+
+
+def test_a_finish_with_what_it_matched() -> None:
+    said = {"type": "stop", "matched": 2}
+    assert read(reply({"text": "12", "finish_reason": said})).choices == [Choice("12", "stop")]
+
+
 def test_what_was_broken_off_is_kept_apart() -> None:
     broken = read(reply({"text": "1", "finish_reason": "abort"}, {"text": "2"}, {"text": None}))
     assert broken.choices == [Choice("2", "no reason")]

@@ -155,6 +155,34 @@ def test_settings_a_server_does_not_take(says: str, taken: set[str], serve: Any)
     assert (({"seed"} | NEUTRAL.keys()) - taken) <= served.bodies[-1].keys()
 
 
+@pytest.mark.parametrize(
+    ("status", "says", "name"),
+    [
+        (400, "Unsupported parameter: n", "n"),
+        (422, "Unexpected fields: {'n'}", "n"),
+        (500, "CPU Generator does not use offset, so no seed", "seed"),
+    ],
+)
+def test_what_is_not_taken_at_all(status: int, says: str, name: str, serve: Any) -> None:
+    def answer(_: Served, body: dict[str, Any], __: int) -> Any:
+        return (status, {}, {"error": says}) if name in body else texts(body, body.get("n", 1))
+
+    served = serve(answer)
+    server = Server(served.url, "mine")
+    everything(server, SampleConfig(**{**vars(CONFIG), "concurrency": 1}))
+    assert server.facts["server"]["left out of the requests"] == [name]
+    assert sum(name in body for body in served.bodies) <= 2
+
+
+def test_an_error_that_repeats_what_was_asked_leaves_nothing_out(serve: Any) -> None:
+    def answer(served: Served, body: dict[str, Any], number: int) -> Any:
+        return (500, {}, {"error": body}) if number == 0 else good(served, body, number)
+
+    server = Server(serve(answer).url, "mine")
+    everything(server)
+    assert "left out of the requests" not in server.facts["server"]
+
+
 def test_a_setting_that_was_asked_for_is_not_left_out(serve: Any) -> None:
     served = serve(refusing("unknown argument top_k", 400, lambda body: "top_k" in body))
     with pytest.raises(InputError, match=r"does not take top-k .*; leave --top-k out"):

@@ -59,7 +59,7 @@ HARD = [
     ("18.00", "en", (18,)),
     ("18.", "en", (18,)),
     ("80 000 рублей", "ru", (80000,)),
-    ("80 000 people", "en", (0,)),
+    ("80 000 people", "en", (80000,)),
     ("1.2345", "es", (1.2345,)),
     ("10000000", "es", (10000000,)),
     ("70.000", "xx", (70,)),
@@ -113,6 +113,14 @@ HARD = [
     (r"25\%", "en", (25, 0.25)),
     # LaTeX
     (r"\boxed{1{,}234}", "en", (1234,)),
+    (r"\boxed{3 000}", "en", (3000,)),
+    (r"\fbox{12 345} of 3", "en", (12345,)),
+    (r"0.\overline{3}", "en", (1 / 3,)),
+    (r"2,1\overline{6}", "de", (13 / 6,)),
+    ("12 000 km", "en", (12000,)),
+    ("1 050 300 people", "en", (1050300,)),
+    ("in 2019 300 people", "en", (300,)),
+    ("5 100 m", "en", (100,)),
     (r"$12\,000$", "en", (12000,)),
 ]
 
@@ -330,6 +338,10 @@ MARKED = [
     (r"\fbox{8} \boxed{1{,}200} 3", 1200),
     (r"#### 3 and \boxed{12} and the answer is 4", 12),
     ("\\boxed{12}\n\nQuestion: Tom has 3 cats. \\boxed{3}", 12),
+    (r"\fbox{12} of 3", 12),
+    (r"<answer>3</answer> no, <answer> 12 apples </answer> in 7 steps", 12),
+    ("<think>The answer is 3? #### 4</think><answer>12", 12),
+    (r"\boxed{12} <answer>(B)</answer>", 12),
     # hashes
     ("#### 18\n\nLet me check: 9 * 2.", 18),
     ("#### $18 (9 * 2)", 18),

@@ -37,6 +37,9 @@ UNFINISHED = frozenset(
 )
 """Words for a text that was broken off: asked for again, and taken where that does not help."""
 
+WITHHELD = frozenset(("content_filter", "safety", "recitation", "blocklist", "prohibited_content"))
+"""Words for a text that may be kept back as a whole."""
+
 UNSAID = "no reason"
 """Finish of a text that comes without one."""
 
@@ -232,11 +235,18 @@ def _text_and_finish(choice: Any) -> tuple[str, str] | None:
     Half a surrogate pair, which no file can hold, becomes the sign for what could not be read, as
     in what a model in this process writes.
     """
-    if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
+    if not isinstance(choice, dict):
         return None
-    text = choice["text"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     said = choice.get("finish_reason")
-    return text, said if isinstance(said, str) and said else UNSAID
+    if isinstance(said, dict):  # SGLang's own: {"type": "stop", "matched": 2}
+        said = said.get("type")
+    said = said if isinstance(said, str) and said else UNSAID
+    text = choice.get("text")
+    if text is None and said.lower() in WITHHELD:
+        text = ""
+    if not isinstance(text, str):
+        return None
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), said
 
 
 def _error(error: Any) -> ErrorReplyError:

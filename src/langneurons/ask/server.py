@@ -275,9 +275,13 @@ class Server:
             return None
         refuses = code in _OF_A_PROMPT
         extra = [name for name in ("seed", *NEUTRAL) if name in body]
-        leave = names(said, extra) if refuses else []
-        if not leave and body["n"] > 1 and not self._takes_several:
+        leave = names(said, extra)
+        if not refuses:  # which may repeat all that was asked
+            leave = [name for name in leave if leave == ["seed"]]
+        if not leave and body.get("n", 1) > 1 and not self._takes_several:
             return {**body, "n": 1}
+        if not leave and refuses and body.get("n") == 1:
+            leave = names(said, ("n",))
         if not leave and refuses:
             leave = [name for name in extra if body[name] == NEUTRAL.get(name)]
         if "top_k" in leave and body["top_k"] != NEUTRAL["top_k"]:
@@ -287,8 +291,8 @@ class Server:
     def _learn(self, asked: Body, sent: Body) -> None:
         """Note what it does not take, from what it answered instead of what it was asked."""
         self._left_out |= asked.keys() - sent.keys()
-        if asked["n"] > 1 and not self._takes_several:
-            self._takes_several = sent["n"] > 1
+        if asked.get("n", 1) > 1 and not self._takes_several:
+            self._takes_several = sent.get("n", 1) > 1
 
     def _answers(self) -> bool:
         """Whether the server answers a prompt that it has answered before, or an easy one."""

@@ -53,7 +53,12 @@ _FRACTION = re.compile(
     """,
     re.VERBOSE,
 )
+_REPEATING = re.compile(r"(?<=[.,\d])\\(?:overline|bar|dot)\s*\{(\d+)\}")
 _OVER = re.compile(r"\{\s*([^{}]*?)\s*\\over\s*([^{}]*?)\s*\}")
+_GROUPS_BY_SPACE = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
+_GROUP_OF_NO_NUMBER = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?: \d{3})* 0\d\d(?: \d{3})*(?!\d)")
+"""Groups by a plain space, of which one begins as no number does: 12 000, 1 050."""
+_TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")
 
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[*x]\s*10\s*(?:\^|\*\*)\s*\(?([-+]?\d{1,3})\)?(?!\d)")
@@ -120,9 +125,9 @@ def last_number(text: str) -> float | None:
 def readings(text: str, lang: str, *, marked: bool = True) -> tuple[float, ...]:
     r"""What the answer in a text can mean, likeliest first; nothing if there is no number.
 
-    The answer is the number that the text marks as such: in the last `\boxed{}`, else after
-    `####`, else after `answer is` or `Answer:` in any language of `answer_words`. Without a mark it
-    is the last number.
+    The answer is the number that the text marks as such: in the last `\boxed{}`, else in the last
+    `<answer>`, else after `####`, else after `answer is` or `Answer:` in any language of
+    `answer_words`. Without a mark it is the last number.
 
     Digits of any script; groups by comma, period, apostrophe or space and the decimal mark as the
     language writes them; a minus sign that is no subtraction; a fraction is its value, `3/4`,
@@ -238,7 +243,7 @@ def _marked(plain: str, numbers: re.Pattern[str]) -> Match | None:
     """The number that a text marks as its answer."""
     before = answer_words.NEXT_QUESTION.split(plain, maxsplit=1)[0]
     for part in dict.fromkeys((before, plain)):
-        for find in (_boxed, _after_hashes, _after_words):
+        for find in (_boxed, _tagged, _after_hashes, _after_words):
             if number := find(part, numbers):
                 return number
     return None
@@ -246,12 +251,23 @@ def _marked(plain: str, numbers: re.Pattern[str]) -> Match | None:
 
 def _boxed(plain: str, numbers: re.Pattern[str]) -> Match | None:
     """The number in the last box that has one."""
-    for start in reversed([match.end() for match in re.finditer(r"\\f?boxed\s*\{", plain)]):
+    for start in reversed(
+        [match.end() for match in re.finditer(r"\\(?:f?boxed|fbox)\s*\{", plain)]
+    ):
         depth, end = 1, start
         while depth and end < len(plain):
             depth += {"{": 1, "}": -1}.get(plain[end], 0)
             end += 1
-        if number := _result(plain[start : end - (not depth)], numbers):
+        whole = _GROUPS_BY_SPACE.sub(_THIN, plain[start : end - (not depth)])
+        if number := _result(whole, numbers):
+            return number
+    return None
+
+
+def _tagged(plain: str, numbers: re.Pattern[str]) -> Match | None:
+    """The number in the last `<answer>` that has one."""
+    for tagged in reversed(_TAGGED.findall(plain)):
+        if number := _result(tagged, numbers):
             return number
     return None
 
@@ -352,9 +368,11 @@ def _plain(text: str, lang: str) -> str:
         text = pattern.sub(plain, text)
     text = _FRACTION.sub(_plain_fraction, text)
     text = _OVER.sub(r"\1/\2", text)
+    text = _REPEATING.sub(lambda digits: digits[1] * 9, text)
     text = _THIN_IN_LATEX.sub(_THIN, text)
     if language(lang).iso not in _RANGES_BY_TILDE:
         text = _TIE.sub(_THIN, text)
+    text = _GROUP_OF_NO_NUMBER.sub(lambda groups: groups[0].replace(" ", _THIN), text)
     text = _APOSTROPHE.sub("", text)
     text = _TIMES_TEN.sub(r"e\1", text)
     text = _TEN.sub(r"1e\1", text)
