@@ -65,9 +65,19 @@ def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text(LEAST, "utf-8-sig")
     assert load(str(file)).study == parse(LEAST, "s")
-    file.write_text(LEAST, "utf-16")
-    with pytest.raises(InputError, match=r"s\.toml: it is not UTF-8; save it so"):
-        load(str(file))
+    file.write_text(f"\ufeff{LEAST}", "utf-8-sig")
+    assert load(str(file)).study == parse(LEAST, "s")
+    for content, what in (
+        (LEAST.encode("utf-16"), r"s\.toml is text in UTF-16; write it as UTF-8; a study is"),
+        (b"\x1f\x8b\x08", r"s\.toml is compressed by gzip; unpack it; a study is written in TOML"),
+        (b"name = '\xe9'", r"s\.toml: it is not UTF-8; save it so"),
+        (b"", r"s\.toml is empty"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=what):
+            load(str(file))
+    file.write_text(LEAST.replace("\n", "\r"), "utf-8", newline="")
+    assert load(str(file)).study == parse(LEAST, "s")
 
 
 def test_what_is_left_out_is_the_default_of_the_stage() -> None:

@@ -195,6 +195,11 @@ def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path) -> None:
     file = tmp_path / "t.txt"
     file.write_bytes(b"\xef\xbb\xbfQ: {question}\r\nA:")
     assert load_template(str(file)).prompt("1?", "th") == "Q: 1?\nA:"
+    file.write_bytes(b"\xef\xbb\xbf" * 2 + b"Q: {question}\rA:")
+    assert load_template(str(file)).prompt("1?", "th") == "Q: 1?\nA:"
+    file.write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(InputError, match="it is compressed by gzip; unpack it"):
+        load_template(str(file))
     file.write_text("Q: {question}", "utf-16")
     with pytest.raises(InputError, match="it is UTF-16; save it as UTF-8"):
         load_template(str(file))

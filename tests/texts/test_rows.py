@@ -122,6 +122,12 @@ def test_a_zip_in_place_of_rows(tmp_path: Path, name: str, what: str) -> None:
         read_responses(tmp_path / "r.jsonl")
 
 
+def test_a_table_without_heads(tmp_path: Path) -> None:
+    (tmp_path / "mgsm_en.tsv").write_text("Tom has 3 cats.\t3\n", "utf-8")
+    with pytest.raises(InputError, match=r"mgsm_en\.tsv is a table of separated values; one JSON"):
+        read_questions(tmp_path / "mgsm_en.tsv")
+
+
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\n\r", "\r\r\n"])
 @pytest.mark.parametrize("last", [True, False])
 def test_lines_may_end_as_on_any_machine(tmp_path: Path, end: str, last: bool) -> None:

@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from langneurons import nano
+from langneurons.contents import foreign
 from langneurons.errors import InputError
 from langneurons.study.spec import SEED_RESPONSES, Domain, Study
 from langneurons.texts import world
@@ -45,8 +46,10 @@ def load(source: str) -> NamedStudy:
         path = files("langneurons").joinpath("study", "studies", f"{source}.toml")
         return NamedStudy(source, _placed(parse(path.read_text("utf-8"), source), Path()))
     path = Path(source).expanduser()
+    if what := foreign(path):
+        raise InputError(f"{source} is {what}; a study is written in TOML")
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_text("utf-8").lstrip("\ufeff")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8; save it so"
         near = difflib.get_close_matches(source, BUILT_IN, 1)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langneurons.contents import foreign
 from langneurons.errors import InputError, brief
 from langneurons.texts.languages import named
 
@@ -141,20 +142,22 @@ def load_template(template: str) -> Template:
 def _from_file(template: str) -> str:
     """The text in the file that a template names."""
     try:
-        return Path(template).read_text("utf-8-sig")
+        return Path(template).read_text("utf-8").lstrip("\ufeff")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else _not_utf8(error)
+        why = error.strerror if isinstance(error, OSError) else _not_utf8(error, Path(template))
         raise InputError(
             f"template {brief(template)} cannot be read as a file ({why}); "
             f"use {', '.join(TEMPLATES)}, chat, a text file, or a text with {{question}}"
         ) from None
 
 
-def _not_utf8(error: ValueError) -> str:
+def _not_utf8(error: ValueError, file: Path) -> str:
     """What a file is that could not be read as UTF-8."""
     content = error.object if isinstance(error, UnicodeDecodeError) else b""
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "it is UTF-16; save it as UTF-8" if utf16 else "not UTF-8"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16; save it as UTF-8"
+    what = foreign(file) if content else None
+    return f"it is {what}" if what else "not UTF-8"
 
 
 def _as_written(name: str, form: str | None, conversion: str | None) -> str:
