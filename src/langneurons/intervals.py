@@ -72,6 +72,24 @@ def estimate(
     return Estimate(value, low, high, drawn)
 
 
+def pearson(x: Floats, y: Floats) -> float:
+    """Correlation of two rows of numbers; NaN where one of them never changes."""
+    x, y = x - x.mean(), y - y.mean()
+    below = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / below if below else math.nan
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """Rank correlation of two rows of numbers; equal ones share their mean rank."""
+    return pearson(_ranks(x), _ranks(y))
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((2 * ends - counts - 1) / 2)[place]
+
+
 def lower_than_others(one: float, others: NDArray[np.floating]) -> float:
     """How likely a further draw from what the others are draws of is this low: one-sided p.
 

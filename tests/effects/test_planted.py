@@ -9,9 +9,10 @@ import pytest
 
 from langneurons import artifacts
 from langneurons.neurons.effects import Effects
+from langneurons.neurons.table import Neurons
 from support import planted
 from support.command import refused
-from support.planted import LANGS, LAYERS, NEURONS, WIDTH
+from support.planted import LANGS, LAYERS, NEURONS, WIDTH, Planted
 
 
 class Run:
@@ -42,19 +43,27 @@ def run(tmp_path_factory: pytest.TempPathFactory, langneurons: Callable) -> Run:
     return made
 
 
+def slopes() -> list[tuple[Planted, dict[str, float]]]:
+    """How every planted neuron's scale changes each language's cost, by hand, nats in all: by a
+    small step both ways."""
+    step = 1e-4
+    sums = []
+    for neuron in NEURONS:
+        at = [(neuron.layer, neuron.neuron)]
+        less, more = planted.costs(at, 1 - step), planted.costs(at, 1 + step)
+        sums.append((neuron, {code: (less[code] - more[code]) / (2 * step) for code in LANGS}))
+    return sums
+
+
 def test_first_order_is_the_derivative_by_hand(run: Run) -> None:
-    """By a small step of the neuron's scale both ways; what never fires costs nothing at all."""
+    """What never fires costs nothing at all."""
     effects = Effects.load(run.effects)
     tokens = 6 * planted.WORDS
     per_token = effects.per_token().reshape(len(LANGS), LAYERS, WIDTH)
     expected = np.zeros_like(per_token)
-    step = 1e-4
-    for neuron in NEURONS:
-        at = [(neuron.layer, neuron.neuron)]
-        less, more = planted.costs(at, 1 - step), planted.costs(at, 1 + step)
-        for code in LANGS:
-            k = effects.languages.index(code)
-            expected[k, neuron.layer, neuron.neuron] = (less[code] - more[code]) / (2 * step)
+    for neuron, by_language in slopes():
+        for code, slope in by_language.items():
+            expected[effects.languages.index(code), neuron.layer, neuron.neuron] = slope
     assert per_token == pytest.approx(expected / tokens, rel=1e-4, abs=1e-8)
     assert (per_token[expected == 0] == 0).all()
     assert not effects.at_beginning().any()  # nothing fires on <s>
@@ -90,6 +99,53 @@ def test_tries_and_sets_cost_what_they_must(run: Run) -> None:
         "sw",
     }
     assert {split.language for split in effects.splits} == set(LANGS)
+
+
+def test_neurons_by_effect_are_those_that_serve(
+    run: Run, langneurons: Callable, tmp_path: Path
+) -> None:
+    """With tau at 0 a neuron's languages are those that it helps, and nothing else is selected."""
+    helps = {
+        (neuron.layer, neuron.neuron): {code for code, slope in mine.items() if slope > 1e-9}
+        for neuron, mine in slopes()
+    }
+    serving = sum(map(len, helps.values()))
+    quantile = 1 - serving / (len(LANGS) * LAYERS * WIDTH)
+    words = ("identify", run.effects, "--by", "effect", "--tau-quantile", quantile)
+    more = ("--rate", 12 / (LAYERS * WIDTH), "--against", run.neurons, "--bootstrap", 0)
+    done = langneurons(*words, *more, "--out", tmp_path / "by-effect", "--json")
+    assert done.status == 0, done.err
+    found = Neurons.load(tmp_path / "by-effect")
+    assert found.rule.by == "effect"
+    assert found.rule.tau == 0
+    languages = {
+        (int(layer), int(neuron)): {
+            code for code, high in zip(found.languages, member, strict=True) if high
+        }
+        for (layer, _, neuron), member in zip(found.keys, found.member, strict=True)
+    }
+    assert languages == {place: helped for place, helped in helps.items() if helped}
+    matched = {(one["kind"], one["language"]): one for one in done.json["against"]}
+    for code, mine in (("en", 2), ("zh", 3), ("sw", 3)):
+        row = matched["specific", code]
+        alone = sum(helped == {code} for helped in helps.values())
+        assert (row["by_rate"], row["by_effect"], row["both"]) == (mine, alone, mine)
+        assert row["precision"][0] == 1
+        assert row["recall"][0] == mine / alone
+    assert matched["specific", "th"]["precision"] is None
+    assert matched["general", None]["by_rate"] == 2
+
+
+def test_what_cannot_be_classified_by_effect(
+    run: Run, langneurons: Callable, tmp_path: Path
+) -> None:
+    for words, what in (
+        ((run.counts, "--by", "effect"), "holds counts; effects are needed here"),
+        ((run.effects, "--by", "rate"), "holds effects; counts are needed here"),
+        ((run.counts, "--against", run.neurons), "--against is for neurons found by effect"),
+        ((run.effects, "--per", "routed"), "effects are per token"),
+    ):
+        refused(langneurons("identify", *words, "--out", tmp_path / "out"), what)
 
 
 def test_what_is_said(run: Run, langneurons: Callable) -> None:
@@ -161,7 +217,6 @@ def test_a_killed_run_ends_with_the_same_bytes(run: Run, tmp_path: Path) -> None
     """Stopped after every unit in turn and gone on with; every part of the work is passed."""
     from langneurons.effects import attribute as module
     from langneurons.model.loading import load
-    from langneurons.neurons.table import Neurons
     from langneurons.resume import State
     from langneurons.texts.rows import read_responses
 

@@ -59,7 +59,7 @@ def attribute(
         Languages to measure, in order, as codes with commas [default: all there are].
     template
         Prompt for rows that hold a question and no prompt: mathoctopus, plain, chat, or a text file
-        [default: mathoctopus].
+        [default: the model's chat template if it has one, or mathoctopus].
     loading
         How the model is loaded.
     """
@@ -89,7 +89,7 @@ def attribute(
     settings = {
         **identity(config),
         "languages": codes,
-        "template": template,
+        "template": texts.template,
         "dtype": str(loaded.model.dtype),
         **texts.settings,
     }
@@ -110,7 +110,10 @@ def attribute(
             on_step=on_step,
         )
         facts |= texts.facts
-        return effects, facts | {"notes": [*notes, *facts["notes"]], "model": loaded.facts}
+        return effects, facts | {
+            "notes": [*notes, *facts["notes"], *texts.notes],
+            "model": loaded.facts,
+        }
 
     made = console.made(
         Effects,

@@ -3,11 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.intervals import Estimate, Floats, estimate, pearson, spearman
 from langneurons.neurons.effects import Tried
-from langneurons.tables import Table
 
 RESAMPLINGS = 1000
 
@@ -52,38 +50,9 @@ def agreements(tried: Tried, seed: int = 0) -> list[Agreement]:
     return out
 
 
-def table(agreed: list[Agreement]) -> Table:
-    """The same as a table."""
-    rows = tuple(
-        (
-            one.group,
-            one.where,
-            one.neurons,
-            *(round(float(number.value), 3) for number in (one.spearman, one.pearson, one.slope)),
-        )
-        for one in agreed
-    )
-    heads = ("neurons", "silenced at", "number", "Spearman", "Pearson", "exact per nat estimated")
-    caption = "First order against silencing, neuron by neuron; every language counts."
-    return Table("trust", caption, heads, rows)
-
-
 def _numbers(ours: Floats, exact: Floats) -> tuple[float, float, float]:
     """Spearman, Pearson, slope; NaN where one of them never changes."""
     x, y = ours.ravel(), exact.ravel()
     below = float(x @ x)
     slope = float(x @ y) / below if below else float("nan")
-    return _pearson(ranks(x), ranks(y)), _pearson(x, y), slope
-
-
-def _pearson(x: Floats, y: Floats) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    below = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / below if below else float("nan")
-
-
-def ranks(values: Floats) -> NDArray[np.float64]:
-    """Rank of each value, from 0; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return ((ends - counts + ends - 1) / 2)[place]
+    return spearman(x, y), pearson(x, y), slope

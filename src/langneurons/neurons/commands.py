@@ -20,7 +20,9 @@ from langneurons.config import (
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.counts import Counts
+from langneurons.neurons.effects import Effects
 from langneurons.neurons.table import Neurons
+from langneurons.tables import plain
 
 
 def import_(
@@ -118,6 +120,8 @@ def identify(
     /,
     *,
     out: Path,
+    by: Literal["rate", "effect"] | None = None,
+    against: Path | None = None,
     config: Annotated[IdentifyConfig, Parameter(name="*")] = IdentifyConfig(),
     force: Force = False,
     json: Json = False,
@@ -128,22 +132,46 @@ def identify(
     Parameters
     ----------
     counts
-        Folder of counts.
+        Folder of counts, or of effects.
     out
         Folder to write.
+    by
+        Whether neurons are classified by how often they fire (rate, from counts) or by what
+        silencing them would cost (effect, from effects) [default: whichever the folder holds].
+    against
+        With effects: folder of neurons of the same model found by rate, to say how far both agree.
     config
         Settings.
     """
-    source = artifacts.read(counts, Counts.KIND)
+    kinds = {"rate": (Counts.KIND,), "effect": (Effects.KIND,), None: (Counts.KIND, Effects.KIND)}
+    source = artifacts.read(counts, *kinds[by])
+    kind = source.manifest["kind"]
+    inputs = {kind: source.digest}
+    beside = None
+    if against is not None:
+        if kind != Effects.KIND:
+            raise InputError(f"{counts} holds counts; --against is for neurons found by effect")
+        beside = artifacts.read(against, Neurons.KIND)
+        inputs["neurons"] = beside.digest
 
     def make(_: resume.State, on_step: resume.Progress | None) -> tuple[Neurons, dict[str, Any]]:
         from langneurons.neurons.agreement import unavailable
         from langneurons.neurons.identify import identify as identified
+        from langneurons.neurons.matches import matches
 
-        held = Counts.load(source)
-        neurons = identified(held, config, on_step=on_step)
-        facts = {"blocks": held.blocks, "model": source.manifest["inputs"].get("model")}
-        facts["agreement unavailable"] = unavailable(held)
+        facts: dict[str, Any] = {"model": source.manifest["inputs"].get("model")}
+        if kind == Effects.KIND:
+            effects = Effects.load(source)
+            facts["blocks"] = effects.blocks
+            neurons = identified(effects, config, on_step=on_step)
+            if beside:
+                matched = matches(Neurons.load(beside), neurons, effects)
+                facts["against"] = plain([match._asdict() for match in matched])
+        else:
+            held = Counts.load(source)
+            facts["blocks"] = held.blocks
+            neurons = identified(held, config, on_step=on_step)
+            facts["agreement unavailable"] = unavailable(held)
         return neurons, facts | {"notes": source.manifest["facts"].get("notes", [])}
 
     made = console.made(
@@ -151,7 +179,7 @@ def identify(
         out,
         "identify",
         identity(config),
-        {"counts": source.digest},
+        inputs,
         make,
         doing="resampling",
         force=force,
@@ -436,13 +464,39 @@ def _tell_neurons(made: Made[Neurons], json: bool) -> None:
 
     out, neurons = made.folder, made.value
     if json:
-        console.print_json({"out": str(out)} | summary.values(neurons))
+        against = {name: made.facts[name] for name in ("against",) if name in made.facts}
+        console.print_json({"out": str(out)} | summary.values(neurons) | against)
         return
     print("\n".join(summary.lines(neurons)))
+    if "against" in made.facts:
+        _tell_matches(made.facts["against"])
     if reason := made.facts.get("agreement unavailable"):
         print(f"agreement unavailable: {reason}")
     _tell_notes(made.facts)
     print(f"wrote {out} ({len(neurons):,} neurons); next: langneurons report {out.parent}")
+
+
+def _tell_matches(matches: Sequence[Mapping[str, Any]]) -> None:
+    """How far neurons by effect are those by rate."""
+
+    def ends(number: Sequence[float] | None) -> str | None:
+        if number is None or number[0] is None:
+            return None
+        return f"{number[0]:.2f} [{number[1]:.2f}, {number[2]:.2f}]"
+
+    print("-- neurons by rate (of --against) and by effect; chance: precision of a random set")
+    heads = ("kind", "language", "by rate", "by effect", "both", "precision", "recall", "chance")
+    rows = [
+        (
+            *(match[name] for name in ("kind", "language", "by_rate", "by_effect", "both")),
+            ends(match["precision"]),
+            ends(match["recall"]),
+            f"{match['chance']:.3f}",
+            ends(match["correlation"]),
+        )
+        for match in matches
+    ]
+    print(console.columns((*heads, "rank correlation"), rows, left=2))
 
 
 def _listed(counts: Mapping[str, int], between: str = ", ") -> str:

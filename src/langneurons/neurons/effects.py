@@ -155,6 +155,28 @@ class Effects:
             effects[:, start:end] = np.matmul(times, sums.reshape(*self.tokens.shape, -1))
         return effects / tokens[:, None]
 
+    def probability(
+        self, weights: NDArray[np.number] | None = None, *, per: str = "tokens"
+    ) -> Floats:
+        """What stands for activation probabilities when neurons are classified by effect, [K, M].
+
+        Effects at text as shares of the largest of all; 0 where silencing would help.
+
+        Args:
+            weights: how often each block is taken, [G]; once by default.
+            per: must be `tokens`; a cost is of all tokens.
+
+        Raises:
+            InputError: for another `per`, a language without tokens, or where no effect is above 0.
+        """
+        if per != "tokens":
+            raise InputError(f"per {per!r}: effects are per token of a text; leave --per at tokens")
+        effects = np.maximum(self.per_token(weights), 0)
+        largest = effects.max()
+        if not largest > 0:
+            raise InputError("silencing no neuron costs anything: there is nothing to classify by")
+        return effects / largest
+
     def at_beginning(self) -> Floats:
         """What silencing each neuron at the first position would cost, in nats a token, [K, M].
 

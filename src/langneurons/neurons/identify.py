@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ from langneurons import layout
 from langneurons.config import IdentifyConfig
 from langneurons.errors import InputError
 from langneurons.intervals import LEVEL, Floats, block_draws
+from langneurons.layout import Widths
 from langneurons.neurons.agreement import agreement, unavailable
 from langneurons.neurons.counts import Counts
+from langneurons.neurons.effects import Effects
 from langneurons.neurons.numbers import KINDS, Numbers, kind_of, stacked
 from langneurons.neurons.selection import Found, find
 from langneurons.neurons.summary import stages
@@ -32,8 +34,37 @@ from langneurons.neurons.table import Again, Neurons, Rule, Uncertainty
 from langneurons.resume import Progress
 
 
+class Levels(Protocol):
+    """What neurons are classified by: counts, or effects."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The K codes."""
+
+    @property
+    def tokens(self) -> NDArray[np.integer]:
+        """Tokens that it is of, [K, G]."""
+
+    @property
+    def widths(self) -> Widths:
+        """Shape of each layer."""
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, G."""
+
+    def probability(
+        self,
+        weights: NDArray[np.number] | None = None,
+        *,
+        per: Literal["tokens", "routed"] = "tokens",
+    ) -> Floats:
+        """How high each neuron is in each language, from 0 to 1, [K, M]."""
+        ...
+
+
 def identify(
-    counts: Counts,
+    counts: Counts | Effects,
     config: IdentifyConfig | None = None,
     *,
     on_step: Progress | None = None,
@@ -45,7 +76,8 @@ def identify(
     how often resampling keeps each neuron; where blocks are parallel, with agreement.
 
     Args:
-        counts: of at least 2 languages.
+        counts: of at least 2 languages; or effects, of which those neurons can be selected whose
+            effect on a language is above tau.
         config: settings; or give them by name, as in `rate=0.2`.
         on_step: told of the resamplings done and of all.
         **settings: fields of `IdentifyConfig`.
@@ -55,10 +87,12 @@ def identify(
             general neuron selected at lambda 0, or when no resampling allows a lambda.
     """
     config = configs.of(IdentifyConfig, config, settings)
+    if isinstance(counts, Effects):
+        config = replace(config, prefilter=True)
     probability = counts.probability(per=config.per)
     found = find(probability, counts.widths, config, curve=True)
     neurons = _tabulated(counts, config, probability, found)
-    if not unavailable(counts):
+    if isinstance(counts, Counts) and not unavailable(counts):
         cut = stages(neurons)
         known = agreement(
             counts, cut.starts if cut else (), resamplings=config.bootstrap, seed=config.seed
@@ -71,7 +105,7 @@ def identify(
 
 
 def _tabulated(
-    counts: Counts, config: IdentifyConfig, probability: Floats, found: Found
+    counts: Levels, config: IdentifyConfig, probability: Floats, found: Found
 ) -> Neurons:
     """What `find` found, written up as the table of neurons, without intervals."""
     languages = len(counts.languages)
@@ -88,6 +122,7 @@ def _tabulated(
         prefilter=scores.eligible is not None,
         lam=found.lam,
         histogram=tuple(np.bincount(scores.n_languages, minlength=languages + 1).tolist()),
+        by="effect" if isinstance(counts, Effects) else "rate",
     )
     return Neurons(
         languages=counts.languages,
@@ -125,7 +160,7 @@ class _Replicate(NamedTuple):
 
 
 def _resampled(
-    counts: Counts, config: IdentifyConfig, neurons: Neurons, on_step: Progress | None
+    counts: Levels, config: IdentifyConfig, neurons: Neurons, on_step: Progress | None
 ) -> Neurons:
     """The same neurons with `uncertainty` and `keeps` filled in."""
     draws = block_draws(counts.blocks, config.bootstrap, config.seed)
@@ -191,7 +226,7 @@ DRAWS = 8
 """How often blocks are drawn for each of them."""
 
 
-def _found_again(counts: Counts, config: IdentifyConfig, whole: Neurons) -> tuple[Again, ...]:
+def _found_again(counts: Levels, config: IdentifyConfig, whole: Neurons) -> tuple[Again, ...]:
     """How many of the neurons are found again from some of the blocks, and half against half.
 
     A draw that allows no lambda or lacks a language is left out, a row of which none is left too.
@@ -226,7 +261,7 @@ def _found_again(counts: Counts, config: IdentifyConfig, whole: Neurons) -> tupl
 
 
 def _shares(
-    counts: Counts, pairs: Sequence[tuple[Neurons, tuple[Floats, Found]]]
+    counts: Levels, pairs: Sequence[tuple[Neurons, tuple[Floats, Found]]]
 ) -> dict[str, tuple[float, float, float]]:
     """Kind -> median, least and greatest share of neurons that a draw finds again."""
     shares: dict[str, list[float]] = {}

@@ -132,7 +132,7 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
         )
         shown.append(bound)
     if rule.tau is not None:
-        quantile = f"quantile {rule.tau_quantile:g} of all probabilities"
+        quantile = f"quantile {rule.tau_quantile:g} of all {rule.levels}"
         bar = Tile(
             key="tau",
             name="τ",
@@ -178,6 +178,7 @@ def _selection_rules(told: Facts) -> list[str]:
         ]
     neurons = sum(rule.histogram)
     probabilities = neurons * len(told.languages)
+    levels = rule.levels if rule.by == "effect" else "activation probabilities"
     filtered = (
         "Neurons highly active in no language were dropped before the selection."
         if rule.prefilter
@@ -188,7 +189,7 @@ def _selection_rules(told: Facts) -> list[str]:
         f"The lowest {rule.rate:g} of {neurons:,} neurons by score are selected: "
         f"{told.selected:,}.",
         f"τ = {rule.tau:.6f}: the {rule.tau_quantile:g} quantile of all {probabilities:,} "
-        "activation probabilities; highly active is strictly above it.",
+        f"{levels}; highly active is strictly above it.",
         filtered,
     ]
 
@@ -302,7 +303,7 @@ def _threshold_lines(told: Facts) -> list[str]:
     if rule.tau is not None:
         out.append(
             f"tau = {rule.tau:.6f}{_ends(told, 'tau', '.6f')}, "
-            f"quantile {rule.tau_quantile:g} of all probabilities"
+            f"quantile {rule.tau_quantile:g} of all {rule.levels}"
         )
     return out
 

@@ -76,6 +76,8 @@ class Rule:
         lam: lambda; None for LAPE and imports.
         histogram: how many of all neurons are highly active in N = 0..K languages; empty when
             imported.
+        by: what stands in `probability` and is held against tau: `rate`, activation probabilities;
+            `effect`, effects as shares of the largest, see `Effects.probability`.
     """
 
     method: Literal["ternary", "lape", "imported"]
@@ -85,6 +87,12 @@ class Rule:
     prefilter: bool = False
     lam: Lambda | None = None
     histogram: tuple[int, ...] = ()
+    by: Literal["rate", "effect"] = "rate"
+
+    @property
+    def levels(self) -> str:
+        """What is held against tau, in words."""
+        return "effects as shares of the largest" if self.by == "effect" else "probabilities"
 
 
 @dataclass(frozen=True)

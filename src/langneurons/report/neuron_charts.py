@@ -156,6 +156,7 @@ def _lambda_spec(lam: Lambda, rows: list[Spec]) -> Spec:
 def card_figure(neurons: Neurons, row: int) -> Figure:
     """One neuron's activation probability per language, with tau (Fig. 1 of the paper)."""
     names = told_apart(neurons.languages)
+    said = "effect, largest = 1" if neurons.rule.by == "effect" else "activation probability"
     rows = [
         {
             "language": names[code],
@@ -169,7 +170,7 @@ def card_figure(neurons: Neurons, row: int) -> Figure:
     bars = {
         "x": enc(
             "probability:Q",
-            title="activation probability",
+            title=said,
             scale={"domain": [0, 1], "clamp": True},
             axis={"tickCount": 5},
         ),
@@ -182,7 +183,7 @@ def card_figure(neurons: Neurons, row: int) -> Figure:
     tau = mark("rule", {"x": enc("tau:Q")}, rows=[{"tau": neurons.rule.tau}], strokeDash=DASH)
     where = [str(part) for part in neurons.keys[row].tolist() if part >= 0]
     name = f"card-{'-'.join(where)}"
-    text = f"Activation probability of neuron {':'.join(where)} in each language; dashed: tau."
+    text = f"{said.capitalize()} of neuron {':'.join(where)} in each language; dashed: tau."
     columns = ("language", "probability", "active")
     cells = tuple(tuple(row[column] for column in columns) for row in rows)
     return Figure(
