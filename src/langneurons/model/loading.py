@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from langneurons import artifacts, nano, quiet
+from langneurons import artifacts, gemma, nano, quiet
 from langneurons.errors import (
     InputError,
     LangneuronsError,
@@ -309,7 +309,7 @@ def base_of(name: str | Path) -> str | None:
             f"{adapter} is an adapter of {kind.lower().replace('_', ' ')}, which "
             f"{_NOT_OF_WEIGHTS[kind]}; use an adapter that changes weights, such as LoRA"
         )
-    if nano.folder(base):
+    if nano.folder(base) or base == gemma.NAME:
         return base
     adapted = str(beside if beside.exists() else base)
     try:
@@ -457,13 +457,13 @@ def _digest(said: Any) -> str:
 
 def _places(name: str | Path, *, translator: bool = False) -> tuple[Path | None, str]:
     """The adapter folder, if it is one, and the folder or id of the model itself."""
-    own = nano.folder(str(name), translator=translator)
+    own = nano.folder(str(name), translator=translator) or gemma.assembled(str(name))
     if own is not None:
         return None, str(own)
     base = base_of(name)
     if base is None:
         return None, str(Path(name).expanduser())
-    return Path(name).expanduser(), str(nano.folder(base) or base)
+    return Path(name).expanduser(), str(nano.folder(base) or gemma.assembled(base) or base)
 
 
 def _device_named(name: str) -> torch.device:

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from langneurons import nano
+from langneurons import gemma, nano
 from langneurons.study import hub
 from langneurons.study.sizes import cached, size
 from langneurons.study.spec import Study
@@ -48,6 +48,9 @@ def access(study: Study) -> list[Access]:
 
 
 def _model(name: str) -> Access:
+    if name == gemma.NAME:
+        seen = "268M weights, in an installed package" if gemma.is_here() else gemma.INSTALL
+        return Access(name, there=gemma.is_here(), seen=seen)
     folder = nano.folder(name) or Path(name)
     local = folder.exists() or name == nano.NAME or cached(name) is not None
     known = size(name, ask_hub=not local)

@@ -13,7 +13,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from langneurons import __version__, artifacts, nano
+from langneurons import __version__, artifacts, gemma, nano
 from langneurons.errors import FormatError, InputError
 from langneurons.run_folder import LEDGER, PAGE
 from langneurons.study.plan import Step
@@ -175,6 +175,8 @@ def identity(name: str) -> str:
     """
     if name in (*world.QUESTIONS, *world.TEXTS):
         return f"{name} of langneurons {__version__}"
+    if name == gemma.NAME:
+        return f"{name} {gemma.SHA256}"
     path = nano.folder(name) or Path(name)
     if path.exists():
         inside = path.rglob("*") if path.is_dir() else [path]

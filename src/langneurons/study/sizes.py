@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from langneurons import nano
+from langneurons import gemma, nano
 from langneurons.config import ModelConfig
 from langneurons.errors import InputError
 from langneurons.study import hub
@@ -38,7 +38,7 @@ def size(name: str, *, ask_hub: bool = False) -> Size | None:
     By its files here or in the Hub's cache; else as the Hub counts them, if it is to be asked; else
     by a number such as 7B in its name.
     """
-    folder = nano.folder(name) or Path(name)
+    folder = nano.folder(name) or gemma.file(name) or Path(name)
     if folder.is_file():
         return _by_gguf(folder)
     if not folder.is_dir():
@@ -46,6 +46,8 @@ def size(name: str, *, ask_hub: bool = False) -> Size | None:
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if files:
         return _by_files(folder, files)
+    if name == gemma.NAME:
+        return Size(weights=268e6, cache=None, vocabulary=262_144, seen="by its name")
     if ask_hub and is_id(name) and (weights := hub.look(name, "model").weights):
         return Size(weights=weights, cache=None, vocabulary=None, seen="by its files on the Hub")
     if found := re.search(r"(\d+(?:\.\d+)?)([BM])(?![A-Za-z])", name):

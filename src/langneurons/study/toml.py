@@ -9,13 +9,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from langneurons import nano
+from langneurons import gemma, nano
 from langneurons.contents import foreign
 from langneurons.errors import InputError
 from langneurons.study.spec import SEED_RESPONSES, Domain, Study
 from langneurons.texts import world
 
-BUILT_IN = ("nano", "paper")
+BUILT_IN = ("nano", "gemma", "paper")
 """Studies that come with langneurons. `./nano` is a file of that name."""
 
 
@@ -96,7 +96,7 @@ def _placed(study: Study, folder: Path) -> Study:
         return str(path.resolve()) if path.exists() else name
 
     def model_of(name: str) -> str:
-        return name if name == nano.NAME else path_of(name)
+        return name if name in (nano.NAME, gemma.NAME) else path_of(name)
 
     def placed(domain: Domain) -> Domain:
         def source_of(name: str) -> str:
