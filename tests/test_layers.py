@@ -15,7 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("texts",),
     ("model",),
     ("neurons",),
-    ("ask", "silencing", "align"),
+    ("ask", "silencing", "align", "meaning"),
     ("effects",),
     ("compare",),
     ("report",),
@@ -35,6 +35,7 @@ TORCH = (
     "effects.first_order",
     "effects.passes",
     "effects.scaling",
+    "meaning.pooled",
     "align",
 )
 """Where torch may be imported at the top of a module."""

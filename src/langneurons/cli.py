@@ -56,6 +56,7 @@ COMMANDS = {
     "merge": "neurons.commands:merge",
     "identify": "neurons.commands:identify",
     "export": "neurons.commands:export",
+    "meaning": "meaning.commands:meaning",
     "perplexity": "silencing.commands:perplexity",
     "attribute": "effects.commands:attribute",
     "reward": "align.commands:reward",

@@ -59,6 +59,13 @@ def _kinds(settings: str) -> dict[str, tuple[str, ...]]:
     return {word.strip(): tuple(word.strip().split("+")) for word in settings.split(",")}
 
 
+def _require_resamplings(bootstrap: int) -> None:
+    if bootstrap < 0 or bootstrap == 1:
+        raise InputError(
+            f"bootstrap {bootstrap}: an interval needs 2 resamplings or more, 0 means none"
+        )
+
+
 @dataclass(frozen=True)
 class IdentifyConfig:
     """Settings of `identify`. Defaults are the paper's; see docs/identify.md for what each changes.
@@ -102,10 +109,7 @@ class IdentifyConfig:
             raise InputError(
                 f"lam-limit {self.lam_limit} is not above 0; the released code uses 0.2"
             )
-        if self.bootstrap < 0 or self.bootstrap == 1:
-            raise InputError(
-                f"bootstrap {self.bootstrap}: an interval needs 2 resamplings or more, 0 means none"
-            )
+        _require_resamplings(self.bootstrap)
         if self.per not in ("tokens", "routed"):
             raise InputError(f"per {self.per!r}: probabilities are per tokens or per routed tokens")
         if self.method not in ("ternary", "lape"):
@@ -212,6 +216,32 @@ class RecordConfig:
         """(number of this shard from 0, how many there are)."""
         number, _, of = self.shard.partition("/")
         return (int(number) - 1, int(of)) if number.isdigit() and of.isdigit() else (-1, 0)
+
+
+@dataclass(frozen=True)
+class MeaningConfig:
+    """Settings of `meaning`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    take: int = 200
+    """The first so many sentences of each language; 0: all. Scores of retrieval fall with their
+    number."""
+    pivot: str | None = None
+    """Language that the others are held against, as a code [default: English, else the first]."""
+    cka: bool = False
+    """Also debiased linear CKA of standardised states, which forgives any rotation."""
+    bootstrap: int = 200
+    """Resamplings of the sentences behind every interval; 0 for none."""
+    seed: int = 0
+    """Seed of the resamplings and of the shufflings."""
+
+    def __post_init__(self) -> None:
+        _require_resamplings(self.bootstrap)
+        if self.take < 0:
+            raise InputError(f"take {self.take}: a number of sentences, or 0 for all")
 
 
 @dataclass(frozen=True)

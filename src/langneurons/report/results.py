@@ -12,6 +12,7 @@ from langneurons.align.scores import Scores
 from langneurons.compare.comparison import Comparison
 from langneurons.compare.verdicts import Claim
 from langneurons.errors import FormatError, InputError
+from langneurons.meaning.measures import Meaning
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
 from langneurons.report.files import FigureFiles
@@ -35,6 +36,7 @@ _KINDS: tuple[type[artifacts.Result], ...] = (
     Counts,
     Neurons,
     Losses,
+    Meaning,
     Scores,
     Pairs,
     Adapter,

@@ -1,0 +1,61 @@
+"""The command, from a tiny model and a folder of texts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from langneurons.meaning.measures import Meaning
+from support.command import refused
+
+
+@pytest.fixture(scope="module")
+def out(model_folder: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory, langneurons):
+    folder = tmp_path_factory.mktemp("runs") / "meaning"
+    words = ("--out", folder, "--languages", "en,zh,sw", "--bootstrap", 20)
+    done = langneurons("meaning", model_folder, texts, *words)
+    assert done.status == 0, done.err
+    assert "30 sentences in en, zh, sw; translations: of en with each other language" in done.out
+    assert "-- hidden states" in done.out
+    assert "-- rates of activation" in done.out
+    return folder
+
+
+def test_what_it_writes(out: Path, model_folder: Path, texts: Path, langneurons) -> None:
+    value = Meaning.load(out)
+    assert value.languages == ("en", "zh", "sw")
+    words = ("--out", out, "--languages", "en,zh,sw", "--bootstrap", 20, "--json")
+    again = langneurons("meaning", model_folder, texts, *words)
+    assert again.json["places"] == value.places.records()
+    assert again.json["beyond the surface"] == value.beyond_surface
+    assert "up to date" in again.err
+
+
+def test_texts_that_do_not_do(model_folder: Path, texts: Path, tmp_path: Path, langneurons) -> None:
+    """Each in one line, before the model is loaded."""
+    one = tmp_path / "one.jsonl"
+    one.write_bytes((texts / "en.jsonl").read_bytes())
+    rows = [json.loads(line) for line in (texts / "sw.jsonl").read_text("utf-8").splitlines()]
+    for row in rows:
+        row["id"] = f"sw-{row['id']}"
+    both = one.read_text("utf-8") + "".join(f"{json.dumps(row)}\n" for row in rows)
+    apart = tmp_path / "apart.jsonl"
+    apart.write_text(both, "utf-8")
+    for source, told in (
+        (one, "one language"),
+        (apart, "not parallel"),
+        (texts, "10 sentences in each language"),
+    ):
+        take = ("--take", 10) if source == texts else ()
+        refused(langneurons("meaning", model_folder, source, "--out", tmp_path / "o", *take), told)
+
+
+def test_settings_out_of_range(
+    model_folder: Path, texts: Path, tmp_path: Path, langneurons
+) -> None:
+    for words, told in (
+        (("--bootstrap", 1), "2 resamplings or more"),
+        (("--take", -1), "a number of sentences"),
+        (("--pivot", "de"), "pivot de"),
+    ):
+        refused(langneurons("meaning", model_folder, texts, "--out", tmp_path / "o", *words), told)

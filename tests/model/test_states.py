@@ -1,0 +1,68 @@
+"""States: what is read of the residual stream is what transformers says it is."""
+
+import pytest
+import torch
+from torch import nn
+
+from langneurons.errors import SiteError
+from langneurons.model.states import run_to_last_state, watch_states
+from support import families
+
+IDS = torch.tensor([[1, 5, 9, 12, 7], [1, 20, 31, 4, 6]])
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_states_are_the_hidden_states_but_for_the_last(name: str) -> None:
+    """Which transformers gives after the final norm."""
+    model = families.tiny(name)
+    states: dict[int, torch.Tensor] = {}
+    with torch.inference_mode():
+        output = model(input_ids=IDS, output_hidden_states=True, use_cache=False)
+        run_to_last_state(model, lambda i, state: states.update({i: state.clone()}), input_ids=IDS)
+    assert list(states) == list(range(families.LAYERS + 1))
+    for number in range(families.LAYERS):
+        assert torch.equal(states[number], output.hidden_states[number])
+    last = states[families.LAYERS]
+    assert last.shape == output.hidden_states[-1].shape
+    assert not torch.equal(last, output.hidden_states[-1])
+
+
+def test_an_error_ends_the_forward_and_nothing_stays() -> None:
+    model = families.tiny("llama")
+
+    def stop(number: int, _: torch.Tensor) -> None:
+        if number == 1:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        run_to_last_state(model, stop, input_ids=IDS)
+    assert model(input_ids=IDS).logits.shape == (2, 5, families.VOCABULARY)
+
+
+def test_a_layer_that_leaves_no_single_stream_is_refused() -> None:
+    model = families.build("llama")
+    layer = model.model.layers[1]
+    handle = layer.register_forward_hook(lambda *_: torch.zeros(2, 2, 5, 32))
+    with pytest.raises(SiteError, match=r"leaves layer 1 is \[2, 2, 5, 32\], not one residual"):
+        run_to_last_state(model, lambda *_: None, input_ids=IDS)
+    handle.remove()
+
+
+def test_a_model_whose_last_layer_does_not_run() -> None:
+    class Short(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Identity(), nn.Identity()])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers[0](x)
+
+    with pytest.raises(SiteError, match="last of the 2 decoder layers of Short did not run"):
+        run_to_last_state(Short(), lambda *_: None, x=torch.zeros(1, 1, 2))
+
+
+def test_watching_changes_no_logit() -> None:
+    model = families.tiny("gemma3")
+    plain = model(input_ids=IDS).logits
+    with watch_states(model, lambda *_: None):
+        assert torch.equal(model(input_ids=IDS).logits, plain)
