@@ -134,7 +134,7 @@ def _print(made: Made[Meaning]) -> None:
     if not value.beyond_surface:
         print(
             "no state finds more translations than state 0, the embedding, which knows the surface "
-            "alone: meaning cannot be seen in this model"
+            "alone: retrieval shows nothing of meaning in this model"
         )
     for note in value.notes:
         print(f"note: {note}")
