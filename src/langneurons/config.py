@@ -189,8 +189,9 @@ class RecordConfig:
     budget: int = field(default=0, metadata=_CUT)
     """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere. Counts do not
     depend on it."""
-    share_prompts: bool = True
-    """Compute a prompt once for all its responses."""
+    share_prompts: bool | None = field(default=None, metadata=_CUT)
+    """Compute a prompt once for all its responses [default: where that is tried and gives the same
+    counts]."""
     shard: str = "1/1"
     """Which part of the work to do, as 2/4; merge adds the parts up."""
     save_every: float = field(default=60.0, metadata=_PACE)
@@ -377,8 +378,9 @@ class PerplexityConfig:
     """Seed of the random sets."""
     budget: int = 0
     """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere."""
-    share_prompts: bool = True
-    """Compute a prompt once for all its responses."""
+    share_prompts: bool | None = None
+    """Compute a prompt once for all its responses [default: where that is tried and gives the same
+    costs]."""
     save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed run goes on."""
 
@@ -452,8 +454,9 @@ class AttributeConfig:
     """Seed of the neurons drawn at random."""
     budget: int = 0
     """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere."""
-    share_prompts: bool = True
-    """Compute a prompt once for all its responses."""
+    share_prompts: bool | None = None
+    """Compute a prompt once for all its responses [default: where that is tried and gives the same
+    costs]."""
     save_every: float = field(default=60.0, metadata=_PACE)
     """Seconds between savings of what is done, from which a killed run goes on."""
 

@@ -33,7 +33,8 @@ def tokenizer(model: Path) -> Any:
 @cache
 def model_of(name: str) -> Any:
     """A model of this family that reads the byte-level tokenizer's tokens, with room for 256."""
-    has_room = families.FAMILIES[name].config.keys() & {
+    config = (families.FAMILIES.get(name) or families.OTHERS[name]).config
+    has_room = config.get("text_config", config).keys() & {
         "max_position_embeddings",
         "n_positions",
         "max_seq_len",
@@ -90,7 +91,23 @@ def test_every_family_writes_the_same_in_any_batch(name: str, tokenizer: Any) ->
     assert [shuffled[order.index(i)].text for i in range(len(asked))] == [one.text for one in drawn]
 
 
-def test_a_model_with_states_that_cannot_be_repeated(tokenizer: Any) -> None:
+@pytest.mark.parametrize("name", families.CONTINUES)
+def test_what_a_model_keeps_is_tried(
+    name: str, tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """States are repeated as keys and values are; the whole text is read where it must be."""
+    model = model_of(name)
+    engine = engine_of(model, tokenizer)
+    asked = requests(PROMPTS[:4], 2)
+    assert [one.text for one in texts(engine, asked, GREEDY)] == [
+        plain(model, tokenizer, request.prompt, GREEDY) for request in asked
+    ]
+    goes_on = name != "moshi"  # the others do, token by token
+    assert (engine.why_not_kept is None) == goes_on
+    assert capsys.readouterr().err.startswith("every text is read whole") != goes_on
+
+
+def test_a_model_without_attention(tokenizer: Any) -> None:
     config = AutoConfig.for_model(
         "mamba", hidden_size=32, num_hidden_layers=2, vocab_size=260, eos_token_id=2
     )
@@ -233,7 +250,7 @@ def test_what_the_cache_rides_on_is_still_there(tokenizer: Any) -> None:
         assert roomy.get_seq_length() == plain.get_seq_length(), word
         assert roomy.get_mask_sizes(1) == plain.get_mask_sizes(1), word
         for layer in (plain, roomy):
-            layer.batch_select_indices(torch.tensor(rows))
+            layer.reorder_cache(torch.tensor(rows))
         assert roomy.keys.equal(plain.keys), word
         assert roomy.values.equal(plain.values), word
 
@@ -252,7 +269,7 @@ def test_how_many_rows_fit_is_remembered(tokenizer: Any) -> None:
     expected = texts(engine_of(model, tokenizer), asked, config)
     model.register_forward_pre_hook(small, with_kwargs=True)
     assert texts(engine_of(model, tokenizer), asked, config) == expected
-    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    assert tried == [3, 1, 1, 1, 1, 1, 8, 4, 2, 2, 2, 2, 2]  # what is kept is tried first
 
 
 SHORT_OF_MEMORY = """

@@ -24,7 +24,7 @@ from langneurons.model import batches
 from langneurons.model.hooks import Reading, watch
 from langneurons.model.loading import Loaded, load
 from langneurons.model.sites import find_sites
-from langneurons.model.tokens import Tokens
+from langneurons.model.tokens import Tokens, tokenise
 from langneurons.neurons.counts import Counts, merge, question_key
 from langneurons.neurons.record import Recorded, record, recorded
 from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
@@ -51,17 +51,25 @@ def count(
     return tally.counts()
 
 
+SPOKEN = [
+    Response(f"q{q}", code, f"{question}{q} ", answer * (1 + sample + q), sample)
+    for code, question, answer in (("en", "What is ", "It is "), ("zh", "什么", "是"))
+    for q in range(2)
+    for sample in range(3)
+]
+
+
 def reference(
-    name: str, responses: Sequence[Response], tokens: Sequence[Tokens]
+    model: Any, responses: Sequence[Response], tokens: Sequence[Tokens]
 ) -> list[np.ndarray]:
     """The same counts in the plainest way: one sequence, one plain forward, whatever `watch`
     reads, added up.
     """
-    model = families.tiny(name)
     sites = find_sites(model)
-    active = [np.zeros((len(LANGS), BLOCKS, *site.shape), np.int64) for site in sites]
+    langs = list(dict.fromkeys(response.lang for response in responses))
+    active = [np.zeros((len(langs), BLOCKS, *site.shape), np.int64) for site in sites]
     for response, (ids, counted) in zip(responses, tokens, strict=True):
-        at = LANGS.index(response.lang), block_of(response.question_id, BLOCKS)
+        at = langs.index(response.lang), block_of(response.question_id, BLOCKS)
 
         def add(reading: Reading, at: Any = at, counted: Any = counted) -> None:
             for row, values in enumerate((reading.values > 0).numpy()):
@@ -102,7 +110,7 @@ def hooked(name: str, responses: Sequence[Response], tokens: Sequence[Tokens]) -
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_every_family_agrees_with_the_plain_loop(name: str) -> None:
     responses, tokens = made_up()
-    expected = reference(name, responses, tokens)
+    expected = reference(families.tiny(name), responses, tokens)
     if name in families.DENSE:
         for a, b in zip(expected, hooked(name, responses, tokens), strict=True):
             assert (a == b).all()
@@ -111,6 +119,29 @@ def test_every_family_agrees_with_the_plain_loop(name: str) -> None:
         for layer, (ours, theirs) in enumerate(zip(counts.active, expected, strict=True)):
             assert (ours == theirs).all(), (layer, options)
         assert sum(int(t.counted.sum()) for t in tokens) == counts.tokens.sum()
+
+
+@pytest.mark.parametrize("name", families.CONTINUES)
+def test_prompts_are_shared_where_the_model_goes_on_from_them(
+    name: str, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """States of hybrids are repeated as keys and values are; the counts are those of a plain
+    loop."""
+    loaded = load(families.save(name, tmp_path_factory.mktemp(name)))
+    rows = tokenise(loaded.tokenizer, SPOKEN)
+    expected = reference(loaded.model, SPOKEN, rows)
+    goes_on = families.CONTINUES[name]
+    for shared, budget in ((None, 100), (False, 100), (goes_on or None, 10_000)):
+        config = RecordConfig(BLOCKS, share_prompts=shared, budget=budget)
+        made = recorded(loaded, SPOKEN, config)
+        for ours, theirs in zip(made.counts.active, expected, strict=True):
+            assert (ours == theirs).all(), shared
+        not_shared = shared is not False and not goes_on
+        assert ("prompts not shared" in made.facts) == not_shared
+        assert ("every text is read whole" in capsys.readouterr().err) == not_shared
+    if not goes_on:
+        with pytest.raises(InputError, match=r"^--share-prompts: the model does not go on from"):
+            record(loaded, SPOKEN, share_prompts=True)
 
 
 @pytest.mark.parametrize("name", families.MOE)

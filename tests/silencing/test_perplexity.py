@@ -92,6 +92,22 @@ def test_every_family_costs_what_the_plain_loop_says(
     assert np.nanmax(np.abs(found.nll[1:] - found.nll[0])) > 0.01  # silencing does something
 
 
+@pytest.mark.parametrize("name", families.CONTINUES)
+def test_prompts_are_shared_where_the_model_goes_on_from_them(
+    name: str, load: Callable[[str], Subject]
+) -> None:
+    """States behind the last feed-forward are kept too; costs are those of the plain loop."""
+    subject, responses = load(name), texts(2, 2)
+    found = measured(subject.loaded, subject.neurons, responses, PerplexityConfig(controls=0))
+    expected = plain(subject, PerplexityConfig(controls=0), responses)
+    assert np.nanmax(np.abs(found.losses.nll - expected)) < 1e-3
+    goes_on = families.CONTINUES[name]
+    assert ("prompts not shared" in found.facts) != goes_on
+    if not goes_on:
+        with pytest.raises(InputError, match=r"^--share-prompts: the model does not go on from"):
+            subject.measure(share_prompts=True)
+
+
 @pytest.mark.parametrize("name", ["llama", "falcon", "gemma2", "deepseek_v3", "gpt_oss"])
 def test_conditions_in_one_batch_equal_conditions_alone(
     name: str, load: Callable[[str], Subject]

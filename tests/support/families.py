@@ -184,7 +184,6 @@ FAMILIES = {**DENSE, **MOE}
 
 _VISION = {"hidden_size": 32, "intermediate_size": 48, "depth": 2, "num_heads": 4}
 _MAMBA = {
-    "mamba_d_ssm": 64,
     "mamba_n_heads": 8,
     "mamba_d_head": 8,
     "mamba_d_state": 8,
@@ -198,10 +197,13 @@ _DELTA = {
     "linear_value_head_dim": 8,
 }
 
+_MAMBA_2 = {**_LLAMA, **_MAMBA, "mamba_n_groups": 1, "mamba_expand": 2}
+_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
 OTHERS: dict[str, Family] = {
     "falcon_h1": Family(
         "falcon_h1",
-        {**_LLAMA, **_MAMBA},
+        {**_LLAMA, **_MAMBA, "mamba_d_ssm": 64},
         "model.layers.{}.feed_forward.act_fn",
         "model.layers.{}.feed_forward.down_proj",
     ),
@@ -211,8 +213,74 @@ OTHERS: dict[str, Family] = {
         "model.language_model.layers.{}.mlp.act_fn",
         "model.language_model.layers.{}.mlp.down_proj",
     ),
+    "qwen3_next": Family(
+        "qwen3_next",
+        {
+            **_LLAMA,
+            **_DELTA,
+            **_EXPERTS,
+            "num_experts": 4,
+            "shared_expert_intermediate_size": 24,
+        },
+        "model.layers.{}.mlp.shared_expert.act_fn",
+        "model.layers.{}.mlp.shared_expert.down_proj",
+        ((5, 24),) * LAYERS,
+        "model.layers.{}.mlp.experts",
+    ),
+    "granitemoehybrid": Family(
+        "granitemoehybrid",
+        {
+            **_MAMBA_2,
+            **_EXPERTS,
+            "num_local_experts": 4,
+            "shared_intermediate_size": 48,
+            "layer_types": ["mamba", "attention", "mamba"],
+        },
+        "model.layers.{}.shared_mlp.activation",
+        "model.layers.{}.shared_mlp.output_linear",
+        ((5, 48),) * LAYERS,
+        "model.layers.{}.block_sparse_moe.experts",
+    ),
+    "bamba": Family(
+        "bamba",
+        {**_MAMBA_2, "attn_layer_indices": [1]},
+        "model.layers.{}.feed_forward.act_fn",
+        "model.layers.{}.feed_forward.down_proj",
+    ),
+    "jamba": Family(
+        "jamba",
+        {
+            **_LLAMA,
+            "mamba_d_state": 8,
+            "mamba_dt_rank": 4,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "num_experts": 1,
+            "num_experts_per_tok": 1,
+        },
+        "model.layers.{}.feed_forward.act_fn",
+        "model.layers.{}.feed_forward.down_proj",
+    ),
+    "moshi": Family(  # goes on from a cache wrongly where the window is shorter than the text
+        "moshi",
+        {**_LLAMA, "ffn_dim": 96, "sliding_window": 6},
+        "model.layers.{}.mlp.activation_fn",
+        "model.layers.{}.mlp.fc2",
+    ),
 }
 """Families that not everything is tried on: hybrids, image-text models and other forms."""
+
+CONTINUES = {
+    "falcon_h1": True,
+    "qwen3_5": True,
+    "qwen3_next": True,
+    "granitemoehybrid": True,
+    "bamba": False,
+    "jamba": False,
+    "moshi": False,
+}
+"""Of those that keep more or less than keys and values: whether they go on from a prompt's cache as
+if they had read the whole text."""
 
 
 def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:

@@ -1,10 +1,11 @@
 """Local: completions by a model in this process, each the same whatever runs beside it.
 
 Prompts are sorted by length and padded on the left; one that has several completions is read once,
-and its keys and values are repeated. Rows that have ended leave the batch. A row's random numbers
-come from its own seed and the number of the token, so that a completion depends neither on the
-batch nor on the order; in float32 only a draw within rounding of another token (about one in a
-million) can fall otherwise in another batch.
+and its keys and values, or states, are repeated. Where the model does not go on from those as from
+the whole text, which is tried once, it reads the whole text at each step. Rows that have ended
+leave the batch. A row's random numbers come from its own seed and the number of the token, so that
+a completion depends neither on the batch nor on the order; in float32 only a draw within rounding
+of another token (about one in a million) can fall otherwise in another batch.
 
 Letters: B row of a batch, T token, V vocabulary.
 """
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from langneurons.ask.draws import bases_of, draw
 from langneurons.ask.engine import LENGTH, NO_ROOM, STOP, Completion, Request, until_stop
@@ -24,14 +26,23 @@ from langneurons.errors import RecordError
 from langneurons.model.forward import cache_name, forward_arguments
 from langneurons.model.hooks import silence
 from langneurons.model.loading import Loaded
+from langneurons.model.sharing import TIMES, Trial, tell, trial_of, why_not
 from langneurons.model.tokens import continuation, prompt_ids
-from langneurons.resume import free_memory, out_of_memory
+from langneurons.resume import free_memory, or_halves, out_of_memory
 
 LOOK = 8
 """Tokens between two looks at which rows have ended; in between the device is not waited for."""
 
 ROOM = 64
 """Tokens that keys and values are given room for at a time."""
+
+AHEAD = 2
+"""Tokens that a prompt is gone on from to try what is kept of it: the second shows whether what the
+first left is kept too."""
+
+_ROUNDING = {torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""By how many nats a token's log-likelihood may differ by rounding alone; of a type that is not
+named, 1e-3."""
 
 
 class Row(NamedTuple):
@@ -69,6 +80,12 @@ class InProcess:
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.cache_name = cache_name(loaded.model)
         self.ends = loaded.ends
+        self.trial: Trial | None = None
+
+    @property
+    def why_not_kept(self) -> str | None:
+        """Why the whole text is read at each step; None where it is not, or not yet known."""
+        return self.trial and why_not(self.trial, "nats for each token")
 
     def complete(
         self, requests: Sequence[Request], config: SampleConfig, done: Collection[int] = ()
@@ -98,6 +115,8 @@ class InProcess:
         while start < len(rows):
             batch = rows[start : start + fit]
             if not all(row.place in done for row in batch):
+                if self.trial is None:
+                    self._try(prompts, rows)
                 completions = self._run_if_it_fits(prompts, batch, config)
                 if completions is None:
                     fit = len(batch) // 2  # later prompts are longer: more will not fit again
@@ -133,12 +152,7 @@ class InProcess:
             if not out_of_memory(error):
                 raise
             if len(batch) == 1:
-                length = len(prompts[batch[0].prompt])
-                raise RecordError(
-                    f"a single response to a prompt of {length:,} tokens does not fit into memory; "
-                    "use a smaller --dtype or --max-new-tokens, a larger device or --device-map "
-                    "auto"
-                ) from None
+                raise _no_room(len(prompts[batch[0].prompt])) from None
         free_memory()  # here, where the error no longer holds what did not fit
         return None
 
@@ -176,17 +190,66 @@ class InProcess:
         return text
 
     def _read(self, prompts: list[list[int]]) -> "_Text":
-        """Prompts, read: padded on the left to one length."""
+        """Prompts, read: padded on the left to one length, and kept where the model goes on so."""
+        text = self._padded(prompts)
+        if self.trial is None or self.trial.holds:
+            text.cache = _with_room(DynamicCache(config=self.model.config.get_text_config()))
+        self._forward(text, text.ids)
+        return text
+
+    def _padded(self, prompts: list[list[int]]) -> "_Text":
+        """Prompts as the model is given them, nothing read yet."""
         width = max(map(len, prompts))
         ids = np.zeros((len(prompts), width), dtype=np.int64)
         mask = np.zeros((len(prompts), width), dtype=np.int64)
         for i, prompt in enumerate(prompts):
             ids[i, width - len(prompt) :] = prompt
             mask[i, width - len(prompt) :] = 1
-        text = _Text(torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device))
-        text.cache = _with_room(DynamicCache(config=self.model.config.get_text_config()))
+        return _Text(torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device))
+
+    def _try(self, prompts: list[list[int]], rows: Sequence[Row]) -> None:
+        """Try whether the model goes on from what it keeps of a prompt as from the whole text.
+
+        With the shortest prompt and, twice, the longest.
+
+        Raises:
+            RecordError: when memory does not suffice for a single row.
+        """
+        room = max(1, self.context - AHEAD) if self.context else None
+        shortest, longest = prompts[rows[0].prompt][:room], prompts[rows[-1].prompt][:room]
+        rounding = _ROUNDING.get(self.model.dtype, 1e-3)
+
+        def run(texts: list[list[int]]) -> Trial:
+            more = [text + [text[0]] * AHEAD for text in texts]
+            whole, alone = self._after(more), self._after(more[-1:])
+            allowed = max(rounding, TIMES * _apart(alone, whole[-1:]))
+            return trial_of(lambda: _apart(self._after_kept(texts), whole), allowed)
+
+        def halve(texts: list[list[int]]) -> list[list[list[int]]]:
+            if len(texts) == 1:
+                raise _no_room(len(longest))
+            return [texts[-1:]]
+
+        with torch.inference_mode(), silence(self.sites, self.masks):
+            [self.trial] = or_halves(run, [shortest, longest, longest], halve)
+        if self.why_not_kept:
+            tell(self.why_not_kept)
+
+    def _after(self, texts: list[list[int]]) -> NDArray:
+        """How likely each token is after these texts, in nats, read whole."""
+        text = self._padded(texts)
         self._forward(text, text.ids)
-        return text
+        return text.likelihoods()
+
+    def _after_kept(self, texts: list[list[int]]) -> NDArray:
+        """The same, with `AHEAD` tokens read one by one after what is kept of the texts before."""
+        distinct = [list(text) for text in dict.fromkeys(map(tuple, texts))]
+        text = self._read(distinct)
+        text.keep(torch.tensor([distinct.index(text) for text in texts], device=self.device))
+        following = torch.tensor([text[0] for text in texts], device=self.device)
+        for _ in range(AHEAD):
+            self._go_on(text, following)
+        return text.likelihoods()
 
     def _go_on(self, text: "_Text", token: Tensor) -> None:
         """Add a token [B] to each row, and find the logits of what follows."""
@@ -242,16 +305,20 @@ class _Text:
     Attributes:
         ids: [B, T], with padding.
         mask: 1 where not padding, [B, T].
-        cache: keys and values so far; None where the model has states that cannot be repeated, and
-            reads all ids at each step.
+        cache: what is kept of the ids; None where the model does not go on from it, and reads all
+            ids at each step.
         logits: of the next token, [B, V].
     """
 
     logits: Tensor
-    cache: DynamicCache | None
+    cache: DynamicCache | None = None
 
     def __init__(self, ids: Tensor, mask: Tensor) -> None:
         self.ids, self.mask = ids, mask
+
+    def likelihoods(self) -> NDArray:
+        """Log-likelihoods of the next token, [B, V]."""
+        return self.logits.float().log_softmax(dim=-1).cpu().numpy()
 
     def keep(self, rows: Tensor) -> None:
         """Rows at these places, and no others; one may come several times."""
@@ -259,7 +326,7 @@ class _Text:
         if self.cache is None:
             self.ids = self.ids[rows]
         else:
-            self.cache.batch_select_indices(rows)
+            self.cache.reorder_cache(rows)  # ty: ignore[invalid-argument-type]
 
 
 class _Written:
@@ -336,11 +403,11 @@ class Roomy(DynamicLayer):
         self.is_initialized = True
         return self._front(after)
 
-    def batch_select_indices(self, indices: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keep these rows."""
         length = self.get_seq_length()
         if length:
-            self._whole = tuple(whole[indices] for whole in self._whole)
+            self._whole = tuple(whole[beam_idx.to(whole.device)] for whole in self._whole)
             self._front(length)
 
     def _front(self, length: int) -> tuple[Tensor, Tensor]:
@@ -348,13 +415,22 @@ class Roomy(DynamicLayer):
         return self.keys, self.values
 
 
-def _with_room(cache: DynamicCache) -> DynamicCache | None:
-    """The cache with room; None where its rows cannot be repeated and left out.
+def _apart(ours: NDArray, theirs: NDArray) -> float:
+    """Mean difference of the row [V] that differs most."""
+    return float(np.abs(ours - theirs).mean(axis=-1).max())
 
-    Keys and values can, states of linear attention cannot. Layers with a sliding window stay as
-    they are: what they hold is bounded.
+
+def _no_room(length: int) -> RecordError:
+    return RecordError(
+        f"a single response to a prompt of {length:,} tokens does not fit into memory; "
+        "use a smaller --dtype or --max-new-tokens, a larger device or --device-map auto"
+    )
+
+
+def _with_room(cache: DynamicCache) -> DynamicCache:
+    """The cache with room where it grows.
+
+    Layers with a sliding window, and states, stay as they are: what they hold is bounded.
     """
-    if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
-        return None
     cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

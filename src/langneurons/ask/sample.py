@@ -40,7 +40,8 @@ class Sampled(NamedTuple):
         responses: n to each question, in order, with the right answer and whether they reach it,
             where that is known.
         facts: what to know of them: `languages`, see `describe`; `template`, the text that made the
-            prompts, or chat; `unanswered`, see `unanswered`.
+            prompts, or chat; `unanswered`, see `unanswered`; `prompts not shared`, why a model in
+            this process read the whole text at each step, where it did.
     """
 
     responses: list[Response]
@@ -126,6 +127,8 @@ def sampled(
     facts: dict[str, Any] = {"languages": languages, "template": form.text}
     if without := unanswered(responses, finishes):
         facts["unanswered"] = without
+    if why := getattr(engine, "why_not_kept", None):  # of a model in this process
+        facts["prompts not shared"] = why
     return Sampled(responses, facts)
 
 

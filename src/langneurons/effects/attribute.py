@@ -108,6 +108,7 @@ def attributed(
         blocks=config.blocks,
         budget=budget,
         share_prompts=config.share_prompts,
+        backward=True,
     )
     first = FirstOrder(work)
     trying = None

@@ -7,7 +7,7 @@ Letters: B row (text) of a batch, H hidden size.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 from langneurons.errors import RecordError
 from langneurons.model.batches import Batch, Batches
 from langneurons.model.entering import Change, entering
-from langneurons.model.forward import cache_name, model_inputs
-from langneurons.model.hooks import run_to_last_site
-from langneurons.silencing.scored import Scored, prompts_tiled, tiled
+from langneurons.model.forward import model_inputs
+from langneurons.silencing.scored import Scored, tiled
 
 BACKWARD = 3
 """About how many forward passes a forward and a backward pass cost, for the progress."""
@@ -103,9 +102,7 @@ def final_states(
     prompts, inputs = model_inputs(work.model, work.batches, batch)
     if prompts:
         with entering(work.sites, in_prompts):
-            run_to_last_site(work.model, work.sites, **tiled(prompts, times))
-        cache: Any = inputs[cache_name(work.model)]
-        cache.batch_select_indices(prompts_tiled(work.batches, batch, times))
+            work.keep_prompts(batch, prompts, times)
     with entering(work.sites, in_rows):
         return work.head.hidden(**tiled(inputs, times))
 

@@ -11,16 +11,20 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from langneurons.errors import LangneuronsError, first_line
+from langneurons.model.batches import Batch, Batches, Row
 from langneurons.model.experts import Common
 from langneurons.model.forward import cache_name, forward_arguments
 from langneurons.model.hooks import Reading, probe, run_to_last_site, silence, watch
 from langneurons.model.loading import Loaded
 from langneurons.model.parts import Dense, Normed, Part
+from langneurons.model.sharing import activations_tried, why_not
 from langneurons.model.sites import Site, feed_forwards, find_sites
+from langneurons.model.tokens import Tokens
 
 TEXTS = (
     "Three boats carry nine people each, so 27 people cross the river.",
@@ -109,7 +113,7 @@ def check(loaded: Loaded) -> Checks:
         "reading changes no bit of the logits": lambda: _reading(model, sites, text),
         "a batch reads as its rows alone": lambda: same(_batched(model, sites, rows, left=False)),
         "the side of the padding does not matter": lambda: _padded_left(model, sites, rows, same),
-        "a prompt's cache reads as the whole text": lambda: same(_cached(model, sites, rows)),
+        "a prompt's cache reads as the whole text": lambda: _continued(model, sites, rows, same),
         "silencing nothing changes nothing": lambda: _nothing(model, sites, text),
         "silencing equals zeroed weights of the down projection": lambda: _zeroed(
             model, sites, text
@@ -237,6 +241,30 @@ def _padded_left(
     if holds or "position_ids" in forward_arguments(model):
         return holds, seen
     return None, f"{seen}; it cannot be told positions, and nothing but sample pads on the left"
+
+
+def _continued(
+    model: Any,
+    sites: Sequence[Site],
+    rows: Sequence[Tensor],
+    same: Callable[[list[list[Tensor]]], tuple[bool | None, str]],
+) -> tuple[bool | None, str]:
+    """Rows read from the cache of their first half against whole rows.
+
+    No claim where `record` would find that they differ: it shares no prompt then, and nothing that
+    is measured rests on it.
+    """
+    for row in rows:
+        ids, half = row.cpu().numpy(), len(row) // 2
+        texts = [  # beside each row one that ends earlier
+            Row(Tokens(part, np.arange(len(part)) >= half), key=0, prompt=0)
+            for part in (ids, ids[: half + 1])
+        ]
+        work = Batches(("",), 1, tuple(texts), (Batch((0, 1), half),))
+        why = why_not(activations_tried(model, sites, work), "of activations")
+        if why is not None:
+            return None, f"not shared: {why}"
+    return same(_cached(model, sites, rows))
 
 
 def _cached(model: Any, sites: Sequence[Site], rows: Sequence[Tensor]) -> list[list[Tensor]]:

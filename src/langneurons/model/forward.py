@@ -154,7 +154,14 @@ def prompts_of(work: Batches, batch: Batch) -> list[int]:
     return list(dict.fromkeys(work.rows[i].prompt for i in batch.rows))
 
 
+def of_attention_alone(cache: Any) -> bool:
+    """Whether all that a cache holds are keys and values of attention."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
 def spread_prompts(work: Batches, batch: Batch, cache: Any) -> None:
-    """Give every row the keys and values of its prompt."""
+    """Give every row the keys and values of its prompt, or whatever else its cache holds."""
     place = {prompt: i for i, prompt in enumerate(prompts_of(work, batch))}
-    cache.batch_select_indices(torch.tensor([place[work.rows[i].prompt] for i in batch.rows]))
+    cache.reorder_cache(torch.tensor([place[work.rows[i].prompt] for i in batch.rows]))

@@ -8,6 +8,7 @@ are added by `counts.merge`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from langneurons.model.batches import Batches, batched
 from langneurons.model.forward import fitting
 from langneurons.model.hooks import probe
 from langneurons.model.loading import Loaded
+from langneurons.model.sharing import activations_tried, cut_as_it_holds, why_not
 from langneurons.model.tokens import predicting, tokenise
 from langneurons.neurons.counts import Counts, question_key
 from langneurons.neurons.tally import Tally, run_or_halve
@@ -105,16 +107,21 @@ def recorded(
     if config.positions == "predicting":
         rows = [predicting(row) for row in rows]
     kept, facts = fitting(model.model, responses, rows, codes, gone)
-    whole = batched(
-        [responses[i] for i in kept],
-        [rows[i] for i in kept],
-        codes,
-        blocks=config.blocks,
-        budget=config.budget or (1024 if model.device.type == "cpu" else 16384),
-        share_prompts=config.share_prompts,
-    )
     beginning = torch.from_numpy(rows[kept[0]].ids[:8][None]).long().to(model.device)
     probe(model.model, sites, beginning)
+    whole = cut_as_it_holds(
+        partial(
+            batched,
+            [responses[i] for i in kept],
+            [rows[i] for i in kept],
+            codes,
+            blocks=config.blocks,
+            budget=config.budget or (1024 if model.device.type == "cpu" else 16384),
+        ),
+        config.share_prompts,
+        lambda work: why_not(activations_tried(model.model, sites, work), "of activations"),
+        facts,
+    )
     rank, world = processes()
     shard = whole.share(*config.part)
     work = shard.share(rank, world)

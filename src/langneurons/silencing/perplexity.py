@@ -22,8 +22,8 @@ from langneurons.config import of as settings_of
 from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches
-from langneurons.model.forward import cache_name, model_inputs
-from langneurons.model.hooks import hold, mean_activations, run_to_last_site, silence
+from langneurons.model.forward import model_inputs
+from langneurons.model.hooks import hold, mean_activations, silence
 from langneurons.model.sites import Site
 from langneurons.neurons.sets import require_fit, to_masks
 from langneurons.neurons.table import Neurons
@@ -34,7 +34,6 @@ from langneurons.silencing.scored import (
     Scored,
     budget_of,
     prepared,
-    prompts_tiled,
     scored_texts,
     shares,
     tiled,
@@ -216,9 +215,7 @@ def run_unit(
         silenced = hold(work.sites, masks, work.values)
     with silenced:
         if prompts:
-            run_to_last_site(work.model, work.sites, **tiled(prompts, len(sets)))
-            cache = inputs[cache_name(work.model)]
-            cache.batch_select_indices(prompts_tiled(work.batches, batch, len(sets)))
+            work.keep_prompts(batch, prompts, len(sets))
         hidden = work.head.hidden(**tiled(inputs, len(sets)))
 
     row, column, following = work.positions(batch)

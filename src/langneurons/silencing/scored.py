@@ -4,7 +4,8 @@ Letters: R row (text) of a batch, n scored position of the batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,16 +15,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches, batched
-from langneurons.model.forward import fitting, prompts_of
+from langneurons.model.forward import (
+    cache_name,
+    fitting,
+    model_inputs,
+    of_attention_alone,
+    prompts_of,
+)
 from langneurons.model.head import Head
-from langneurons.model.hooks import probe
+from langneurons.model.hooks import probe, run_to_last_site
+from langneurons.model.sharing import Trial, cut_as_it_holds, most, tried, why_not
 from langneurons.model.sites import Site
 from langneurons.model.tokens import Tokens, predicting, tokenise
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
     from langneurons.model.loading import Loaded
+
+
+_ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 1e-2}
+"""By how many nats a token's cost may differ by rounding alone; of a type that is not named,
+1e-4."""
 
 
 class Positions(NamedTuple):
@@ -69,6 +83,20 @@ class Scored:
             targets=np.concatenate(following).astype(np.int64),
         )
 
+    def keep_prompts(self, batch: Batch, prompts: dict[str, Any], times: int = 1) -> None:
+        """Run the prompts of a batch, so often side by side, into their cache, one for each row.
+
+        They run to the head where more than attention keeps something: the attention of a layer
+        comes before its feed-forward, so that its cache is complete with that of the last layer;
+        states of other kinds may lie behind it.
+        """
+        cache = prompts[cache_name(self.model)]
+        if of_attention_alone(cache) and self.sites[-1].parts:
+            run_to_last_site(self.model, self.sites, **tiled(prompts, times))
+        else:
+            self.head.hidden(**tiled(prompts, times))
+        cache.reorder_cache(prompts_tiled(self.batches, batch, times))
+
 
 def scored_texts(
     responses: Sequence[Response], codes: Sequence[str], text: Literal["response", "prompt"]
@@ -93,26 +121,30 @@ def prepared(
     *,
     blocks: int,
     budget: int,
-    share_prompts: bool,
+    share_prompts: bool | None,
+    backward: bool = False,
 ) -> tuple[list[Response], Scored, dict[str, Any]]:
     """The texts that fit into the model, how they run, and what to know of the others.
 
+    Args:
+        model: the model.
+        texts: what is scored.
+        codes: languages.
+        blocks: blocks of questions.
+        budget: tokens of a batch.
+        share_prompts: whether prompts are shared; None: where it holds.
+        backward: whether gradients are to go back through a prompt's cache.
+
     Raises:
-        InputError: for a language of which no text fits.
+        InputError: for a language of which no text fits, or prompts that are to be shared and
+            cannot be.
     """
     whole = tokenise(model.tokenizer, texts)
     model.require_rows(row.ids for row in whole)
     rows = [Tokens(row.ids[:-1], predicting(row).counted[:-1]) for row in whole]
     kept, facts = fitting(model.model, texts, rows, codes)
     fit = [texts[i] for i in kept]
-    batches = batched(
-        fit,
-        [rows[i] for i in kept],
-        codes,
-        blocks=blocks,
-        budget=budget,
-        share_prompts=share_prompts,
-    )
+    cut = partial(batched, fit, [rows[i] for i in kept], codes, blocks=blocks, budget=budget)
     sites = model.sites
     first = torch.from_numpy(whole[kept[0]].ids[:8][None]).long().to(model.device)
     probe(model.model, sites, first)
@@ -120,10 +152,49 @@ def prepared(
         model=model.model,
         sites=sites,
         head=Head(model.model),
-        batches=batches,
+        batches=cut(share_prompts=False),
         targets=[whole[i].ids[1:] for i in kept],
     )
-    return fit, scored, facts
+    batches = cut_as_it_holds(
+        cut,
+        share_prompts,
+        lambda batches: _why_not(replace(scored, batches=batches), backward=backward),
+        facts,
+    )
+    return fit, replace(scored, batches=batches), facts
+
+
+def _why_not(work: Scored, *, backward: bool) -> str | None:
+    """Why prompts cannot be shared in this work; None where they can."""
+    batch = next(batch for batch in work.batches.batches if batch.prefix)
+    _, inputs = model_inputs(work.model, work.batches, batch)
+    if backward and not of_attention_alone(inputs[cache_name(work.model)]):
+        return "the model keeps states of a prompt, which it overwrites, so that gradients are lost"
+    return why_not(_tried(work), "nats for each token")
+
+
+def _tried(work: Scored) -> Trial:
+    """Try whether tokens cost the same from a prompt's cache."""
+    longest = max(len(row.tokens.ids) for row in work.batches.rows)
+
+    @torch.inference_mode()
+    def run(batch: Batch) -> Floats:
+        prompts, inputs = model_inputs(work.model, work.batches, batch)
+        if prompts:
+            work.keep_prompts(batch, prompts)
+        hidden = work.head.hidden(**inputs)
+        row, column, following = work.positions(batch)
+        targets = torch.from_numpy(following).to(hidden.device)
+        costs = np.full((len(batch.rows), longest), np.nan)
+        costs[row, column + batch.prefix] = (
+            work.head.costs(hidden[row, column], targets).nll.cpu().numpy()
+        )
+        return costs
+
+    def difference(ours: Floats, theirs: Floats) -> float:
+        return most(np.abs(ours - theirs)[~np.isnan(theirs)])
+
+    return tried(work.batches, run, difference, _ROUNDING.get(work.model.dtype, 1e-4))
 
 
 def tiled(inputs: dict[str, Any], times: int) -> dict[str, Any]:
