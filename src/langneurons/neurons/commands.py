@@ -19,8 +19,10 @@ from langneurons.config import (
 )
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError, MismatchError
+from langneurons.neurons.checkpoint import Checkpoint
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.effects import Effects
+from langneurons.neurons.sets import notes_on_weights, require_fit, select
 from langneurons.neurons.table import Neurons
 from langneurons.tables import plain
 
@@ -190,34 +192,75 @@ def identify(
 
 
 def export(
-    tool: Literal["njunlp", "lape"],
-    neurons: Path,
+    tool: Literal["njunlp", "lape", "checkpoint"],
+    source: str,
+    neurons: Path | None = None,
     /,
     *,
     out: Path,
     kinds: str = "specific,related",
+    languages: str | None = None,
+    loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
+    force: Force = False,
     json: Json = False,
-) -> None:
-    """Write a mask for NJUNLP's or LAPE's code.
+) -> Made[Checkpoint] | None:
+    """Write a mask for NJUNLP's or LAPE's code, or a model with neurons silenced for good.
 
-    A JSON file beside it names its languages, widths and rule.
+    export njunlp|lape NEURONS: a mask; a JSON file beside it names its languages, widths and rule.
+    export checkpoint MODEL NEURONS: the model, with tokenizer and a card, for any engine.
 
     Parameters
     ----------
     tool
-        Whose code shall read it; both read the same type.
+        Whose code shall read a mask; both read the same type. Or checkpoint.
+    source
+        Folder of neurons; with checkpoint a model: a folder, a PEFT adapter folder, a GGUF file or
+        an id on the Hugging Face Hub.
     neurons
-        Folder of neurons.
+        With checkpoint: folder of neurons of this model; those of another are refused unless
+        --force.
     out
-        File to write.
+        File to write; with checkpoint a folder.
     kinds
-        Kinds to export, with commas.
+        Kinds to export or silence, with commas.
+    languages
+        With checkpoint: languages whose neurons are silenced, as codes with commas [default: all].
+    loading
+        With checkpoint: how the model is loaded.
     """
+    words = tuple(kinds.split(","))
+    if tool == "checkpoint":
+        if neurons is None:
+            raise InputError("export checkpoint needs a model and its neurons: MODEL NEURONS --out")
+        made = _checkpoint(
+            source,
+            neurons,
+            out,
+            kinds=words,
+            languages=console.codes(languages),
+            loading=loading,
+            force=force,
+        )
+        if json:
+            console.print_json({"out": str(made.folder), **made.facts})
+            return made
+        for note in made.facts["notes"]:
+            print(f"note: {note}")
+        print(f"wrote {out}: {made.facts['silenced']:,} neurons silenced for good")
+        return made
+    if neurons is not None or languages is not None:
+        raise InputError(f"export {tool} takes a folder of neurons alone, and no --languages")
+    _mask(tool, Path(source), out, words, json=json)
+    return None
+
+
+def _mask(tool: str, neurons: Path, out: Path, kinds: tuple[str, ...], *, json: bool) -> None:
+    """Write a mask, and beside it what it holds."""
     from langneurons.neurons.other_tools import export_mask
 
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; a mask is a file, such as {out}/mask.pt")
-    mask, beside = export_mask(Neurons.load(neurons), tuple(kinds.split(",")))
+    mask, beside = export_mask(Neurons.load(neurons), kinds)
     artifacts.write_file(out.with_name(out.name + ".json"), beside)
     artifacts.write_file(out, mask)
     memberships = jsonlib.loads(beside)["memberships"]
@@ -226,6 +269,69 @@ def export(
         return
     print(_listed(memberships, between="  "))
     print(f"wrote {out} (torch.load opens it with weights_only=True) and {out.name}.json")
+
+
+def _checkpoint(
+    model: str,
+    neurons: Path,
+    out: Path,
+    *,
+    kinds: tuple[str, ...],
+    languages: tuple[str, ...] | None,
+    loading: ModelConfig,
+    force: bool,
+) -> Made[Checkpoint]:
+    """Write a model with neurons silenced for good.
+
+    Raises:
+        InputError: when there is no such neuron.
+        MismatchError: for neurons of another model.
+    """
+    from langneurons.model.loading import load
+    from langneurons.neurons.checkpoint import card, silenced_for_good
+
+    beside = artifacts.read(neurons, Neurons.KIND)
+    chosen = Neurons.load(beside)
+    chosen.of(*(languages or ()), kinds=kinds)  # before a model is loaded for nothing
+    loaded = load(model, **asdict(loading))
+    require_fit(chosen, loaded.widths)
+    found_on = beside.manifest["facts"].get("model")
+    notes = notes_on_weights(found_on, loaded.fingerprint, force=force)
+    positions = select(chosen, loaded.widths, kinds, languages)
+    if not len(positions):
+        what = f"{', '.join(kinds)} neuron of {', '.join(languages or chosen.languages)}"
+        raise InputError(f"{neurons} has no {what}, so there is nothing to silence")
+    settings = {
+        "kinds": list(kinds),
+        "languages": languages,
+        "dtype": str(loaded.model.dtype),
+    }
+    inputs = {**loaded.inputs, "neurons": beside.digest}
+    merged = hasattr(loaded.model, "merge_and_unload")
+
+    def make(*_: object) -> tuple[Checkpoint, dict[str, Any]]:
+        said = card(
+            model,
+            positions,
+            loaded.widths,
+            kinds=kinds,
+            languages=languages or chosen.languages,
+            merged=merged,
+        )
+        facts = {"silenced": len(positions), "notes": notes, "model": loaded.facts}
+        return Checkpoint(said, silenced_for_good(loaded, positions)), facts
+
+    return console.made(
+        Checkpoint,
+        out,
+        "export",
+        settings,
+        inputs,
+        make,
+        doing="exporting",
+        force=force,
+        quiet=True,
+    )
 
 
 def record(
