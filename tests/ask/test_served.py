@@ -152,6 +152,15 @@ def test_no_server(folders: dict[str, Path]) -> None:
         assert template(tokenizer_of(Server(url, str(folders["one"])))) == "one"
 
 
+def test_a_folder_of_a_tokenizer_alone(
+    serve: Any, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    for file in folders["two"].iterdir():
+        if file.name.startswith(("tokenizer", "chat_template")):
+            shutil.copy(file, tmp_path)
+    assert template(known(serve, {"data": []}, named=str(tmp_path))) == "two"
+
+
 def test_a_list_in_the_words_of_servers() -> None:
     said = {
         "object": "list",

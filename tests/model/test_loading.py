@@ -365,6 +365,14 @@ def test_fingerprint_samples_all_columns_of_a_large_tensor(columns: int) -> None
         assert fingerprint(changed) != before
 
 
+@pytest.mark.parametrize(("said", "ends"), [(-1, [2]), ([-1, 5, 10**9], [2, 5]), (None, [2])])
+def test_ends_that_no_token_has(tmp_path: Path, said: Any, ends: list[int]) -> None:
+    folder = save_family("llama", tmp_path / "model")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": said}), "utf-8")
+    assert load(folder, device="cpu").ends == ends
+
+
 @pytest.mark.parametrize(
     ("file", "values", "said"),
     [

@@ -183,6 +183,11 @@ PARTS = "{% for part in messages[0].content %}{{ part.text }}{% endfor %} [bot]"
         ("{{ messages[0].content | trim }} =", "How much\nis 1? ="),
         ({"default": "{{ messages[0].content }}", "rag": "x"}, "How much\nis 1?"),
         ("{{ strftime_now('%Y') }} {{ messages[0].content }}", "2025 How much\nis 1?"),
+        (
+            "{% set how = '%d %b' %}{% macro day(f) %}{{ strftime_now(f) }}{% endmacro %}"
+            "{{ day(how) }} {{ messages[0].content }}",
+            "01 Jan How much\nis 1?",
+        ),
     ],
 )  # fmt: skip
 def test_the_question_is_in_every_prompt(template: str, prompt: str) -> None:

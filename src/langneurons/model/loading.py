@@ -103,10 +103,13 @@ class Loaded:
 
     @property
     def ends(self) -> list[int]:
-        """Ids of the tokens that end a text, as generation config and tokenizer say, rising."""
+        """Ids of the tokens that end a text, as generation config and tokenizer say, rising.
+
+        Those that no token has, as -1 in place of none, end nothing.
+        """
         said = getattr(self.model.generation_config, "eos_token_id", None)
         ends = {self.tokenizer.eos_token_id, *(said if isinstance(said, list) else [said])}
-        return sorted(token for token in ends if token is not None)
+        return sorted(token for token in ends if token is not None and 0 <= token <= self.last_id)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -274,12 +277,15 @@ def load(
 
 
 def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrainedTokenizerBase":
-    """The tokenizer alone of what `load` would load.
+    """The tokenizer alone of what `load` would load; a folder may hold nothing else.
 
     Raises:
         ModelError: as `load`.
     """
     adapter, base = _places(name)
+    if (Path(base) / "tokenizer_config.json").is_file():
+        with quiet.libraries("transformers"):
+            return _tokenizer(_Source(base, None, base, {"trust_remote_code": False}), adapter)
     with quiet.libraries("transformers"), _source(base, revision) as source:
         return _tokenizer(source, adapter)
 

@@ -35,6 +35,9 @@ _PLACEHOLDERS = ("question", "language", "code")
 _TODAY = datetime(2025, 1, 1)
 """The date for chat templates that ask for one, so that prompts are the same every day."""
 
+_OF_DATES = "aAbBcdHIjmMpSUwWxXyY"
+"""What a date can be asked for, as `strftime` calls it."""
+
 
 @dataclass(frozen=True)
 class Template:
@@ -216,12 +219,20 @@ def _whole_chat(question: str, tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 def _on_that_day(template: str) -> str:
-    """The chat template with a date in it wherever it asks for today's."""
+    """The chat template with a date in it wherever it asks for today's.
+
+    A macro answers where the form of the date is no plain text; transformers lets no function in.
+    """
 
     def date(match: re.Match[str]) -> str:
         return f"'{_TODAY.strftime(match[2])}'"
 
-    return re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", date, template)
+    dated = re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", date, template)
+    if not re.search(r"strftime_now\s*\(", dated):
+        return dated
+    parts = "".join(f"|replace('%{part}', '{_TODAY.strftime(f'%{part}')}')" for part in _OF_DATES)
+    macro = f"{{% macro strftime_now(form) %}}{{{{ form{parts} }}}}{{% endmacro %}}"
+    return f"{macro}{{{{ '' }}}}{dated}"
 
 
 def _as_words(text: str) -> str:
