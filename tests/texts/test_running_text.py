@@ -104,6 +104,8 @@ def test_responses_are_no_running_text(tmp_path: Path) -> None:
     assert not is_running_text(tmp_path)
     assert not is_running_text(tmp_path / "en.jsonl")
     assert not is_running_text(tmp_path / "is not there.jsonl")
+    assert not is_running_text(Path("tests/nothing"))
+    assert is_running_text(Path("owner/name:20231101.{lang}"))
     (tmp_path / "en.jsonl").write_text("{")
     assert not is_running_text(tmp_path)
 
@@ -149,6 +151,8 @@ def test_texts_that_come_with_langneurons(name: str) -> None:
     assert [d.id for d in there.documents[:30]] == [d.id for d in there.documents[30:]]
     assert there.documents[:3] == read(Path(name), ["en"], take=3).documents
     assert len({d.text for d in there.documents}) == 60
+    with pytest.raises(InputError, match="has no texts in xx; its languages are en, ru"):
+        read(Path(name), ["en", "xx"])
 
 
 def test_documents_in_another_language_are_noticed() -> None:

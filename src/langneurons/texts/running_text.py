@@ -62,7 +62,8 @@ def is_running_text(source: Path) -> bool:
     if str(source) in world.TEXTS:
         return True
     if not source.exists():
-        return data_sets.named(str(source)) is not None
+        beside = source.parent.is_dir()  # then it is a path that is mistyped, and no id on the Hub
+        return not beside and data_sets.named(str(source)) is not None
     if source.is_file():
         return source.suffix == ".txt" or _has_text(source)
     if (source / artifacts.MANIFEST).exists() or (source / rows.Responses.FILE).exists():
@@ -192,7 +193,12 @@ def _digest(documents: Sequence[Document]) -> str:
 
 def _of_world(name: str, languages: Sequence[str] | None, number: int) -> _Sources:
     """Documents that come with langneurons."""
-    codes = [code for code in languages or world.LANGUAGES if code in world.LANGUAGES]
+    codes = tuple(languages or world.LANGUAGES)
+    if unknown := [code for code in codes if code not in world.LANGUAGES]:
+        raise InputError(
+            f"{name} has no texts in {', '.join(unknown)}; its languages are "
+            f"{', '.join(world.LANGUAGES)}"
+        )
 
     def told(lang: str) -> Iterator[Document]:
         for i, text in enumerate(world.running_text(name, lang, number)):
