@@ -281,7 +281,7 @@ def test_bad_input_of_identify(run: Path, folder: Path, tmp_path: Path, langneur
     refused(langneurons("identify", run / "counts"), "--out")
     refused(
         langneurons("identify", run / "neurons", "--out", tmp_path / "out"),
-        "holds neurons; counts are needed",
+        "holds neurons; counts or effects are needed",
     )
     refused(
         langneurons("identify", tmp_path / "nowhere", "--out", tmp_path / "out"), "does not exist"
