@@ -62,6 +62,7 @@ COMMANDS = {
     "reward": "align.commands:reward",
     "pair": "align.commands:pair",
     "align": "align.commands:align",
+    "graft": "align.commands:graft",
     "compare": "compare.commands:compare",
     "report": "report.commands:report",
 }

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 from langneurons import artifacts, console, resume
-from langneurons.align.adapter import Adapter
+from langneurons.align.adapter import CONFIG, WEIGHTS, Adapter
+from langneurons.align.graft import Graft
 from langneurons.align.pairs import Pairs
 from langneurons.align.scores import Scores
 from langneurons.config import (
@@ -261,6 +262,94 @@ def align(
         made = replace(made, value=made.value.at(out))
         _tell_adapter(made, json)
     return made
+
+
+def graft(
+    adapter: Path,
+    /,
+    *,
+    out: Path,
+    layers: str | None = None,
+    projections: str | None = None,
+    neurons: Path | None = None,
+    remove: Annotated[bool, Parameter(negative="")] = False,
+    force: Force = False,
+    json: Json = False,
+) -> Made[Graft]:
+    """Keep an adapter's change in some layers or projections only, or everywhere else.
+
+    Parameters
+    ----------
+    adapter
+        Folder of a LoRA adapter, of align or of PEFT.
+    out
+        Folder to write: an adapter, that every command takes as MODEL.
+    layers
+        Layers: 5, 0-4, or one of the paper's stages, such as reasoning, with commas.
+    projections
+        Linear layers by name, such as o_proj, with commas.
+    neurons
+        Folder of neurons, whose stages --layers names.
+    remove
+        Take the change away there and keep it everywhere else.
+    """
+    from langneurons.align.graft import Part, grafted
+
+    if layers is None and projections is None:
+        raise InputError("say where the change is kept: --layers, --projections, or both")
+    part = Part(
+        layers=None if layers is None else _layers(layers, neurons),
+        projections=None if projections is None else projections.split(","),
+    )
+    made_graft, facts = grafted(adapter, part, remove=remove)
+    settings = {
+        "layers": None if part.layers is None else sorted(part.layers),
+        "projections": part.projections,
+        "remove": remove,
+    }
+    inputs = {name: artifacts.file_digest(adapter / name) for name in (CONFIG, WEIGHTS)}
+    made = console.made(
+        Graft,
+        out,
+        "graft",
+        settings,
+        inputs,
+        lambda *_: (made_graft, facts),
+        doing="grafting",
+        force=force,
+        quiet=True,
+    )
+    if json:
+        console.print_json({"out": str(out), **made.facts})
+        return made
+    whole = made.facts["changed by the adapter"]
+    print(f"wrote {out}: the change of {made.facts['kept']} of {whole} linear layers is kept")
+    return made
+
+
+def _layers(words: str, neurons: Path | None) -> set[int]:
+    """Numbers of layers: `5`, `0-4`, or a stage of these neurons, with commas.
+
+    Raises:
+        InputError: for anything else.
+    """
+    from langneurons.neurons.layer_stages import NAMES
+    from langneurons.neurons.sets import layer_range
+    from langneurons.neurons.table import Neurons
+
+    numbers: set[int] = set()
+    for word in words.split(","):
+        first, _, last = word.strip().partition("-")
+        if first.isdigit() and (last or first).isdigit():
+            numbers |= set(range(int(first), int(last or first) + 1))
+        elif word.strip() in NAMES and neurons is not None:
+            numbers |= set(layer_range(word.strip(), Neurons.load(neurons)))
+        else:
+            stages = ", ".join(NAMES)
+            raise InputError(
+                f"layers {word!r}: give one, a range as 0-4, or with --neurons a stage: {stages}"
+            )
+    return numbers
 
 
 class _Training(NamedTuple):
