@@ -15,8 +15,14 @@ LAYERS, VOCABULARY, WIDTH, INNER = 4, 300, 32, 48
 _RULES: tuple[tuple[str, Any], ...] = (
     (r"(num|n)_(decoder_|encoder_|hidden_)?layers?|(de|en)coder_layers|depth|attention_layers", 4),
     (r"(unpadded_|audio_|text_|decoder_)?vocab(_size)?(_per_layer_input)?|n_vocab", VOCABULARY),
-    (r"hidden_size|d_model|n_embd|emb_dim|embed_dim|embedding_dim|dim_model|out_hidden_size", WIDTH),
-    (r"word_embed_proj_dim|(input_|output_)?embedding_size|text_hidden_size|attn_hidden_size", WIDTH),
+    (
+        r"hidden_size|d_model|n_embd|emb_dim|embed_dim|embedding_dim|dim_model|out_hidden_size",
+        WIDTH,
+    ),
+    (
+        r"word_embed_proj_dim|(input_|output_)?embedding_size|text_hidden_size|attn_hidden_size",
+        WIDTH,
+    ),
     (r"n_inner|(dense_)?intermediate_size(_mlp)?|ffn_(hidden_size|dim)|d_inner|dff|dim_ff", INNER),
     (r"(decoder|encoder)_ffn_dim|feed_forward_size|d_ff|prefix_dense_intermediate_size", INNER),
     (r"(moe|shared)_intermediate_size|expert_ffn_hidden_size|share_expert_dim", 24),
@@ -35,7 +41,10 @@ _RULES: tuple[tuple[str, Any], ...] = (
     (r"(num|n|moe_num)_shared_experts?", 1),
     (r"(n|num_expert)_group|topk_group|num_expert_groups?", 1),
     (r"first_k_dense_replace|num_dense_layers|moe_layer_start_index", 1),
-    (r"sliding_window(_size)?|attention_window_size|attention_chunk_size|window_size|swa_window", 8),
+    (
+        r"sliding_window(_size)?|attention_window_size|attention_chunk_size|window_size|swa_window",
+        8,
+    ),
     (r"linear_num_(key|value)_heads", 4),
     (r"lru_width", WIDTH),
     (r"mamba_(num|n)_heads", 8),

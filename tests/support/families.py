@@ -312,6 +312,12 @@ def save(name: str, folder: Path, **changes: int) -> Path:
         if key in config.get("text_config", config)
     }
     build(name, vocab_size=260, **room, **changes).save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A byte-level tokenizer."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
@@ -322,4 +328,3 @@ def save(name: str, folder: Path, **changes: int) -> Path:
     )
     special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
-    return folder

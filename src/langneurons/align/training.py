@@ -19,6 +19,7 @@ from langneurons.align.recipe import Place, built, lora_fields
 from langneurons.config import AlignConfig
 from langneurons.errors import InputError, LangneuronsError, MissingExtraError
 from langneurons.model.loading import with_adapter
+from langneurons.model.sites import decoder_path
 from langneurons.resume import Progress
 
 if TYPE_CHECKING:
@@ -123,6 +124,17 @@ def _check_targets(model: Any, config: AlignConfig) -> None:
         )
 
 
+def _beside_the_decoder(model: Any) -> dict[str, list[str]]:
+    """Linear layers that no adapter is for: of towers for images, beside the decoder."""
+    path, head = decoder_path(model), model.get_output_embeddings()
+    beside = [
+        name
+        for name, module in model.named_modules()
+        if _linear(module) and module is not head and path and not name.startswith(f"{path}.")
+    ]
+    return {"exclude_modules": beside} if beside else {}
+
+
 def _linear(module: Any) -> bool:
     return type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
 
@@ -156,7 +168,7 @@ def trained(
         _keep_freed_memory()
     with quiet.libraries("transformers", "datasets"):
         args = built(objective.config, objective.fields)
-        lora = built(LoraConfig, lora_fields(config))
+        lora = built(LoraConfig, _beside_the_decoder(model.model) | lora_fields(config))
         with _blaming_settings(config):
             trainer = objective.trainer(
                 model=model.model,

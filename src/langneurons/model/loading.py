@@ -555,7 +555,7 @@ def _model(
     source: _Source, dtype: str, device: torch.device, device_map: str | None, seq2seq: bool
 ) -> Any:
     """The model of a Hub id, folder or GGUF file, on its device."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoConfig
 
     base = source.base
     with _explained(base, source.settings):
@@ -574,7 +574,7 @@ def _model(
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     elif dtype == "auto":
         asked = "float32" if device.type == "cpu" else "bfloat16"
-    auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+    auto = _auto_class(config, seq2seq=seq2seq)
     options = source.options | {"config": config, "dtype": asked, "device_map": where}
     options["ignore_mismatched_sizes"] = True  # they are told below, by name
     if source.reader:
@@ -595,6 +595,22 @@ def _model(
             "leave the type to it"
         )
     return model if where is not None else model.to(device)
+
+
+def _auto_class(config: Any, *, seq2seq: bool) -> Any:
+    """What of transformers loads a model of this config.
+
+    One that takes images too, and is known as nothing else, is loaded whole; only its decoder is
+    read, as it runs on text alone.
+    """
+    import transformers
+
+    if seq2seq:
+        return transformers.AutoModelForSeq2SeqLM
+    with_images = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if type(config) in with_images and type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def _require_whole(model: Any, info: Mapping[str, Any], base: str) -> None:
@@ -793,6 +809,12 @@ def _reason(error: BaseException, local: bool) -> str:
     other = re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+?)(Config)?'>", line)
     if other:
         return f"{other[1]} is no causal language model"
+    if "custom code" in line or "trust_remote_code" in line:
+        return (
+            "its architecture is code of its own beside the weights, which langneurons never runs; "
+            "take a model of an architecture that transformers knows, or load it yourself in "
+            "Python and go on with langneurons.model.loading.around"
+        )
     if not local and isinstance(error, OSError):
         return (
             f"no such folder here, and it could not be fetched from the Hub ({line}); "

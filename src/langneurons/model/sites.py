@@ -142,11 +142,16 @@ class _Linear(NamedTuple):
     after: int
 
 
-def _lists_of_modules(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
-    """The outermost lists of modules of the decoder, or, where that has none, of the model."""
+def decoder_path(model: nn.Module) -> str:
+    """Name of the decoder in a model, which may have towers for images beside it; empty for all."""
     inner: Any = getattr(model, "get_base_model", lambda: model)()  # of PEFT's wrapper
     decoder = inner.get_decoder() if hasattr(inner, "get_decoder") else model
-    path = next((path for path, module in model.named_modules() if module is decoder), "")
+    return next((path for path, module in model.named_modules() if module is decoder), "")
+
+
+def _lists_of_modules(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    """The outermost lists of modules of the decoder, or, where that has none, of the model."""
+    path = decoder_path(model)
     outer: list[tuple[str, nn.ModuleList]] = []
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{above}.") for above, _ in outer)
