@@ -25,8 +25,8 @@ _RULES: tuple[tuple[str, Any], ...] = (
     ),
     (r"n_inner|(dense_)?intermediate_size(_mlp)?|ffn_(hidden_size|dim)|d_inner|dff|dim_ff", INNER),
     (r"(decoder|encoder)_ffn_dim|feed_forward_size|d_ff|prefix_dense_intermediate_size", INNER),
-    (r"(moe|shared)_intermediate_size|expert_ffn_hidden_size|share_expert_dim", 24),
-    (r"(moe_)?shared_experts?_intermediate_size", 24),
+    (r"moe_intermediate_size|expert_ffn_hidden_size", 24),
+    (r"(moe_)?shared_(experts?_)?intermediate_size|share_expert_dim", INNER),
     (r"(num|n)_(attention_|sliding_attention_)?heads?|n_head|attention_heads", 4),
     (r"(decoder|encoder|num_decoder|num_encoder)_attention_heads|swa_num_attention_heads", 4),
     (r"num_(global_)?key_value_heads|num_kv_heads|kv_n_heads|swa_num_key_value_heads", 2),
@@ -63,7 +63,65 @@ _RULES: tuple[tuple[str, Any], ...] = (
 )
 """What a field of such a name becomes, where the config has it."""
 
-OWN: dict[str, dict[str, Any]] = {}
+_WHERE_NONE = {
+    "head_dim": 8,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "clip_qkv": 8.0,
+    "num_local_experts": 4,
+    "num_key_value_heads": 2,
+    "sliding_window": 8,
+}
+"""The same where the default is None and the model computes with it."""
+
+_DECODER = {"is_decoder": True}
+_SECTIONS = {"rope_parameters": {"mrope_section": [2, 1, 1]}}
+_WIDE = {"head_dim": 16, **_SECTIONS}
+_HEADS = {"num_key_value_heads": 4}
+_HYBRID = {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]}
+_INDEXER = {
+    "indexer_kv_heads": 1,
+    "indexer_n_heads": 4,
+    "indexer_head_dim": 8,
+    "indexer_budget": 64,
+    "indexer_compress_ratio": 4,
+}
+
+OWN: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie")
+        + ("megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer")
+        + ("xlm-roberta", "xlm-roberta-xl"),
+        _DECODER,
+    ),
+    "chameleon": {"vocabulary_map": {"<image>": 4}},
+    "cosmos3_edge": {"text_config": _SECTIONS},
+    "dbrx": {"attn_config": {"rope_theta": 10000.0}},
+    "dots3_note": {"text_config": _HEADS},
+    "dots3_note_text": _HEADS,
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", *["sparse"] * 3]}},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "glm46v": {"text_config": _SECTIONS},
+    "glm4v": {"text_config": _SECTIONS},
+    "glm4v_moe": {"text_config": _WIDE},
+    "glm5_next": {"text_config": _HEADS},
+    "glm_ocr": {"text_config": _SECTIONS},
+    "glmga": {"text_config": _SECTIONS},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "hy_v4_vl": {"text_config": _SECTIONS},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mamba2": {"num_heads": 8, "head_dim": 8},
+    "molmo2": {"adapter_config": {"vision_feature_layer": [3, 1]}},
+    "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
+    "qwen4_exp": {"text_config": _INDEXER},
+    "qwen4_exp_text": _INDEXER,
+    "reformer": {**_DECODER, "axial_pos_shape": [16, 32], "axial_pos_embds_dim": [16, 16]},
+    "xmod": {**_DECODER, "default_language": "en_XX"},
+    "zamba": {**_HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16, **_HEADS},
+    "zamba2": {**_HYBRID, "num_mem_blocks": 1, **_HEADS},
+    "zaya": {"num_experts_per_tok": 1},
+}
 """What a type's config needs beside the rules; `text_config` and others are of its parts."""
 
 
@@ -96,6 +154,10 @@ def _shrunk(kind: Any, default: PreTrainedConfig, own: dict[str, Any]) -> Any:
             if fits and isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 small[name] = wanted
                 break
+        if value is None and name in _WHERE_NONE:
+            small[name] = _WHERE_NONE[name]
+    if vars(default).get("kv_lora_rank"):  # keys are as many as queries there
+        small["num_key_value_heads"] = small.get("num_attention_heads", 4)
     of_layers = getattr(default, "num_hidden_layers", None)
     for name, value in vars(default).items():
         declared = fields.get(name)
@@ -107,7 +169,11 @@ def _shrunk(kind: Any, default: PreTrainedConfig, own: dict[str, Any]) -> Any:
             and not callable(declared.default)
         ):
             small[name] = _cover(value)
-    small |= {n: v for n, v in own.items() if not (isinstance(v, dict) and n in small)}
+    for name, value in own.items():
+        if not (isinstance(value, dict) and isinstance(small.get(name), PreTrainedConfig)):
+            was = vars(default).get(name)
+            both = isinstance(value, dict) and isinstance(was, dict)
+            small[name] = {**was, **value} if both else value
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     small |= {name: value for name, value in special.items() if hasattr(default, name)}
     return kind(**small)
