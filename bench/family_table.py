@@ -184,8 +184,8 @@ TOP = """\
 
 Made by `python bench/family_table.py FOLDER > docs/families.md`: every architecture of transformers
 {version} that makes causal models ({causal}) or reads images and text ({images} more), as a tiny
-model with random weights, float32 on a CPU. It is saved, loaded, checked, recorded and silenced as a
-user would, and held against plain forwards by other code: one text at a time, no cache, hooks of
+model with random weights, float32 on a CPU. It is saved, loaded, checked, recorded and silenced as
+a user would, and held against plain forwards by other code: one text at a time, no cache, hooks of
 its own on whatever is an activation function, activations multiplied by zero.
 
 A type holds where every claim of `langneurons check` does, every count is the plain forwards' and

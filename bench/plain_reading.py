@@ -1,4 +1,6 @@
-"""Plain reading: what a model's feed-forwards activate, by hooks of its own, to hold langneurons to.
+"""Plain reading: what a model's feed-forwards activate, by hooks of its own.
+
+What langneurons reads is held to it.
 
 One text in one forward: no batch, no padding, no cache. Every module whose class is an activation
 function, and every activation function of torch that is called elsewhere, is seen while a decoder
@@ -36,6 +38,12 @@ _NOT_FEED_FORWARD = re.compile(
 )
 _SMALL = 8
 """Widths below this are gates of a layer or an expert as a whole."""
+
+
+def _is_activation(module: nn.Module) -> bool:
+    """Whether a module is an activation function, by its class or what that is called."""
+    named = re.search(r"(?i)gelu|relu|silu|swish|activation", type(module).__name__)
+    return isinstance(module, _CLASSES) or bool(named and not any(module.children()))
 
 
 class Seen:
@@ -92,7 +100,8 @@ class PlainReading:
 
     @property
     def in_activation(self) -> bool:
-        return bool(self.stack) and isinstance(self.stack[-1], _CLASSES)
+        """Whether an activation module runs now."""
+        return bool(self.stack) and _is_activation(self.stack[-1])
 
     def forward(self, ids: Sequence[int], zero: list[np.ndarray] | None = None) -> Tensor:
         """Logits of a text, [T, vocabulary], with these neurons zero; fills `seen`."""
@@ -117,14 +126,13 @@ class PlainReading:
     def _enter(self, module: nn.Module, _: Any) -> None:
         self.stack.append(module)
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> Any:
-        out = None
-        if isinstance(module, _CLASSES):
-            self.stack.pop()
-            replaced = self.activation(output, output, type(module).__name__, module)
-            return replaced if replaced is not output else out
+    def _leave(self, module: nn.Module, _: Any, output: Any) -> Any:
         self.stack.pop()
-        return out
+        return (
+            self.activation(output, output, type(module).__name__)
+            if _is_activation(module)
+            else None
+        )
 
     def _route(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
@@ -133,9 +141,7 @@ class PlainReading:
             hit = sorted(set(chosen[0].flatten().tolist()))
             self.routes[id(module)] = [(e, (e == chosen[0].T).nonzero()[:, 1]) for e in hit]
 
-    def activation(
-        self, out: Tensor, tells: Tensor, name: str, module: nn.Module | None = None
-    ) -> Tensor:
+    def activation(self, out: Tensor, tells: Tensor, name: str) -> Tensor:
         """Note an activation; gives it with silenced neurons zero."""
         inner = [i for i, above in enumerate(self.stack) if id(above) in self.numbers]
         if not inner or out.shape[-1] < _SMALL:

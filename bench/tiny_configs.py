@@ -75,6 +75,23 @@ _WHERE_NONE = {
 }
 """The same where the default is None and the model computes with it."""
 
+_LIKE_BERT = (
+    "bert",
+    "bert-generation",
+    "big_bird",
+    "camembert",
+    "data2vec-text",
+    "electra",
+    "ernie",
+    "megatron-bert",
+    "rembert",
+    "roberta",
+    "roberta-prelayernorm",
+    "roc_bert",
+    "roformer",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+)
 _DECODER = {"is_decoder": True}
 _SECTIONS = {"rope_parameters": {"mrope_section": [2, 1, 1]}}
 _WIDE = {"head_dim": 16, **_SECTIONS}
@@ -89,12 +106,7 @@ _INDEXER = {
 }
 
 OWN: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(
-        ("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie")
-        + ("megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer")
-        + ("xlm-roberta", "xlm-roberta-xl"),
-        _DECODER,
-    ),
+    **dict.fromkeys(_LIKE_BERT, _DECODER),
     "chameleon": {"vocabulary_map": {"<image>": 4}},
     "cosmos3_edge": {"text_config": _SECTIONS},
     "dbrx": {"attn_config": {"rope_theta": 10000.0}},

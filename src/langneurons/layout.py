@@ -19,15 +19,20 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 def describe(widths: Shapes) -> str:
-    """Widths in words: `32 x 14336`, or `1 x 64 + 3 x 8*16` (experts times width)."""
-    names = ["*".join(map(str, width)) for width in widths]
+    """Widths in words: `32 x 14336`, or `1 x 64 + 3 x 8*16` (experts times width).
+
+    Layers without neurons are told at the end: `26 x 12288, 26 layers without`.
+    """
+    names = ["*".join(map(str, width)) for width in widths if math.prod(width)]
     runs: list[tuple[str, int]] = []
     for name in names:
         if runs and runs[-1][0] == name:
             runs[-1] = (name, runs[-1][1] + 1)
         else:
             runs.append((name, 1))
-    return " + ".join(f"{times} x {name}" for name, times in runs)
+    without = len(widths) - len(names)
+    tail = f", {without} layer{'s' * (without > 1)} without" if without else ""
+    return " + ".join(f"{times} x {name}" for name, times in runs) + tail
 
 
 def sizes(widths: Shapes) -> NDArray[np.int64]:

@@ -11,18 +11,7 @@ from langneurons.model.check import Check, Checks, check
 from langneurons.model.loading import around
 from langneurons.model.sites import find_sites
 from support import families
-
-
-class Bytes:
-    """A tokenizer of bytes, for models that have none."""
-
-    pad_token_id = 0
-
-    def get_vocab(self) -> dict[str, int]:
-        return {str(token): token for token in range(93)}
-
-    def __call__(self, text: str) -> dict[str, list[int]]:
-        return {"input_ids": [3 + byte % 90 for byte in text.encode()][:40]}
+from support.reading import Bytes
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 torch.set_num_threads(
     1
@@ -267,6 +274,117 @@ OTHERS: dict[str, Family] = {
         "model.layers.{}.mlp.activation_fn",
         "model.layers.{}.mlp.fc2",
     ),
+    "qwen3_vl": Family(
+        "qwen3_vl",
+        {"text_config": _LLAMA, "vision_config": {**_VISION, "out_hidden_size": 32}},
+        "model.language_model.layers.{}.mlp.act_fn",
+        "model.language_model.layers.{}.mlp.down_proj",
+    ),
+    "llama4": Family(  # a dense layer; experts that run all at once beside a shared one
+        "llama4_text",
+        {
+            **_MOE,
+            "num_experts_per_tok": 1,
+            "num_local_experts": 4,
+            "intermediate_size_mlp": 64,
+            "moe_layers": [1, 2],
+        },
+        "model.layers.{}.feed_forward.shared_expert.activation_fn",
+        "model.layers.{}.feed_forward.shared_expert.down_proj",
+        ((64,), (5, 48), (5, 48)),
+        "model.layers.{}.feed_forward.experts",
+    ),
+    "lfm2": Family(  # the activation is a bare function
+        "lfm2",
+        {
+            **_LLAMA,
+            "layer_types": ["conv", "full_attention", "conv"],
+            "block_auto_adjust_ff_dim": False,
+        },
+        None,
+        "model.layers.{}.feed_forward.w2",
+    ),
+    "nemotron_h": Family(  # layers without a feed-forward; experts without a gate
+        "nemotron_h",
+        {
+            **_LLAMA,
+            "layers_block_type": ["mamba", "moe", "attention", "mlp"],
+            "n_routed_experts": 4,
+            "moe_intermediate_size": 24,
+            "moe_shared_expert_intermediate_size": 48,
+            "ssm_state_size": 8,
+            "mamba_num_heads": 8,
+            "mamba_head_dim": 8,
+            "n_groups": 1,
+            "chunk_size": 8,
+        },
+        None,
+        None,
+        ((0,), (6, 24), (0,), (48,)),
+        "model.layers.{}.mixer.experts",
+    ),
+    "bitnet": Family("bitnet", _LLAMA),  # a norm before the down projection
+    "zamba": Family(  # one feed-forward, of two layers
+        "zamba",
+        {
+            **{key: value for key, value in _LLAMA.items() if key != "head_dim"},
+            "num_hidden_layers": 4,
+            "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
+            "num_key_value_heads": 4,
+            "attention_hidden_size": 64,
+            "attention_head_dim": 16,
+            "n_mamba_heads": 2,
+            "mamba_d_state": 8,
+            "mamba_dt_rank": 8,
+        },
+        None,
+        None,
+        ((0,), (48,), (0,), (48,)),
+    ),
+    "bert": Family(  # the activation and the down projection are in different modules
+        "bert",
+        {**_NEOX, "is_decoder": True},
+        "bert.encoder.layer.{}.intermediate.intermediate_act_fn",
+        "bert.encoder.layer.{}.output.dense",
+    ),
+    "longcat": Family(  # two dense feed-forwards and experts that run in a loop, in each layer
+        "longcat_flash",
+        {
+            **_MOE,
+            "num_layers": 2,
+            "num_hidden_layers": 4,
+            "ffn_hidden_size": 48,
+            "expert_ffn_hidden_size": 24,
+            "n_routed_experts": 4,
+            "zero_expert_num": 1,
+            "moe_topk": 2,
+            "num_key_value_heads": 4,
+            "q_lora_rank": 16,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 8,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 8,
+        },
+        None,
+        None,
+        ((8, 24),) * 2,
+        "model.layers.{}.mlp.experts",
+    ),
+    "minimax_m3": Family(  # shared experts that write their activation out
+        "minimax_m3_vl_text",
+        {
+            **_MOE,
+            "num_local_experts": 4,
+            "shared_intermediate_size": 48,
+            "dense_intermediate_size": 64,
+            "mlp_layer_types": ["dense", "dense", "sparse"],
+            "rotary_dim": 8,
+        },
+        None,
+        None,
+        ((64,), (64,), (5, 48)),
+        "model.layers.{}.mlp.experts",
+    ),
 }
 """Families that not everything is tried on: hybrids, image-text models and other forms."""
 
@@ -290,7 +408,9 @@ def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:
     if "text_config" in settings:
         settings["text_config"] = {**settings["text_config"], **_SPECIAL, **changes}
     config = AutoConfig.for_model(family.model_type, **settings)
-    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+    with_images = type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    auto: Any = AutoModelForImageTextToText if with_images else AutoModelForCausalLM
+    model = auto.from_config(config).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)

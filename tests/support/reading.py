@@ -15,6 +15,18 @@ from support.families import FAMILIES, build
 IDS = torch.randint(3, 96, (2, 7), generator=torch.Generator().manual_seed(1))
 
 
+class Bytes:
+    """A tokenizer of bytes, for models that have none."""
+
+    pad_token_id = 0
+
+    def get_vocab(self) -> dict[str, int]:
+        return {str(token): token for token in range(93)}
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [3 + byte % 90 for byte in text.encode()][:40]}
+
+
 def logits(model: nn.Module, ids: Tensor = IDS, **inputs: Any) -> Tensor:
     return model(input_ids=ids, use_cache=False, **inputs).logits
 

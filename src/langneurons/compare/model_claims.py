@@ -53,21 +53,25 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     stated = ("four-stages", "Layers form four stages, by the kinds of neurons they hold", "Fig. 3")
     if neurons is None:
         return missing(*stated, "the neurons of a model")
-    if neurons.layers < 5:
-        return missing(*stated, f"more layers than {neurons.layers}: four stages of at least 5")
-    language = neurons.numbers.language_neurons
-    general = neurons.numbers.by_layer("general").value
+    held = neurons.with_neurons  # hybrids have layers without any
+    if held.sum() < 5:
+        return missing(*stated, f"more layers than {held.sum()}: four stages of at least 5")
+    language = neurons.numbers.language_neurons[held]
+    general = neurons.numbers.by_layer("general").value[held]
     cut = layer_stages(language, general)
     p = order_of_layers(np.log1p(np.stack([language, general])), 4)
     pattern = {what: bool(is_so) for what, is_so in _pattern(language, general, cut).items()}
     whole = all(pattern.values())
-    numbers: dict[str, Any] = {"starts": cut.starts, "p": p, "pattern": pattern}
+    starts = np.flatnonzero(held)[list(cut.starts)].tolist()
+    numbers: dict[str, Any] = {"starts": starts, "p": p, "pattern": pattern}
     for stages in (3, 4, 5):
         numbers[f"fit of {stages}"] = layer_stages(language, general, stages).fit
     share = float(whole)
     if resampled:
         in_resamplings = _pattern(
-            resampled.language_neurons, resampled.by_layer("general").value, cut
+            resampled.language_neurons[..., held],
+            resampled.by_layer("general").value[..., held],
+            cut,
         )
         share = float(np.all(list(in_resamplings.values()), axis=0).mean())
         numbers["resamplings with the pattern"] = share
@@ -78,7 +82,7 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
         verdict = "does not hold"
     lacking = [what for what, is_so in pattern.items() if not is_so]
     words = (
-        f"cut before layers {', '.join(map(str, cut.starts[1:]))}; fit {cut.fit:.2f}, p = {p:.2g}; "
+        f"cut before layers {', '.join(map(str, starts[1:]))}; fit {cut.fit:.2f}, p = {p:.2g}; "
         + (f"not so: {'; '.join(lacking)}" if lacking else "the pattern is there")
     )
     return Claim(*stated, verdict=verdict, numbers=plain(numbers), words=words)

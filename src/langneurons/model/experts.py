@@ -227,14 +227,14 @@ def has_common_form(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def looped_experts(path: str, module: Any, activation: nn.Module, hidden: int) -> Looped:
-    """Experts that run one after the other, tried on one token that goes to the first of them.
+    """Experts that run one after the other, tried on a token that goes to the first twice.
 
     Raises:
         SiteError: when that does not run their activation once.
     """
     weight = next(module.parameters())
     state = torch.zeros(1, hidden, dtype=weight.dtype, device=weight.device)
-    first = torch.zeros(1, 1, dtype=torch.long, device=weight.device)
+    first = torch.zeros(1, 2, dtype=torch.long, device=weight.device)  # LongCat fails at one
     widths: list[int] = []
     with activation.register_forward_hook(lambda _, __, output: widths.append(output.shape[-1])):
         module(state, top_k_index=first, top_k_weights=torch.ones_like(first, dtype=weight.dtype))

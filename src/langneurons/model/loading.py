@@ -582,7 +582,7 @@ def _model(
 
         options["quantization_config"] = GgufConfig(dequantize=True)
     with _explained(base, source.settings):
-        model, info = auto.from_pretrained(source.place, output_loading_info=True, **options)  # ty: ignore[not-iterable]
+        model, info = auto.from_pretrained(source.place, output_loading_info=True, **options)
     if source.reader:
         from langneurons.model.gguf_file import made_plain
 

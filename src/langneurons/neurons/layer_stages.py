@@ -39,7 +39,11 @@ class Segmentation(NamedTuple):
 
 
 def layer_stages(
-    language: NDArray[np.number], general: NDArray[np.number], stages: int = 4
+    language: NDArray[np.number],
+    general: NDArray[np.number],
+    stages: int = 4,
+    *,
+    of: NDArray[np.bool_] | None = None,
 ) -> Segmentation:
     """Stages of a model from its neurons per layer.
 
@@ -47,11 +51,18 @@ def layer_stages(
         language: specific and related neurons per layer together, [L].
         general: general neurons per layer, [L].
         stages: how many to cut; the paper sees four.
+        of: which layers have neurons, [L]; the others belong to the stage around them. None: all.
 
     Both are taken as log(1 + count): the paper's figure spans three decades, and its stages are
     visible in each.
     """
-    return segment(np.log1p(np.stack([language, general])), stages)
+    curves = np.log1p(np.stack([language, general]))
+    if of is None or of.all():
+        return segment(curves, stages)
+    cut = segment(curves[:, of], stages)
+    first = np.flatnonzero(of)
+    starts = (0, *(int(first[start]) for start in cut.starts[1:]))
+    return Segmentation(starts, (*starts[1:], len(of)), cut.fit)
 
 
 def segment(curves: NDArray[np.floating], stages: int) -> Segmentation:

@@ -146,7 +146,8 @@ def layer_range(text: str, neurons: Neurons) -> range:
     """
     if text in NAMES:
         numbers = neurons.numbers
-        cut = layer_stages(numbers.language_neurons, numbers.by_layer("general").value)
+        general = numbers.by_layer("general").value
+        cut = layer_stages(numbers.language_neurons, general, of=neurons.with_neurons)
         place = NAMES.index(text)
         return range(cut.starts[place], cut.ends[place])
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)

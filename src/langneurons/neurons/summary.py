@@ -92,7 +92,8 @@ def stages(neurons: Neurons, count: int = 4) -> Segmentation | None:
     """Stages of the layers; None when there are fewer layers than stages."""
     numbers = neurons.numbers
     try:
-        return layer_stages(numbers.language_neurons, numbers.by_layer("general").value, count)
+        general = numbers.by_layer("general").value
+        return layer_stages(numbers.language_neurons, general, count, of=neurons.with_neurons)
     except InputError:
         return None
 

@@ -226,6 +226,13 @@ class Neurons:
         return int(self.layer.max()) + 1 if len(self) else 0
 
     @property
+    def with_neurons(self) -> NDArray[np.bool_]:
+        """Which layers have neurons at all, [L]; in hybrids some have no feed-forward."""
+        if self.widths is None:
+            return np.ones(self.layers, dtype=bool)
+        return layout.sizes(self.widths) > 0
+
+    @property
     def keys(self) -> NDArray[np.int64]:
         """(layer, expert, neuron) of each, [n, 3], to match tables by position."""
         return np.stack([self.layer, self.expert, self.neuron], axis=1).astype(np.int64)

@@ -70,7 +70,7 @@ def layers(neurons: Neurons) -> Table:
     numbers = neurons.numbers
     found = {kind: numbers.by_layer(kind) for kind in KINDS}
     rows = []
-    for layer in range(neurons.layers):
+    for layer in np.flatnonzero(neurons.with_neurons).tolist():
         cells: list[Cell] = [layer]
         for kind in KINDS:
             cells += _cells(found[kind], layer)
