@@ -21,7 +21,6 @@ from support.command import Outcome
 from support.families import OTHERS, build, save, tiny
 from support.reading import IDS, Bytes, logits, read, some
 
-
 KINDS = (
     "qwen3_vl",
     "llama4",

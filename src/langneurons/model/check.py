@@ -468,8 +468,6 @@ def _inner_weights(sites: Sequence[Site]) -> tuple[list[Tensor], list[Tensor]]:
             for weight in part.down.parameters()
         }
         for module in feed_forwards(site):
-            if "Router" in type(module).__name__:  # it weighs, and LongCat's weighs no neurons too
-                continue
             for name, weight in module.named_parameters(recurse=False):
                 if weight.dtype not in TOLERANCE or weight.is_meta or id(weight) in skipped:
                     continue

@@ -109,7 +109,10 @@ def find_sites(model: nn.Module) -> tuple[Site, ...]:
 
 
 def feed_forwards(site: Site) -> list[nn.Module]:
-    """All modules of a layer that lie in something which holds a part of its site and no mixer."""
+    """All modules of a layer that lie in something which holds a part of its site and no mixer.
+
+    Without routers, which have no neurons and weigh what has none too (LongCat's identities).
+    """
     chains: list[list[nn.Module]] = []
     own = {id(module) for part in site.parts for module in part.modules}
 
@@ -126,7 +129,9 @@ def feed_forwards(site: Site) -> list[nn.Module]:
         for chain in chains
     ]
     found = {id(module): module for top in tops for _, module in _inside("", top)}
-    return list(found.values())
+    routers = [module for module in found.values() if "Router" in type(module).__name__]
+    inside = {id(module) for router in routers for module in router.modules()}
+    return [module for place, module in found.items() if place not in inside]
 
 
 _Named = tuple[str, nn.Module]
