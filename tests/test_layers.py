@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ask", "silencing", "align", "meaning"),
     ("effects",),
     ("compare",),
+    ("sweep",),
     ("report",),
     ("study",),
     ("cli",),
@@ -105,7 +106,7 @@ def test_torch_is_imported_where_tensors_are() -> None:
             assert module.startswith(TORCH), module
 
 
-@pytest.mark.parametrize("package", ["texts", "compare", "report", "study"])
+@pytest.mark.parametrize("package", ["texts", "compare", "sweep", "report", "study"])
 def test_importing_loads_no_torch(package: str) -> None:
     modules = [module for module in MODULES if package_of(module) == package]
     code = (

@@ -96,7 +96,7 @@ def test_exact_lambda(exact) -> None:
 
 def test_the_cliff(counts) -> None:
     scores = score(counts[0].probability(), IdentifyConfig())
-    found = [general_selected(scores, 10, lam) for lam in (0.1094, 0.11, 0.12, 0.15, 0.20)]
+    found = [general_selected(scores, lam) for lam in (0.1094, 0.11, 0.12, 0.15, 0.20)]
     assert found == [0, 1, 42, 829, 1412]
 
 

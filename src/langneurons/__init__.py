@@ -10,8 +10,8 @@ changes.
         print(model.generate("..."))
 
 The names below are all there is to begin with; they are loaded when they are first used. Behind
-them are eleven packages, each a chapter of the way from texts to a page; each opens with what is in
-it: texts, model, neurons, ask, silencing, align, meaning, effects, compare, report, study.
+them are twelve packages, each a chapter of the way from texts to a page; each opens with what is in
+it: texts, model, neurons, ask, silencing, align, meaning, effects, compare, sweep, report, study.
 """
 
 from importlib import import_module

@@ -64,6 +64,7 @@ COMMANDS = {
     "align": "align.commands:align",
     "graft": "align.commands:graft",
     "compare": "compare.commands:compare",
+    "sweep": "sweep.commands:sweep",
     "report": "report.commands:report",
 }
 """Where each command is; its module is imported when it is called, or its help is shown."""

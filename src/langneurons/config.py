@@ -88,13 +88,18 @@ class IdentifyConfig:
     below it."""
     prefilter: bool = False
     """Drop neurons highly active in no language before selecting (LAPE always does)."""
+    general: float = 1.0
+    """Share of the languages in which a general neuron is highly active at least, in (0, 1]; the
+    paper's is 1, all of them."""
     per: Literal["tokens", "routed"] = "tokens"
     """What an expert's probabilities are of: all tokens, or the tokens routed to it. Dense layers
     are not affected."""
     bootstrap: int = 200
     """Resamplings of the blocks behind every interval; 0 for none."""
+    chance: int = 20
+    """Draws behind what chance alone gives, where counts hold blocks; 0 for none."""
     seed: int = 0
-    """Seed of the resampling."""
+    """Seed of the resampling, and of the draws of chance."""
 
     def __post_init__(self) -> None:
         for name, value in (("rate", self.rate), ("tau-quantile", self.tau_quantile)):
@@ -110,10 +115,117 @@ class IdentifyConfig:
                 f"lam-limit {self.lam_limit} is not above 0; the released code uses 0.2"
             )
         _require_resamplings(self.bootstrap)
+        if not 0 < self.general <= 1:
+            raise InputError(
+                f"general {self.general} is outside (0, 1]; in the paper a general neuron is "
+                "highly active in all languages, a share of 1"
+            )
+        if self.chance < 0:
+            raise InputError(f"chance {self.chance}: a number of draws is needed, 0 for none")
         if self.per not in ("tokens", "routed"):
             raise InputError(f"per {self.per!r}: probabilities are per tokens or per routed tokens")
         if self.method not in ("ternary", "lape"):
             raise InputError(f"{self.method!r} is no method; choose ternary or lape")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Settings of `sweep`: the axes of its grid, as lists with commas, and what all cells share.
+
+    Raises:
+        InputError: for an axis without a value, or a value out of range, naming it.
+    """
+
+    rates: str = "0.005,0.01,0.02,0.05"
+    """Shares of all neurons to select."""
+    tau_quantiles: str = "0.9,0.93,0.95,0.97,0.98"
+    """Quantiles of all activation probabilities that tau is set at."""
+    lams: str = "auto,0.1,0"
+    """Rules for lambda: auto, or values in released units; 0 is entropy alone."""
+    prefilters: str = "off,on"
+    """Whether neurons highly active in no language are dropped first: off, on."""
+    methods: str = "ternary,lape"
+    """Methods: ternary, lape. LAPE knows no lambda and always drops first."""
+    thresholds: str = "own,base"
+    """By whose thresholds neurons after are classified: own, base."""
+    leave_out: Literal["paper", "every", "none"] = "paper"
+    """Leave each language out in turn: `paper`, at every rate and quantile, all else as in the
+    paper; `every`, in every cell; `none`."""
+    lam_limit: float = 0.2
+    """Largest lambda to consider where it is auto."""
+    general: float = 1.0
+    """Share of the languages in which a general neuron is highly active at least, in (0, 1]."""
+    per: Literal["tokens", "routed"] = "tokens"
+    """What an expert's probabilities are of: all tokens, or the tokens routed to it."""
+    bootstrap: int = 100
+    """Resamplings of the blocks behind every interval; 0 for none."""
+    chance: int = 20
+    """Draws behind what chance alone gives, where counts hold blocks; 0 for none."""
+    seed: int = 0
+    """Seed of the resampling, and of the draws of chance."""
+    save_every: float = field(default=60.0, metadata=_PACE)
+    """Seconds between savings of what is done, from which a killed sweep goes on."""
+
+    def __post_init__(self) -> None:
+        for name, values, allowed in (
+            ("prefilters", self.axis("prefilters"), ("off", "on")),
+            ("methods", self.axis("methods"), ("ternary", "lape")),
+            ("thresholds", self.axis("thresholds"), ("own", "base")),
+            ("leave-out", (self.leave_out,), ("paper", "every", "none")),
+        ):
+            if strange := [value for value in values if value not in allowed]:
+                raise InputError(f"{name} {strange[0]!r}: choose among {', '.join(allowed)}")
+        for rate in self.numbers("rates"):
+            self.shared(rate=rate)
+        for quantile in self.numbers("tau_quantiles"):
+            self.shared(tau_quantile=quantile)
+        for lam in self.lambdas:
+            self.shared(lam=lam)
+
+    def axis(self, name: str) -> tuple[str, ...]:
+        """The values of an axis, as they are written."""
+        values = tuple(value.strip() for value in getattr(self, name).split(","))
+        shown = name.replace("_", "-")
+        if not all(values):
+            raise InputError(f"{shown} {getattr(self, name)!r}: give a value or more, with commas")
+        if len(set(values)) < len(values):
+            raise InputError(f"{shown} {getattr(self, name)!r}: give each value once")
+        return values
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """The values of an axis of numbers, ascending."""
+        given = self.axis(name)
+        try:
+            return tuple(sorted(float(value) for value in given))
+        except ValueError:
+            shown = name.replace("_", "-")
+            raise InputError(
+                f"{shown} {getattr(self, name)!r}: numbers with commas are needed"
+            ) from None
+
+    @property
+    def lambdas(self) -> tuple[float | Literal["auto"], ...]:
+        """The rules for lambda, auto first."""
+        given = self.axis("lams")
+        try:
+            values = sorted(float(value) for value in given if value != "auto")
+        except ValueError:
+            raise InputError(
+                f"lams {self.lams!r}: auto, or numbers, with commas are needed"
+            ) from None
+        return (*(("auto",) if "auto" in given else ()), *values)
+
+    def shared(self, **settings: Any) -> IdentifyConfig:
+        """What `identify` is told for these settings, besides what all cells share."""
+        return IdentifyConfig(
+            lam_limit=self.lam_limit,
+            general=self.general,
+            per=self.per,
+            bootstrap=self.bootstrap,
+            chance=self.chance,
+            seed=self.seed,
+            **settings,
+        )
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 ```
 study.json                                        what it is a run of, and what is done
 questions/DOMAIN, questions/seeds                 what is asked
-models/MODEL/base/DOMAIN/responses, accuracy, counts, neurons, perplexity
+models/MODEL/base/DOMAIN/responses, accuracy, counts, neurons, perplexity,
+                                                  sweep
 models/MODEL/seeds/responses, scored
 models/MODEL/ALIGNMENT/pairs, adapter
 models/MODEL/ALIGNMENT/step-N/DOMAIN/...          as under base
 models/MODEL/ALIGNMENT/comparison/DOMAIN          the model before against the last step
+models/MODEL/ALIGNMENT/sweep/DOMAIN               the claims over a grid of settings, likewise
 models/MODEL/ALIGNMENT/checkpoints/DOMAIN         and against every step that is studied
 report, report.html                               figures and tables, and the page
 ```
@@ -61,6 +63,11 @@ def step(model: str, name: str, number: int, domain: str) -> str:
 def comparison(model: str, name: str, domain: str) -> str:
     """The model before against the last step of an alignment."""
     return f"{alignment(model, name)}/comparison/{domain}"
+
+
+def sweep(model: str, name: str, domain: str) -> str:
+    """The claims over a grid of settings, of the model before and after an alignment."""
+    return f"{alignment(model, name)}/sweep/{domain}"
 
 
 def checkpoints(model: str, name: str, domain: str) -> str:

@@ -72,8 +72,10 @@ def changes(
         then = numbers(*(100 + pair[0] + spread * (pair[1] - pair[0]) for pair in ends), layers)
         again = np.repeat(moved[None], len(spread), 0)
         first = numbers(*np.full((3, len(spread)), 100), layers)
-        drawn = Resampled(first, then, again, again, 0, True)
-    return Changes("after", "own", CODES, before, after, moved, drawn)
+        nobody = np.zeros((len(spread), 3, len(CODES)), int)
+        drawn = Resampled(first, then, again, again, nobody, nobody, 0, True)
+    shared = np.zeros((3, len(CODES)), int)
+    return Changes("after", "own", CODES, before, after, moved, shared, drawn)
 
 
 @pytest.mark.parametrize(

@@ -97,21 +97,61 @@ def test_lambda_is_the_supremum(seed: int, rate: float, quantile: float) -> None
     try:
         lam = choose_lambda(scores, 3, counts.widths, config)
     except InputError:
-        assert general_selected(scores, 3, 0.0) > 0
+        assert general_selected(scores, 0.0) > 0
         return
-    assert general_selected(scores, 3, lam.value) == 0
+    assert general_selected(scores, lam.value) == 0
     for step in np.linspace(0, lam.value, 50):
-        assert general_selected(scores, 3, float(step)) == 0
+        assert general_selected(scores, float(step)) == 0
     if lam.status == "bound":
         assert lam.supremum is not None
         assert lam.value < lam.supremum
         assert lam.supremum - lam.value < 1e-12
-        assert general_selected(scores, 3, min(lam.supremum + 1e-9, 1.0)) > 0
+        assert general_selected(scores, min(lam.supremum + 1e-9, 1.0)) > 0
         chosen = lowest(scores.at(lam.supremum + 1e-9), scores.size)
         assert lam.binding == (0, *[int(i) for i in chosen if scores.n_languages[i] == 3][:1])
     else:
         assert lam.value == 1.0
-        assert general_selected(scores, 3, 1.0) == 0
+        assert general_selected(scores, 1.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("languages", "share", "least", "rate"), [(10, 0.75, 8, 0.05), (100, 0.9, 90, 0.4)]
+)
+def test_lambda_binds_on_neurons_general_to_a_share(
+    languages: int, share: float, least: int, rate: float
+) -> None:
+    """Exactly, as for all languages: nothing general just below it, the binding one just above."""
+    rng = np.random.default_rng(languages)
+    level = rng.beta(0.7, 2, 400)
+    p = np.clip(level * rng.choice([0.1, 1, 1.6], (languages, 400), p=[0.1, 0.6, 0.3]), 0, 1)
+    config = IdentifyConfig(rate=rate, tau_quantile=0.7, general=share, lam_limit=1.0)
+    scores = score(p, config)
+    assert scores.least_general == least
+    assert scores.general.sum() == (np.sum(p > scores.tau, axis=0) >= least).sum() > 0
+    lam = choose_lambda(scores, languages, ((400,),), config)
+    assert lam.status == "bound"
+    assert lam.supremum is not None
+    assert lam.binding is not None
+    for at in (*np.linspace(0, lam.value, 200), lam.value):
+        assert not scores.general[lowest(scores.at(float(at)), scores.size)].any()
+    above = lowest(scores.at(lam.supremum + 1e-9), scores.size)
+    assert above[scores.general[above]].tolist() == [lam.binding[1]]
+    if languages == 100:  # nothing is active in all of so many, so nothing binds
+        whole = score(p, dataclasses.replace(config, general=1.0))
+        assert choose_lambda(whole, languages, (), config).status == "no general"
+
+
+def test_a_share_moves_related_to_general() -> None:
+    # Highly active in 3, 2, 1, 0 of three languages; two thirds of three are two.
+    active = [[[9, 9, 9, 1], [9, 9, 1, 1], [9, 1, 1, 1]]]
+    settings = {"rate": 0.9, "tau_quantile": 0.5, "lam": 0.1}
+    paper, shared = (
+        identify(tiny(active, 10, "en zh sw"), general=share, **settings) for share in (1.0, 0.6)
+    )
+    assert paper.kind.tolist() == ["general", "related", "specific", "none"]
+    assert shared.kind.tolist() == ["general", "general", "specific", "none"]
+    assert (paper.least_general, shared.least_general) == (3, 2)
+    assert shared.numbers.kinds.tolist() == [1, 0, 2, 1]
 
 
 def test_no_general_neuron_uses_the_limit() -> None:
@@ -165,6 +205,8 @@ def test_a_rate_that_selects_nothing_is_refused() -> None:
         ({"rate": 0}, "rate 0 is outside"),
         ({"rate": 1.0}, "rate 1.0 is outside"),
         ({"tau_quantile": 1.5}, "tau-quantile 1.5 is outside"),
+        ({"general": 0}, "general 0 is outside"),
+        ({"general": 1.1}, "general 1.1 is outside"),
         ({"lam": -0.1}, "lam -0.1 is not"),
         ({"lam": math.nan}, "lam nan is not"),
         ({"lam_limit": 0.0}, "lam-limit 0.0 is not above 0"),

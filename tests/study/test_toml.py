@@ -30,7 +30,7 @@ LEAST = 'languages = ["en", "sw"]\nmodels.m = "m"\ndomains.d.questions = "d.json
         (LEAST + "[identify]\nlam = 'most'", "identify.lam is 'most'; a number or 'auto' is nee"),
         (
             LEAST + "[analyses]\nbase = ['report']",
-            "analyses.base is 'report'; 'evaluate' or 'perplexity' is needed",
+            "analyses.base is 'report'; 'evaluate' or 'perplexity' or 'sweep' is needed",
         ),
         (LEAST + "[identify]\nrate = 2", "[identify] rate 2.0 is outside (0, 1)"),
         (LEAST + "[alignments]\nsw = ['fr']", "sw aligns fr; give some of the languages"),

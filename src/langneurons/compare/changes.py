@@ -107,6 +107,7 @@ class Changes(NamedTuple):
         shared: neurons of each of `classes.SETS` and language that are of it before and after, [3,
             K].
         resampled: the same in resamplings; None with one block, or without counts.
+        least_general: lowest N of a general neuron before; K by default.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Changes(NamedTuple):
     transitions: NDArray[np.int64]
     shared: NDArray[np.int64]
     resampled: Resampled | None = None
+    least_general: int | None = None
 
     def of(self, what: Callable[[Numbers], Floats]) -> Estimate:
         """The change of what is taken from the numbers, after minus before, with its interval.
@@ -295,6 +297,7 @@ def _changes(
             transitions=moved(was, classified),
             shared=shared(was, classified),
             resampled=resampled.get(choice),
+            least_general=before.neurons.least_general,
         )
         for choice, classified in now.items()
     )

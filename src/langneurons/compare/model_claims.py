@@ -37,6 +37,18 @@ from langneurons.silencing.matrix import words as dominance_in_words
 from langneurons.tables import plain
 from langneurons.texts.languages import is_english
 
+_FOUR_STAGES = (
+    "four-stages",
+    "Layers form four stages, by the kinds of neurons they hold",
+    "Fig. 3",
+)
+_ENGLISH = (
+    "english",
+    "English has far fewer specific and related neurons than other languages",
+    "Table 3",
+)
+_ENGLISH_NEEDS = "the neurons of English and at least three other languages"
+
 
 def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
     """Layers form four stages, told by which neurons they hold (Fig. 3).
@@ -50,14 +62,20 @@ def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Cl
     where there are any; it does not hold when the pattern is absent, from 95% of them. That four
     stages fit better than three or five is not tested: the fits stand beside it.
     """
-    stated = ("four-stages", "Layers form four stages, by the kinds of neurons they hold", "Fig. 3")
     if neurons is None:
-        return missing(*stated, "the neurons of a model")
-    held = neurons.with_neurons  # hybrids have layers without any
+        return missing(*_FOUR_STAGES, "the neurons of a model")
+    return four_stages_in(neurons.numbers, neurons.with_neurons, resampled)
+
+
+def four_stages_in(
+    observed: Numbers, held: NDArray[np.bool_], resampled: Numbers | None = None
+) -> Claim:
+    """The same of numbers alone, and of which layers have neurons, [L]; see `four_stages`."""
+    stated = _FOUR_STAGES  # hybrids have layers without any neurons
     if held.sum() < 5:
         return missing(*stated, f"more layers than {held.sum()}: four stages of at least 5")
-    language = neurons.numbers.language_neurons[held]
-    general = neurons.numbers.by_layer("general").value[held]
+    language = observed.language_neurons[held]
+    general = observed.by_layer("general").value[held]
     cut = layer_stages(language, general)
     p = order_of_layers(np.log1p(np.stack([language, general])), 4)
     pattern = {what: bool(is_so) for what, is_so in _pattern(language, general, cut).items()}
@@ -162,28 +180,37 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
     neurons' own intervals are left, that interval is the widest these allow: others at their
     lowest less English at its highest, and the other way round.
     """
-    stated = (
-        "english",
-        "English has far fewer specific and related neurons than other languages",
-        "Table 3",
-    )
-    own = [code for code in neurons.languages if is_english(code)] if neurons else []
-    if neurons is None or len(own) != 1 or len(neurons.languages) < 4:
-        return missing(*stated, "the neurons of English and at least three other languages")
-    place = neurons.languages.index(own[0])
+    if neurons is None or not _can_ask_english(neurons.languages):
+        return missing(*_ENGLISH, _ENGLISH_NEEDS)
+    return english_differs_in(neurons.numbers, neurons.languages, resampled)
+
+
+def english_differs_in(
+    observed: Numbers, languages: Sequence[str], resampled: Numbers | None = None
+) -> Claim:
+    """The same of numbers alone, of these languages; see `english_differs`."""
+    stated = _ENGLISH
+    if not _can_ask_english(languages):
+        return missing(*stated, _ENGLISH_NEEDS)
+    [place] = [k for k, code in enumerate(languages) if is_english(code)]
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
     words = []
     for kind in LANGUAGE_KINDS:
-        per_language = neurons.numbers.by_language(kind).value
+        per_language = observed.by_language(kind).value
         english, others = int(per_language[place]), np.delete(per_language, place)
         mean = float(others.mean())
         p = lower_than_others(math.log1p(english), np.log1p(others))
-        fewer = _fewer_in_english(neurons.numbers, resampled, kind, place)
+        fewer = _fewer_in_english(observed, resampled, kind, place)
         numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
         verdicts.append(_judge_fewer(fewer, p))
         words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, p = {p:.2g}")
     return Claim(*stated, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
+
+
+def _can_ask_english(languages: Sequence[str]) -> bool:
+    """Whether there is one English, and others enough to hold it against."""
+    return sum(map(is_english, languages)) == 1 and len(languages) >= 4
 
 
 def _pattern(

@@ -12,7 +12,7 @@ from langneurons.compare.overlap import Overlap, overlap
 from langneurons.compare.verdicts import Claim
 from langneurons.intervals import Estimate, Floats, estimate, holm
 from langneurons.neurons.classes import CLASSES, SETS
-from langneurons.neurons.numbers import KINDS, Numbers
+from langneurons.neurons.numbers import KINDS, Numbers, kind_of
 from langneurons.tables import Cell, Table
 from langneurons.texts.accuracy import MEAN, Change
 from langneurons.texts.languages import is_english, told_apart
@@ -131,13 +131,15 @@ def shared_table(every: Sequence[Changes]) -> Table:
     """Neurons shared by N languages, among the selected and over all (Fig. 5 and 10)."""
     rows = []
     for changes in every:
+        k = len(changes.languages)
+        kinds = kind_of(np.arange(k + 1), k, changes.least_general).tolist()
         for where, histogram in (
             ("selected", lambda numbers: numbers.among),
             ("all", lambda numbers: numbers.everywhere),
         ):
             for n, cells in enumerate(_changes(changes, histogram)):
-                rows.append((*_heads(changes), where, n, *cells))
-    heads = (*_HEADS, "neurons of", "N", *_CHANGE)
+                rows.append((*_heads(changes), where, n, kinds[n], *cells))
+    heads = (*_HEADS, "neurons of", "N", "kind", *_CHANGE)
     caption = f"Neurons highly active in N languages, among the selected and over all. {_OWN}"
     return Table("shared-changes", caption, heads, tuple(rows))
 

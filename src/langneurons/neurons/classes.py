@@ -14,8 +14,15 @@ from langneurons.config import IdentifyConfig
 from langneurons.intervals import Floats
 from langneurons.layout import Widths
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers, count, kind_codes
-from langneurons.neurons.selection import find, lowest, score
+from langneurons.neurons.numbers import (
+    KINDS,
+    LANGUAGE_KINDS,
+    Numbers,
+    count,
+    kind_codes,
+    least_general,
+)
+from langneurons.neurons.selection import Found, find, lowest, score
 from langneurons.neurons.table import Neurons
 
 CLASSES = (*KINDS, "not listed")
@@ -42,7 +49,7 @@ class Thresholds(NamedTuple):
     """Thresholds that were found on one model, to classify another by.
 
     Attributes:
-        config: method, rate and filter.
+        config: method, rate, filter and share of a general neuron.
         tau: the bar.
         lam: lambda; None for LAPE.
     """
@@ -57,7 +64,7 @@ def listed(neurons: Neurons, widths: Widths) -> Classified:
     known = replace(neurons, widths=widths)
     kind = np.full(layout.sizes(widths).sum(), CLASSES.index("not listed"), dtype=np.int8)
     positions = layout.positions(widths, neurons.keys)
-    kind[positions] = kind_codes(neurons.n_languages, len(neurons.languages))
+    kind[positions] = kind_codes(neurons.n_languages, len(neurons.languages), neurons.least_general)
     order = np.argsort(positions)
     return _with_members(kind, known.numbers, positions[order], neurons.member[order])
 
@@ -86,10 +93,7 @@ def classify(
     probability = counts.probability(weights, per=config.per)
     found = find(probability, counts.widths, config)
     scores = found.scores
-    lam = found.lam.value if found.lam else None
-    own = _classified(
-        counts.widths, probability, scores.n_languages, found.selected, tau=scores.tau, lam=lam
-    )
+    own = _own(probability, counts.widths, found)
     if base is None:
         return (own,)
     if base.config.per != config.per:
@@ -101,8 +105,25 @@ def classify(
     allowed = len(n) if eligible is None else int(eligible.sum())
     size = min(round(base.config.rate * len(n)), allowed)
     selected = lowest(scores.at(base.lam or 0.0), size, eligible) if size else np.zeros(0, np.intp)
-    by_base = _classified(counts.widths, probability, n, selected, tau=base.tau, lam=base.lam)
+    by_base = _classified(
+        counts.widths,
+        probability,
+        n,
+        selected,
+        tau=base.tau,
+        lam=base.lam,
+        least=least_general(len(probability), base.config.general),
+    )
     return own, by_base
+
+
+def classified(probability: Floats, widths: Widths, config: IdentifyConfig) -> Classified:
+    """The classes by own thresholds, from activation probabilities [K, M].
+
+    Raises:
+        InputError: see `selection.find`.
+    """
+    return _own(probability, widths, find(probability, widths, config))
 
 
 def moved(before: Classified, after: Classified) -> NDArray[np.int64]:
@@ -140,6 +161,19 @@ def _with_members(
     return Classified(kind, numbers, rows[of_languages], member[of_languages])
 
 
+def _own(probability: Floats, widths: Widths, found: Found) -> Classified:
+    """The classes that a selection with thresholds of its own gives."""
+    return _classified(
+        widths,
+        probability,
+        found.scores.n_languages,
+        found.selected,
+        tau=found.scores.tau,
+        lam=found.lam.value if found.lam else None,
+        least=found.scores.least_general,
+    )
+
+
 def _classified(
     widths: Widths,
     probability: Floats,
@@ -148,14 +182,18 @@ def _classified(
     *,
     tau: float,
     lam: float | None,
+    least: int,
 ) -> Classified:
-    """The classes of all neurons, from N of each [M] and the positions of the selected."""
+    """The classes of all neurons, from N of each [M] and the positions of the selected.
+
+    `least` is the lowest N of a general one.
+    """
     languages = len(probability)
     chosen = np.zeros(len(n), dtype=bool)
     chosen[selected] = True
-    rows = np.flatnonzero(chosen | (n == languages))
+    rows = np.flatnonzero(chosen | (n >= least))
     kind = np.full(len(n), CLASSES.index("not listed"), dtype=np.int8)
-    kind[rows] = kind_codes(n[rows], languages)
+    kind[rows] = kind_codes(n[rows], languages, least)
     member = (probability[:, rows] > tau).T
     numbers = count(
         layout.layer_of(widths, rows),
@@ -165,5 +203,6 @@ def _classified(
         tau=tau,
         lam=lam,
         everywhere=np.bincount(n, minlength=languages + 1),
+        least_general=least,
     )
     return _with_members(kind, numbers, rows, member)

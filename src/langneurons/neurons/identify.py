@@ -25,6 +25,7 @@ from langneurons.errors import InputError
 from langneurons.intervals import LEVEL, Floats, block_draws
 from langneurons.layout import Widths
 from langneurons.neurons.agreement import agreement, unavailable
+from langneurons.neurons.chance import by_chance
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.effects import Effects
 from langneurons.neurons.numbers import KINDS, Numbers, kind_of, stacked
@@ -98,6 +99,8 @@ def identify(
             counts, cut.starts if cut else (), resamplings=config.bootstrap, seed=config.seed
         )
         neurons = replace(neurons, agreement=known)
+    if isinstance(counts, Counts):
+        neurons = replace(neurons, chance=by_chance(counts, config))
     if counts.blocks < 2 or not config.bootstrap:
         return neurons
     whole = _resampled(counts, config, neurons, on_step)
@@ -112,7 +115,7 @@ def _tabulated(
     scores = found.scores
     chosen = np.zeros(len(found.score), dtype=bool)
     chosen[found.selected] = True
-    rows = np.flatnonzero(chosen | (scores.n_languages == languages))
+    rows = np.flatnonzero(chosen | scores.general)
     layer, expert, neuron = layout.addresses(counts.widths, rows).T
     rule = Rule(
         method=config.method,
@@ -123,6 +126,7 @@ def _tabulated(
         lam=found.lam,
         histogram=tuple(np.bincount(scores.n_languages, minlength=languages + 1).tolist()),
         by="effect" if isinstance(counts, Effects) else "rate",
+        general=config.general,
     )
     return Neurons(
         languages=counts.languages,
@@ -211,7 +215,7 @@ def _kept(
     A specific one must also be of its language again.
     """
     n = found.scores.n_languages[listed]
-    kinds = kind_of(n, len(neurons.languages))
+    kinds = kind_of(n, len(neurons.languages), neurons.least_general)
     selected = np.zeros(len(found.score), dtype=bool)
     selected[found.selected] = True
     same = (kinds == neurons.kind) & (selected[listed] | (kinds == "general"))

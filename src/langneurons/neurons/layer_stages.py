@@ -6,6 +6,7 @@ drawn by eye: the piecewise-constant fit of the layer curves with the least squa
 every possible division (exact dynamic programme). Letters: S curve, L layer, P set of curves.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -110,23 +111,42 @@ def order_of_layers(curves: Floats, stages: int, seed: int = 0) -> float:
         seed: of the orders.
     """
     z = _standardised(curves)
-    layers = np.arange(z.shape[1])
-    rng = np.random.default_rng(seed)
     observed = _left_over(z[None], stages)[0]
     as_good = 0
+    orders = _orders(z.shape[1], seed)
     for first in range(0, ORDERS, _AT_ONCE):
-        copies = np.tile(layers, (min(_AT_ONCE, ORDERS - first), 1))
-        orders = rng.permuted(copies, axis=1)
-        left_over = _left_over(z[:, orders].swapaxes(0, 1), stages)
+        some = orders[first : first + _AT_ONCE]
+        left_over = _left_over(z[:, some].swapaxes(0, 1), stages)
         as_good += int((left_over <= observed + 1e-9).sum())
     return (1 + as_good) / (1 + ORDERS)
 
 
+def fits(curves: Floats, stages: int) -> Floats:
+    """How well the best division of each of P sets of curves fits, [P, S, L] -> [P]; see `segment`.
+
+    The share of the variance that it explains, without the division itself.
+    """
+    z = _standardised(curves)
+    whole = (z**2).sum(axis=(1, 2))
+    left_over = np.concatenate(
+        [_left_over(z[i : i + _AT_ONCE], stages) for i in range(0, len(z), _AT_ONCE)]
+    )
+    share = np.divide(left_over, whole, out=np.zeros_like(whole), where=whole > 0)
+    return np.clip(1 - share, 0, 1)
+
+
+@cache
+def _orders(layers: int, seed: int) -> NDArray[np.intp]:
+    """Random orders of so many layers, [ORDERS, L]; the same for every set of curves."""
+    copies = np.tile(np.arange(layers), (ORDERS, 1))
+    return np.random.default_rng(seed).permuted(copies, axis=1)
+
+
 def _standardised(curves: Floats) -> Floats:
-    """Each curve with mean 0 and standard deviation 1, [S, L]; 0 where it never changes."""
-    centred = curves - curves.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
-    changes = spread > 1e-12 * np.abs(curves).max(initial=1)
+    """Each curve with mean 0 and standard deviation 1, [..., S, L]; 0 where it never changes."""
+    centred = curves - curves.mean(axis=-1, keepdims=True)
+    spread = centred.std(axis=-1, keepdims=True)
+    changes = spread > 1e-12 * np.abs(curves).max(axis=(-2, -1), keepdims=True, initial=1)
     return np.divide(centred, spread, out=np.zeros_like(centred), where=changes)
 
 
@@ -139,15 +159,21 @@ def _costs(z: Floats) -> Floats:
     sums = np.concatenate([np.zeros((sets, curves, 1)), z.cumsum(axis=2)], axis=2)
     squares = np.concatenate([np.zeros((sets, 1)), (z**2).sum(axis=1).cumsum(axis=1)], axis=1)
     length = np.arange(layers + 1)[None, :] - np.arange(layers + 1)[:, None]
-    inside = ((sums[:, :, None, :] - sums[:, :, :, None]) ** 2).sum(axis=1)
-    cost = squares[:, None, :] - squares[:, :, None] - inside / np.maximum(length, 1)
-    return np.where(length > 0, cost, np.inf)
+    inside = np.zeros((sets, layers + 1, layers + 1))
+    for curve in range(curves):
+        run = sums[:, curve, None, :] - sums[:, curve, :, None]
+        inside += np.square(run, out=run)
+    inside /= np.maximum(length, 1)
+    cost = squares[:, None, :] - squares[:, :, None]
+    cost -= inside
+    cost[:, length <= 0] = np.inf
+    return cost
 
 
 def _left_over(z: Floats, stages: int) -> Floats:
     """Squared distance that the best division leaves, of each of P sets of curves, [P, S, L]."""
     cost = _costs(z)
     least = cost[:, 0]
-    for _ in range(stages - 1):
+    for _ in range(stages - 2):
         least = (least[:, :, None] + cost).min(axis=1)
-    return least[:, -1]
+    return least[:, -1] if stages == 1 else (least + cost[:, :, -1]).min(axis=1)

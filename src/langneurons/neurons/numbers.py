@@ -146,6 +146,7 @@ def count(
     tau: float | None,
     lam: float | None,
     everywhere: Sequence[int] | NDArray[np.integer] | None,
+    least_general: int | None = None,
 ) -> Numbers:
     """How many of each sort there are among listed neurons: every selected and every general one.
 
@@ -157,10 +158,11 @@ def count(
         tau: the bar, where known.
         lam: lambda, where there is one.
         everywhere: neurons of the whole model with N = 0..K, [K + 1], where known.
+        least_general: lowest N of a general neuron; K by default.
     """
     languages = member.shape[1]
     n = member.sum(axis=1)
-    kind = kind_codes(n, languages)
+    kind = kind_codes(n, languages, least_general)
     per_layer = [np.bincount(layer[kind == i], minlength=layers) for i in range(len(KINDS))]
     per_language = [member[kind == i].sum(axis=0) for i in range(len(LANGUAGE_KINDS))]
     unknown = np.full(languages + 1, np.nan)
@@ -186,15 +188,40 @@ def stacked(numbers: Sequence[Numbers]) -> Numbers:
     )
 
 
-def kind_codes(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.int8]:
-    """Position in `KINDS` of listed neurons, by the number of languages each is active in."""
-    names = ("none", "specific", *["related"] * (languages - 2), "general")
+def least_general(languages: int, share: float = 1.0) -> int:
+    """In how many of K languages a neuron is highly active at least to be general: share * K, up.
+
+    Never in fewer than two: N = 1 is specific, whatever the share.
+    """
+    return max(2, math.ceil(share * languages - 1e-9))
+
+
+def general_words(languages: int, least: int) -> str:
+    """In which languages a general neuron is highly active, in words."""
+    return "every language" if least >= languages else f"{least} or more of {languages} languages"
+
+
+def kind_codes(
+    n_languages: NDArray[np.integer], languages: int, least: int | None = None
+) -> NDArray[np.int8]:
+    """Position in `KINDS` of listed neurons, by the number of languages each is active in.
+
+    Args:
+        n_languages: in how many each is highly active, N.
+        languages: K.
+        least: lowest N of a general neuron; K by default, as in the paper.
+    """
+    least = languages if least is None else least
+    related, general = ["related"] * (least - 2), ["general"] * (languages + 1 - least)
+    names = ("none", "specific", *related, *general)
     return np.array([KINDS.index(name) for name in names], dtype=np.int8)[n_languages]
 
 
-def kind_of(n_languages: NDArray[np.integer], languages: int) -> NDArray[np.str_]:
+def kind_of(
+    n_languages: NDArray[np.integer], languages: int, least: int | None = None
+) -> NDArray[np.str_]:
     """Kind of listed neurons, by the number of languages each is highly active in."""
-    return np.array(KINDS)[kind_codes(n_languages, languages)]
+    return np.array(KINDS)[kind_codes(n_languages, languages, least)]
 
 
 def _estimate(value: Floats, ends: Floats | None) -> Estimate:

@@ -13,8 +13,15 @@ from langneurons.errors import InputError
 from langneurons.intervals import Estimate
 from langneurons.neurons.agreement import Agreement
 from langneurons.neurons.layer_stages import NAMES, Segmentation, layer_stages
-from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Intervals, Numbers
-from langneurons.neurons.table import Lambda, Neurons, Rule, Uncertainty
+from langneurons.neurons.numbers import (
+    KINDS,
+    LANGUAGE_KINDS,
+    Intervals,
+    Numbers,
+    general_words,
+    least_general,
+)
+from langneurons.neurons.table import Chance, Lambda, Neurons, Rule, Uncertainty
 from langneurons.neurons.tables import english
 from langneurons.tables import Table
 
@@ -49,6 +56,7 @@ class Facts(NamedTuple):
         general_selected: how many of those are general.
         uncertainty: what resampling says; None without it.
         ends: the intervals by name, as in `Intervals.named`; empty without resampling.
+        chance: what the thresholds give by chance; None where it is not known.
         english: English against the others; None without English.
         stages: the layers cut into the paper's four stages; None with fewer layers.
         agreement: how far all neurons do the same in all languages; None where it is not known.
@@ -62,6 +70,7 @@ class Facts(NamedTuple):
     general_selected: int
     uncertainty: Uncertainty | None
     ends: dict[str, tuple[float, float]]
+    chance: Chance | None
     english: Table | None
     stages: Segmentation | None
     agreement: Agreement | None
@@ -82,6 +91,7 @@ def facts(neurons: Neurons) -> Facts:
         general_selected=selected - sum(n for kind, n in kinds.items() if kind != "general"),
         uncertainty=uncertainty,
         ends=intervals.named(neurons.languages) if intervals else {},
+        chance=neurons.chance,
         english=english(neurons),
         stages=stages(neurons),
         agreement=neurons.agreement,
@@ -145,7 +155,7 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
     for kind, active_in in (
         ("specific", "in one language"),
         ("related", "in several"),
-        ("general", "in every language"),
+        ("general", f"in {general_words(len(told.languages), neurons.least_general)}"),
     ):
         counted = Tile(
             key=kind,
@@ -192,7 +202,14 @@ def _selection_rules(told: Facts) -> list[str]:
         f"τ = {rule.tau:.6f}: the {rule.tau_quantile:g} quantile of all {probabilities:,} "
         f"{levels}; highly active is strictly above it.",
         filtered,
+        *([f"General: highly active in {_general(told)}."] if rule.general < 1 else []),
     ]
+
+
+def _general(told: Facts) -> str:
+    """In which languages a general neuron is highly active."""
+    languages = len(told.languages)
+    return general_words(languages, least_general(languages, told.rule.general))
 
 
 def _lambda_rules(lam: Lambda | None) -> list[str]:
@@ -244,6 +261,7 @@ def values(neurons: Neurons) -> dict[str, Any]:
         "agreement": told.agreement and told.agreement.to_meta(),
         "intervals": told.ends or None,
         "again": [asdict(row) for row in neurons.again],
+        "chance": told.chance and asdict(told.chance),
     }
 
 
@@ -262,6 +280,7 @@ def lines(neurons: Neurons) -> list[str]:
         named = ", ".join(f"{start}-{end - 1} {name}" for start, end, name in cut)
         out.append(f"stages   {named} (fit {told.stages.fit:.2f})")
     out += _again_lines(neurons)
+    out += _chance_lines(told)
     if told.agreement:
         out += _agreement_lines(told.agreement)
     if told.rule.method != "imported" and not told.uncertainty:
@@ -319,7 +338,8 @@ def _number_lines(told: Facts) -> list[str]:
     return [
         f"selected {told.selected:,}: {selected}",
         f"general  {told.kinds['general']:,}{_ends(told, 'general', ',.0f')} of all neurons, "
-        f"{told.general_selected:,} selected",
+        f"{told.general_selected:,} selected"
+        + (f"; highly active in {_general(told)}" if told.rule.general < 1 else ""),
     ]
 
 
@@ -345,6 +365,26 @@ def _agreement_lines(agreement: Agreement) -> list[str]:
         f"agreement of languages by stage {by_stage(agreement.stage_agreement)}; {peak}",
         f"language's share of the variance by stage {by_stage(agreement.stage_language)}",
     ]
+
+
+def _chance_lines(told: Facts) -> list[str]:
+    """What the thresholds give by chance, where it is known."""
+    if not told.chance:
+        return []
+    out = []
+    if told.chance.permuted:
+        spreads = {kind: told.chance.permuted[kind] for kind in ("specific", "related", "general")}
+        numbers = ", ".join(
+            f"{of.mean:,.1f} [{of.low:,.0f}, {of.high:,.0f}] {kind}" for kind, of in spreads.items()
+        )
+        out.append(f"chance   {numbers} where each language is a mix of all")
+    if halves := told.chance.halves:
+        mean, most = sum(halves.values()) / len(halves), max(halves, key=lambda code: halves[code])
+        out.append(
+            f"         {mean:,.1f} specific to one half of a language's own questions, on average "
+            f"(most: {most} {halves[most]:,.1f})"
+        )
+    return out
 
 
 def _ends(told: Facts, name: str, form: str) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,14 @@ from langneurons import artifacts, layout
 from langneurons.errors import FormatError, InputError, MissingExtraError
 from langneurons.layout import Widths
 from langneurons.neurons.agreement import Agreement
-from langneurons.neurons.numbers import KINDS, Intervals, Numbers, count, kind_of
+from langneurons.neurons.numbers import (
+    KINDS,
+    Intervals,
+    Numbers,
+    count,
+    kind_of,
+    least_general,
+)
 from langneurons.tables import Table
 
 if TYPE_CHECKING:
@@ -78,6 +85,7 @@ class Rule:
             imported.
         by: what stands in `probability` and is held against tau: `rate`, activation probabilities;
             `effect`, effects as shares of the largest, see `Effects.probability`.
+        general: share of the languages in which a general neuron is highly active at least.
     """
 
     method: Literal["ternary", "lape", "imported"]
@@ -88,6 +96,7 @@ class Rule:
     lam: Lambda | None = None
     histogram: tuple[int, ...] = ()
     by: Literal["rate", "effect"] = "rate"
+    general: float = 1.0
 
     @property
     def levels(self) -> str:
@@ -113,6 +122,31 @@ class Uncertainty:
     level: float
     failed: int
     intervals: Intervals
+
+
+class Spread(NamedTuple):
+    """A number over several draws: its mean, and the interval that holds 95% of them."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What the thresholds give where there is nothing to find; see `chance`.
+
+    Attributes:
+        draws: permutations of the languages' labels.
+        failed: those that allow no lambda, and are left out.
+        permuted: kind -> neurons of it with labels permuted; empty where every draw failed.
+        halves: language -> neurons specific to one half of its blocks, mean over halves and splits.
+    """
+
+    draws: int
+    failed: int
+    permuted: dict[str, Spread]
+    halves: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -163,6 +197,7 @@ class Neurons:
             resampling.
         agreement: how far the model's neurons do the same in all languages, of all neurons, listed
             or not; None where the counts do not tell.
+        chance: what the thresholds give by chance; None when there was one block.
     """
 
     KIND: ClassVar[str] = "neurons"
@@ -183,6 +218,7 @@ class Neurons:
     uncertainty: Uncertainty | None = None
     again: tuple[Again, ...] = ()
     agreement: Agreement | None = None
+    chance: Chance | None = None
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -214,9 +250,14 @@ class Neurons:
     def kind(self) -> NDArray[np.str_]:
         """What each is, one of `KINDS`, [n].
 
-        N = 1 specific, 1 < N < K related, N = K general, N = 0 none.
+        N = 0 none, N = 1 specific, N from `least_general` up general, related in between.
         """
-        return kind_of(self.n_languages, len(self.languages))
+        return kind_of(self.n_languages, len(self.languages), self.least_general)
+
+    @property
+    def least_general(self) -> int:
+        """Lowest N of a general neuron: K, unless the rule says a smaller share of them."""
+        return least_general(len(self.languages), self.rule.general)
 
     @property
     def layers(self) -> int:
@@ -253,6 +294,7 @@ class Neurons:
             tau=rule.tau,
             lam=rule.lam.value if rule.lam else None,
             everywhere=rule.histogram or None,
+            least_general=self.least_general,
         )
         if self.uncertainty is None:
             return counted
@@ -261,10 +303,10 @@ class Neurons:
     def where(self, mask: NDArray[np.bool_]) -> "Neurons":
         """The rows for which `mask` [n] is true.
 
-        Without `uncertainty` and `again`, which are of all of them.
+        Without `uncertainty`, `again` and `chance`, which are of all of them.
         """
         rows = {name: getattr(self, name)[mask] for name in _COLUMNS}
-        return replace(self, **rows, uncertainty=None, again=())
+        return replace(self, **rows, uncertainty=None, again=(), chance=None)
 
     def of(self, *languages: str, kinds: Sequence[str] = ("specific", "related")) -> "Neurons":
         """The rows of these kinds that are highly active in one of these languages, at least.
@@ -331,6 +373,7 @@ class Neurons:
             "uncertainty": self.uncertainty and _to_meta(self.uncertainty, self.languages),
             "again": [asdict(row) for row in self.again],
             "agreement": self.agreement and self.agreement.to_meta(),
+            "chance": self.chance and asdict(self.chance),
         }
         return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
 
@@ -373,6 +416,7 @@ class Neurons:
             uncertainty=_from_meta(meta["uncertainty"], languages),
             again=tuple(_again(row) for row in meta.get("again", ())),
             agreement=meta.get("agreement") and Agreement.from_meta(meta["agreement"]),
+            chance=_chance(meta.get("chance")),
         )
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -444,6 +488,15 @@ def _again(row: Mapping[str, Any]) -> Again:
     """A row of `again`, as the metadata of a file keep it."""
     shares = {kind: (middle, low, high) for kind, (middle, low, high) in row["shares"].items()}
     return Again(blocks=row["blocks"], tokens=row["tokens"], of=row["of"], shares=shares)
+
+
+def _chance(content: Mapping[str, Any] | None) -> Chance | None:
+    """What chance gives, from the metadata of a file."""
+    if content is None:
+        return None
+    permuted = {kind: Spread(*ends) for kind, ends in content["permuted"].items()}
+    whole: dict[str, Any] = {**content, "permuted": permuted}
+    return Chance(**whole)
 
 
 def _rule(meta: dict[str, Any]) -> Rule:

@@ -5,7 +5,8 @@ In the order to read it:
 results            what a run or a folder of results holds, as values; load_result for any kind
 charts             a figure, and the dialect its Vega-Lite specification is written in
 layer_charts       what lies in which layer: neurons, agreement of languages
-neuron_charts      figures of one set of neurons; silencing_charts, change_charts and run_charts:
+neuron_charts      figures of one set of neurons; silencing_charts, sweep_charts, change_charts
+                   and run_charts:
                    of what their names say
 figures            every figure and table of one result, by name: the front door
 drawing            a chart as SVG and PNG without a browser

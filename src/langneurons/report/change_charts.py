@@ -6,9 +6,7 @@ thresholds.
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
-from langneurons.neurons.table import KINDS, kind_of
+from langneurons.neurons.table import KINDS
 from langneurons.report.charts import (
     CELL_INK,
     DRAWN,
@@ -88,7 +86,7 @@ def shared_change_figure(table: Table) -> Figure:
             if row["neurons of"] == among and row["now"] is not None and row["N"] >= least
         ]
         if rows:
-            views += _before_and_change(rows, shown, title)
+            views += _before_and_change(rows, title)
     return Figure(
         name="shared-changes",
         title="Neurons shared by N languages, before and after",
@@ -98,11 +96,8 @@ def shared_change_figure(table: Table) -> Figure:
     )
 
 
-def _before_and_change(rows: Sequence[Spec], shown: Table, title: str) -> list[Spec]:
+def _before_and_change(rows: Sequence[Spec], title: str) -> list[Spec]:
     """Numbers by N before and after, and below them what changed."""
-    k = max(row["N"] for row in shown.records())
-    kinds = kind_of(np.arange(k + 1), k).tolist()
-    rows = [row | {"kind": kinds[row["N"]]} for row in rows]
     both = [
         {"N": row["N"], "model": model, "kind": row["kind"], "neurons": row[column]}
         for row in rows

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from langneurons.neurons.summary import rules
+from langneurons.neurons.table import Neurons
 from langneurons.report.change_charts import change_figures
 from langneurons.report.charts import Figure, table_figure
 from langneurons.report.figures import neuron_figures, silencing_figures
@@ -20,6 +21,8 @@ from langneurons.report.run_charts import (
     scores_table,
     training_figure,
 )
+from langneurons.report.sweep_charts import sweep_figures
+from langneurons.sweep.sweep import Sweep
 from langneurons.tables import Table
 
 Found = Iterable[tuple[Where, Results]]
@@ -220,6 +223,38 @@ def changes(models: Iterable[Model]) -> Chapter:
         name="changes",
         title="What alignment changed",
         text="The neurons before against those after alignment, on the same questions.",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
+
+
+def swept(models: Iterable[Model]) -> Iterator[tuple[Where, Sweep | None, Neurons | None]]:
+    """Sweeps: of alignments; where a model was not aligned on some questions, its own."""
+    for model in models:
+        for questions, results in model.base.items():
+            aligned = {
+                alignment.name: (alignment, alignment.sweeps[questions])
+                for alignment in model.alignments
+                if questions in alignment.sweeps
+            }
+            for alignment, sweep in aligned.values():
+                yield _of(model, questions, alignment), sweep, results.neurons
+            if not aligned:
+                yield {"model": model.name, "questions": questions}, results.sweep, results.neurons
+
+
+def sweeps(found: Iterable[tuple[Where, Sweep | None, Neurons | None]]) -> Chapter:
+    """The claims over a grid of settings, beside what chance gives."""
+    panels, notes = [], []
+    for where, sweep, shown in found:
+        if sweep:
+            panels += [Panel(figure, where) for figure in sweep_figures(sweep, shown)]
+            notes.append(Note(tuple(sweep.notes), where))
+    return Chapter(
+        name="sweep",
+        title="Do the claims hang on the settings?",
+        text="The paper sets its thresholds by hand. Here every claim that counts can answer is "
+        "judged again over a grid of settings, and beside the numbers stands what chance gives.",
         panels=tuple(panels),
         notes=tuple(notes),
     )

@@ -65,7 +65,7 @@ def shared_figure(neurons: Neurons) -> Figure:
     """Neurons highly active in N languages, among the selected and over all (Fig. 10)."""
     table = shared_by(neurons)
     k = len(neurons.languages)
-    kinds = kind_of(np.arange(k + 1), k).tolist()
+    kinds = kind_of(np.arange(k + 1), k, neurons.least_general).tolist()
     bars = {
         "x": enc("N:O", title="N, languages in which a neuron is highly active"),
         "y": enc("neurons:Q", title="neurons"),
@@ -88,7 +88,7 @@ def shared_figure(neurons: Neurons) -> Figure:
         name="shared-by",
         title="Neurons shared by N languages",
         text="In how many languages a neuron is highly active. One: specific; several: related; "
-        "all: general.",
+        f"{'all' if neurons.least_general == k else f'{neurons.least_general} or more'}: general.",
         spec={"vconcat": views},
         table=table,
     )

@@ -42,6 +42,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
     parts = (
         chapters.neurons([(everywhere, results)]),
         chapters.silencing([(everywhere, results)]),
+        chapters.sweeps([(everywhere, results.sweep, results.neurons)]),
     )
     return Page(
         title=title,
@@ -75,6 +76,7 @@ def study_page(title: str, found: StudyResults) -> Page:
         chapters.silencing([*before, *after]),
         chapters.aligning(models),
         chapters.changes(models),
+        chapters.sweeps(chapters.swept(models)),
     )
     counted = (
         _count(len(models), "model"),

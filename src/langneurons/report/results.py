@@ -19,6 +19,7 @@ from langneurons.report.files import FigureFiles
 from langneurons.report.parts import Provenance
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import Matrices, matrices
+from langneurons.sweep.sweep import Sweep
 from langneurons.tables import Table
 from langneurons.texts.accuracy import Accuracy, Evaluation
 from langneurons.texts.questions import Questions
@@ -41,6 +42,7 @@ _KINDS: tuple[type[artifacts.Result], ...] = (
     Pairs,
     Adapter,
     Comparison,
+    Sweep,
     FigureFiles,
 )
 """Every kind of result, in the order of the flow."""
@@ -65,12 +67,14 @@ class Results(NamedTuple):
         neurons: its neurons.
         matrices: what silencing them costs.
         accuracy: right answers per language, then their mean.
+        sweep: the claims over a grid of settings.
         manifests: kind of result -> manifest.
     """
 
     neurons: Neurons | None = None
     matrices: Matrices | None = None
     accuracy: tuple[Accuracy, ...] = ()
+    sweep: Sweep | None = None
     manifests: Mapping[str, Manifest] = {}
 
 
@@ -101,6 +105,7 @@ class Alignment(NamedTuple):
         after: questions -> results after the last step.
         compared: questions -> what changed.
         manifests: kind of result -> manifest: pairs, adapter.
+        sweeps: questions -> the claims over a grid of settings, before and after.
     """
 
     name: str
@@ -110,6 +115,7 @@ class Alignment(NamedTuple):
     after: Mapping[str, Results]
     compared: Mapping[str, Compared]
     manifests: Mapping[str, Manifest]
+    sweeps: Mapping[str, Sweep] = {}
 
 
 class Model(NamedTuple):
@@ -188,6 +194,7 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
     """
     counts: list[artifacts.Artifact] = []
     costs: list[artifacts.Artifact] = []
+    sweeps: list[artifacts.Artifact] = []
     if (run / artifacts.MANIFEST).is_file():
         neurons = artifacts.read(run, "neurons")
     else:
@@ -199,7 +206,14 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
             for one in artifacts.find(run, "perplexity")
             if one.manifest["inputs"].get("neurons") == neurons.digest
         ]
-    sources = {source.manifest["kind"]: source for source in (*counts, neurons, *costs[:1])}
+        sweeps = [
+            one
+            for one in artifacts.find(run, Sweep.KIND)
+            if one.manifest["inputs"].get("counts") == made_from
+        ]
+        sweeps.sort(key=lambda one: "after" not in one.manifest["inputs"])
+    chosen = (*counts, neurons, *costs[:1], *sweeps[:1])
+    sources = {source.manifest["kind"]: source for source in chosen}
     return FolderResults(
         results=_results(sources),
         provenance=_provenance(run, sources.values()),
@@ -294,13 +308,15 @@ def _alignment(
 ) -> Alignment:
     folder = run / run_folder.alignment(model, name)
     pairs, adapter = _finished(folder / "pairs", "pairs"), _finished(folder / "adapter", "adapter")
-    after, compared = {}, {}
+    after, compared, sweeps = {}, {}, {}
     for domain in settings["domains"]:
         last = run / run_folder.step(model, name, settings["align"]["steps"], domain)
         if last.is_dir():
             after[domain] = _results(_measured(last))
         if changed := _compared(run, model, name, domain):
             compared[domain] = changed
+        if swept := _finished(run / run_folder.sweep(model, name, domain), "sweep"):
+            sweeps[domain] = Sweep.load(swept)
     return Alignment(
         name=name,
         languages=tuple(codes),
@@ -308,6 +324,7 @@ def _alignment(
         history=tuple(Adapter.load(adapter).history) if adapter else (),
         after=after,
         compared=compared,
+        sweeps=sweeps,
         manifests={made.manifest["kind"]: made.manifest for made in (pairs, adapter) if made},
     )
 
@@ -353,7 +370,7 @@ def _by_step(tables: Mapping[str, Table]) -> dict[str, Table]:
 
 def _measured(folder: Path) -> dict[str, artifacts.Artifact]:
     """What there is of a model on some questions: kind -> result."""
-    kinds = ("responses", "accuracy", "counts", "neurons", "perplexity")
+    kinds = ("responses", "accuracy", "counts", "neurons", "perplexity", "sweep")
     return {kind: found for kind in kinds if (found := _finished(folder / kind, kind))}
 
 
@@ -363,6 +380,7 @@ def _results(sources: Mapping[str, artifacts.Artifact]) -> Results:
         neurons=Neurons.load(neurons) if neurons else None,
         matrices=matrices(Losses.load(costs)) if costs else None,
         accuracy=tuple(Evaluation.load(marked).accuracies) if marked else (),
+        sweep=Sweep.load(sources["sweep"]) if "sweep" in sources else None,
         manifests={kind: source.manifest for kind, source in sources.items()},
     )
 

@@ -66,6 +66,7 @@ def commands() -> dict[str, Callable[..., object]]:
     from langneurons.neurons import commands as neurons
     from langneurons.report import commands as report
     from langneurons.silencing import commands as silencing
+    from langneurons.sweep import commands as sweep
 
     return {
         "questions": questions,
@@ -78,6 +79,7 @@ def commands() -> dict[str, Callable[..., object]]:
         "pair": align.pair,
         "align": align.align,
         "compare": compare.compare,
+        "sweep": sweep.sweep,
         "report": report.report,
     }
 

@@ -23,6 +23,7 @@ from langneurons.study.stages import (
     ScoreResponses,
     Stage,
     StudyModel,
+    SweepClaims,
 )
 
 
@@ -125,6 +126,8 @@ def _measured(
         stages.append(EvaluateModel(model, domain))
     stages.append(RecordCounts(model, domain, responses))
     stages.append(IdentifyNeurons(counts))
+    if "sweep" in wanted:
+        stages.append(SweepClaims(counts))
     if "perplexity" in wanted:
         stages.append(
             MeasurePerplexity(
@@ -160,7 +163,8 @@ def _aligned(study: Study, name: str, alignment: str) -> list[Step]:
     *earlier, last = study.steps()
     for number in (last, *earlier):
         if number == last:
-            model, measures = StudyModel(source, adapter), study.analyses.aligned
+            model = StudyModel(source, adapter)
+            measures = tuple(set(study.analyses.aligned) - {"sweep"})  # of before and after
         else:
             model = StudyModel(source, f"{adapter}/checkpoint-{number}")
             measures = study.analyses.checkpoints
@@ -195,6 +199,13 @@ def _compared(study: Study, name: str, alignment: str) -> list[Step]:
                 trained=study.alignments[alignment],
             )
             planned.append(_step(study, stage, folder))
+        if "sweep" in set(study.analyses.aligned) & set(study.domains[domain].analyses):
+            sweep = SweepClaims(
+                counts=f"{run_folder.base(name, domain)}/{RecordCounts.yields}",
+                after=f"{run_folder.step(name, alignment, last, domain)}/{RecordCounts.yields}",
+                trained=study.alignments[alignment],
+            )
+            planned.append(_step(study, sweep, run_folder.sweep(name, alignment, domain)))
     return planned
 
 

@@ -15,6 +15,7 @@ from langneurons.config import (
     RecordConfig,
     RewardConfig,
     SampleConfig,
+    SweepConfig,
     TextConfig,
 )
 from langneurons.errors import InputError
@@ -23,7 +24,7 @@ from langneurons.texts.languages import ENGLISH, is_english
 SEED_RESPONSES = 20
 """Responses to each question to align on, unless told otherwise (MAPO's scripts)."""
 
-Measure = Literal["evaluate", "perplexity"]
+Measure = Literal["evaluate", "perplexity", "sweep"]
 """What can be measured of a model besides its neurons."""
 
 
@@ -46,7 +47,7 @@ class Domain:
     """With texts: others to measure perplexity on [default: the same]."""
     scored_take: int = 0
     """The first so many documents of these; 0: all."""
-    analyses: tuple[Measure, ...] = ("evaluate", "perplexity")
+    analyses: tuple[Measure, ...] = ("evaluate", "perplexity", "sweep")
     """Of what the study measures, what is measured on these; running text is not evaluated."""
 
     def __post_init__(self) -> None:
@@ -80,9 +81,15 @@ class Analyses:
     base: tuple[Measure, ...] = ("evaluate", "perplexity")
     """Of each model before any alignment."""
     aligned: tuple[Measure, ...] = ("evaluate",)
-    """Of each model after the last step of an alignment."""
+    """Of each model after the last step of an alignment; `sweep` is of before and after."""
     checkpoints: tuple[Measure, ...] = ()
     """At each checkpoint before the last step."""
+
+    def __post_init__(self) -> None:
+        if "sweep" in self.checkpoints:
+            raise InputError(
+                "analyses.checkpoints: a sweep is of before and the last step; put it into aligned"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,8 @@ class Study:
     """Neurons; its resampling is that of comparisons too."""
     perplexity: PerplexityConfig = field(default_factory=PerplexityConfig)
     """What silencing costs."""
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    """Claims over a grid of settings."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """Alignment scores."""
     pair: PairConfig = field(default_factory=PairConfig)

@@ -322,6 +322,33 @@ class CompareModels(Stage):
 
 
 @dataclass(frozen=True)
+class SweepClaims(Stage):
+    """Judge the claims over a grid of settings.
+
+    Attributes:
+        counts: of a model.
+        after: of the model after an alignment; None for the model alone.
+        trained: languages that were aligned.
+    """
+
+    name = "sweep"
+    yields = "sweep"
+
+    counts: str
+    after: str | None = None
+    trained: tuple[str, ...] = ()
+
+    def call(self, study: Study) -> Call:
+        """`sweep COUNTS --after COUNTS --trained CODES`."""
+        options: dict[str, Any] = {"config": study.sweep}
+        inputs: tuple[str, ...] = (self.counts,)
+        if self.after:
+            options |= {"after": Path(self.after), "trained": ",".join(self.trained)}
+            inputs = (*inputs, self.after)
+        return Call(given=(Path(self.counts),), options=options, inputs=inputs)
+
+
+@dataclass(frozen=True)
 class MakeReport(Stage):
     """Make the page of the run."""
 
@@ -348,6 +375,7 @@ STAGES: tuple[type[Stage], ...] = (
     PairResponses,
     AlignModel,
     CompareModels,
+    SweepClaims,
     MakeReport,
 )
 """The stages, in the order they are carried out for a model."""

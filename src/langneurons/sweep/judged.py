@@ -1,0 +1,409 @@
+"""Judged: the paper's claims in every cell of a sweep, as rows of one long table.
+
+Verdicts are those of `claims`; beside each stands its effect, one number that lies above a bar
+where the claim is right, so that cells can be put in order:
+
+four-stages          share of the variance that four stages explain; neurons shuffled over layers
+                     beside it
+english              English's neurons over the others' mean, of the kind of which that is more
+related-exist        related neurons among the selected, as a share
+specific-to-related  fall of specific or rise of related, whichever is less, as a share of those
+                     before
+untrained-alike      the same of mean neurons per language that was not trained
+general-rise         change of general neurons, as a share of those before
+stable-alignment     specific or related neurons that keep their kind, whichever share is less
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langneurons import layout
+from langneurons.compare.changes import Changes, Resampled, mean_of, total
+from langneurons.compare.claims import general_rise, specific_to_related, stable, untrained_alike
+from langneurons.compare.model_claims import english_differs_in, four_stages_in
+from langneurons.compare.verdicts import Claim, in_numbers, in_words, rises
+from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.layout import Widths
+from langneurons.neurons.chance import spread
+from langneurons.neurons.classes import SETS
+from langneurons.neurons.layer_stages import fits, layer_stages
+from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
+from langneurons.sweep.grid import PAPER, Cell
+from langneurons.sweep.units import Counted, Who
+from langneurons.tables import plain
+from langneurons.texts.languages import is_english
+
+SHUFFLES = 100
+"""Times that neurons are shuffled over layers."""
+
+EFFECTS = {
+    "four-stages": "variance explained by four stages",
+    "english": "English's neurons over the others' mean",
+    "related-exist": "related among the selected",
+    "specific-to-related": "fall of specific or rise of related, the lesser",
+    "untrained-alike": "the same, per language not trained",
+    "general-rise": "change of general neurons",
+    "stable-alignment": "share that keeps its kind, the lesser",
+}
+"""What the effect of each claim is."""
+
+BARS = {"english": 1.0, "stable-alignment": 0.5}
+"""Where a claim's effect changes sides; 0 for those that are not named. The stages have none."""
+
+Row = dict[str, Any]
+
+
+class _Judgement(NamedTuple):
+    """One claim in one cell."""
+
+    claim: Claim
+    effect: Estimate
+
+
+def rows(counted: Counted, trained: Sequence[str] = ()) -> list[Row]:
+    """Every claim in every cell, in the order of cells.
+
+    A claim that cannot be asked in a cell has no row there: English where it is left out, untrained
+    languages where none is said to be trained.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        of_cells = pool.map(
+            lambda place: _of_cell(counted, place, trained), range(len(counted.cells))
+        )
+        return [row for made in of_cells for row in made]
+
+
+def _of_cell(counted: Counted, place: int, trained: Sequence[str]) -> list[Row]:
+    """The rows of one cell."""
+    cell = counted.cells[place]
+    common = _common(counted, place)
+    alone, changes = _asked(counted, cell, trained)
+    if problem := counted.found[place].problem:
+        made = [common | _unknown(name, problem) for name in alone]
+        if counted.after:
+            for who in _choices(counted):
+                made += [common | _unknown(name, problem) | {"thresholds": who} for name in changes]
+        return made
+    numbers = counted.numbers("observed", place, "before")
+    drawn = _resampled(counted, place, "before")
+    judged = {
+        "four-stages": lambda: _four_stages(counted.before.widths, numbers, drawn),
+        "english": lambda: _english(numbers, drawn, languages(counted, cell)),
+        "related-exist": lambda: _related_exist(counted, place, numbers, drawn),
+    }
+    made = [common | _row(judged[name]()) for name in alone]
+    if not counted.after:
+        return made
+    for who in _choices(counted):
+        if who == "own" and (why := counted.found_after[place].problem):
+            made += [common | _unknown(name, why) | {"thresholds": who} for name in changes]
+            continue
+        after = _after(counted, place, who) | {"thresholds": who}
+        changed = _changes(counted, place, who)
+        made += [common | _row(_of_change(name, changed, trained)) | after for name in changes]
+    return made
+
+
+def languages(counted: Counted, cell: Cell) -> tuple[str, ...]:
+    """The languages of a cell."""
+    return tuple(code for code in counted.languages if code != cell.left_out)
+
+
+def _asked(counted: Counted, cell: Cell, trained: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The claims that can be asked in a cell: of one model, and of what changed."""
+    codes = languages(counted, cell)
+    alone = ["four-stages"] if _with_neurons(counted.before.widths).sum() >= 5 else []
+    if len(codes) >= 4 and sum(map(is_english, codes)) == 1:
+        alone.append("english")
+    if len(codes) >= 3:
+        alone.append("related-exist")
+    changes = ["specific-to-related", "general-rise", "stable-alignment"]
+    if trained and set(codes) - set(trained):
+        changes.insert(1, "untrained-alike")
+    return alone, changes if counted.after else []
+
+
+def _choices(counted: Counted) -> list[Who]:
+    """By whose thresholds what comes after is classified."""
+    names: dict[str, Who] = {"own": "own", "base": "base's"}
+    return [names[word] for word in counted.config.axis("thresholds")]
+
+
+def _resampled(counted: Counted, place: int, who: Who) -> Numbers | None:
+    """Numbers in the resamplings that a cell allows; None without any."""
+    known = counted.known("resampled", place, who)
+    return counted.numbers("resampled", place, "before", known) if len(known) else None
+
+
+def _with_neurons(widths: Widths) -> NDArray[np.bool_]:
+    """Which layers have neurons at all, [L]."""
+    return layout.sizes(widths) > 0
+
+
+def _four_stages(widths: Widths, numbers: Numbers, drawn: Numbers | None) -> _Judgement:
+    held = _with_neurons(widths)
+    claim = four_stages_in(numbers, held, drawn)
+    replicates = fits(_curves(drawn)[..., held], 4) if drawn else None
+    return _Judgement(claim, estimate(claim.numbers["fit of 4"], replicates))
+
+
+def _english(numbers: Numbers, drawn: Numbers | None, codes: Sequence[str]) -> _Judgement:
+    [place] = [k for k, code in enumerate(codes) if is_english(code)]
+
+    def ratio(counts: Numbers) -> Floats:
+        others = np.delete(counts.languages, place, axis=-1).mean(axis=-1)
+        nothing = np.full(others.shape, np.nan)
+        of_kinds = np.divide(counts.languages[..., place], others, out=nothing, where=others > 0)
+        return of_kinds.max(axis=-1)
+
+    claim = english_differs_in(numbers, codes, drawn)
+    return _Judgement(claim, _estimated(ratio, numbers, drawn))
+
+
+def _related_exist(
+    counted: Counted, place: int, numbers: Numbers, drawn: Numbers | None
+) -> _Judgement:
+    """Some selected neurons are shared by several languages, and not by all (Fig. 1, 5, 10).
+
+    It is a claim that something is there: it holds when there are more than languages with permuted
+    labels give in 97.5% of the draws (with one block: when there are any), in the whole interval
+    where there is one; it does not hold when there are none, or no more than that.
+    """
+    related = KINDS.index("related")
+    found = estimate(numbers.kinds[related], drawn.kinds[..., related] if drawn else None)
+    bar = max(_permuted(counted, place).get("related_by_chance_high") or 0.0, 0.0)
+    verdict = rises(found, bar)
+    if np.isnan(found.low):
+        verdict = "holds" if found.value > bar else "cannot tell"
+    if not found.value:
+        verdict = "does not hold"
+    claim = Claim(
+        name="related-exist",
+        statement="Some neurons are shared by several languages and not by all",
+        where="Fig. 1, 5, 10",
+        verdict=verdict,
+        numbers=plain({"related": in_numbers(found), "by chance at most": bar}),
+        words=f"{in_words(found, ',.4g')} related; by chance at most {bar:,.4g}",
+    )
+
+    def share(counts: Numbers) -> Floats:
+        selected = counts.among.sum(axis=-1)
+        return counts.kinds[..., related] / np.maximum(selected, 1)
+
+    return _Judgement(claim, _estimated(share, numbers, drawn))
+
+
+def _of_change(name: str, changed: Changes, trained: Sequence[str]) -> _Judgement:
+    """One claim of what changed, by one choice of thresholds."""
+    if name == "specific-to-related":
+        claim = specific_to_related((changed,))
+        return _Judgement(claim, _shift(changed, {kind: total(kind) for kind in LANGUAGE_KINDS}))
+    if name == "untrained-alike":
+        rest = [code for code in changed.languages if code not in trained]
+        means = {kind: mean_of(kind, changed.languages, rest) for kind in LANGUAGE_KINDS}
+        return _Judgement(untrained_alike((changed,), tuple(trained)), _shift(changed, means))
+    if name == "general-rise":
+        return _Judgement(general_rise((changed,)), _shift(changed, {"general": total("general")}))
+    ratios = [changed.ratio(kind) for kind in LANGUAGE_KINDS]
+    lesser = np.min([ratio.value for ratio in ratios])
+    replicates = None
+    if changed.resampled:
+        replicates = np.min([ratio.replicates for ratio in ratios], axis=0)
+    return _Judgement(stable((changed,), "alignment"), estimate(lesser, replicates))
+
+
+def _shift(changed: Changes, what: Mapping[str, Callable[[Numbers], Floats]]) -> Estimate:
+    """The least of the changes, as shares of those before; a fall where specific ones are meant."""
+
+    def least(before: Numbers, after: Numbers) -> Floats:
+        shares = []
+        for kind, take in what.items():
+            change = (
+                take(before) - take(after) if kind == "specific" else take(after) - take(before)
+            )
+            shares.append(change / np.maximum(take(before), 1))
+        return np.min(shares, axis=0)
+
+    drawn = changed.resampled
+    replicates = least(drawn.before, drawn.after) if drawn else None
+    return estimate(least(changed.before, changed.after), replicates)
+
+
+def _changes(counted: Counted, place: int, who: Who) -> Changes:
+    """What changed in a cell, as `changes.contrast` gives it."""
+    known = counted.known("resampled", place, who)
+    codes = languages(counted, counted.cells[place])
+    nobody = np.zeros((len(SETS), len(codes)), dtype=np.int64)  # no claim here rests on it
+    drawn = None
+    if len(known):
+        moves = counted.moves("resampled", place, who)[known]
+        drawn = Resampled(
+            before=counted.numbers("resampled", place, "before", known),
+            after=counted.numbers("resampled", place, who, known),
+            transitions=moves,
+            by_chance=np.zeros_like(moves),
+            shared=np.repeat(nobody[None], len(known), axis=0),
+            shared_by_chance=np.repeat(nobody[None], len(known), axis=0),
+            failed=counted.config.bootstrap - len(known),
+            paired=True,
+        )
+    return Changes(
+        name="after",
+        thresholds="own" if who == "own" else "base's",
+        languages=codes,
+        before=counted.numbers("observed", place, "before"),
+        after=counted.numbers("observed", place, who),
+        transitions=counted.moves("observed", place, who),
+        shared=nobody,
+        resampled=drawn,
+    )
+
+
+def _common(counted: Counted, place: int) -> Row:
+    """What all rows of a cell have in common: its settings, and what it gives before."""
+    cell, found = counted.cells[place], counted.found[place]
+    settings: Row = {
+        "cell": place,
+        "method": cell.method,
+        "rate": cell.rate,
+        "tau_quantile": cell.tau_quantile,
+        "lam_rule": None if cell.lam is None else str(cell.lam),
+        "prefilter": cell.prefilter,
+        "left_out": cell.left_out,
+        "paper": cell == PAPER,
+        "problem": found.problem,
+    }
+    if found.problem:
+        return settings
+    numbers = counted.numbers("observed", place, "before")
+    codes = languages(counted, cell)
+    per_language = {
+        f"{kind}_{code}": int(numbers.languages[k, i])
+        for k, kind in enumerate(LANGUAGE_KINDS)
+        for i, code in enumerate(codes)
+    }
+    return (
+        settings
+        | {
+            "lam": _number(numbers.lam),
+            "lam_status": found.status,
+            "binding": list(found.binding) if found.binding else None,
+            "tau": float(numbers.tau),
+            "selected": int(numbers.among.sum()),
+            **dict(zip(KINDS, numbers.kinds.astype(int).tolist(), strict=True)),
+        }
+        | _stages(numbers, counted.before.widths)
+        | _permuted(counted, place)
+        | _halves(counted, place)
+        | per_language
+    )
+
+
+def _stages(numbers: Numbers, widths: Widths) -> Row:
+    """The cuts of four stages and their fit; beside it that of neurons shuffled over layers."""
+    held = _with_neurons(widths)
+    if held.sum() < 4:
+        return {}
+    general = numbers.layers[KINDS.index("general")]
+    cut = layer_stages(numbers.language_neurons, general, of=held)
+    shuffled = spread(fits(np.log1p(shuffled_curves(numbers, widths))[..., held], 4))
+    return {
+        "starts": list(cut.starts),
+        "fit": cut.fit,
+        "fit_by_chance": shuffled.mean,
+        "fit_by_chance_high": shuffled.high,
+    }
+
+
+def shuffled_curves(numbers: Numbers, widths: Widths, seed: int = 0) -> Floats:
+    """Language and general neurons per layer, each curve's neurons put into random layers.
+
+    As many draws as `SHUFFLES`, [R, 2, L]; a layer can hold no more than it has.
+    """
+    rng = np.random.default_rng([seed, 3])
+    sizes = layout.sizes(widths)
+    totals = (numbers.language_neurons.sum(), numbers.layers[KINDS.index("general")].sum())
+    curves = [
+        rng.multivariate_hypergeometric(sizes, int(total), SHUFFLES, method="marginals")
+        for total in totals
+    ]
+    return np.stack(curves, axis=1).astype(np.float64)
+
+
+def _permuted(counted: Counted, place: int) -> Row:
+    """Neurons of each kind where each language is a mix of all."""
+    if not counted.arrays["permuted"].size:
+        return {}
+    known = counted.known("permuted", place, "before")
+    if not len(known):
+        return {}
+    kinds = counted.numbers("permuted", place, "before", known).kinds
+    found: Row = {}
+    for k, kind in enumerate(KINDS):
+        of = spread(kinds[:, k])
+        found |= {f"{kind}_by_chance": of.mean, f"{kind}_by_chance_high": of.high}
+    return found
+
+
+def _halves(counted: Counted, place: int) -> Row:
+    """Neurons specific to one half of a language, mean over languages."""
+    if counted.cells[place].left_out or not len(counted.halves):
+        return {}
+    values = counted.halves[:, place]
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return {}
+    of = spread(values)
+    return {"specific_to_half": of.mean, "specific_to_half_high": of.high}
+
+
+def _after(counted: Counted, place: int, who: Who) -> Row:
+    """What a cell gives after."""
+    numbers = counted.numbers("observed", place, who)
+    kinds = numbers.kinds.astype(int).tolist()
+    return {
+        "after_lam": _number(numbers.lam),
+        "after_tau": float(numbers.tau),
+        **{f"after_{kind}": n for kind, n in zip(KINDS, kinds, strict=True)},
+    }
+
+
+def _row(judgement: _Judgement) -> Row:
+    """A claim in one cell."""
+    claim, effect = judgement
+    return {
+        "claim": claim.name,
+        "verdict": claim.verdict,
+        "effect": _number(effect.value),
+        "low": _number(effect.low),
+        "high": _number(effect.high),
+        "words": claim.words,
+    }
+
+
+def _unknown(name: str, why: str) -> Row:
+    """A claim in a cell that gives nothing."""
+    return {"claim": name, "verdict": "cannot tell", "words": why}
+
+
+def _estimated(
+    take: Callable[[Numbers], Floats], numbers: Numbers, drawn: Numbers | None
+) -> Estimate:
+    return estimate(take(numbers), take(drawn) if drawn else None)
+
+
+def _curves(numbers: Numbers) -> Floats:
+    """log(1 + neurons) of each layer, of language and of general neurons, [R, 2, L]."""
+    general = numbers.layers[..., KINDS.index("general"), :]
+    return np.log1p(np.stack([numbers.language_neurons, general], axis=-2))
+
+
+def _number(value: Floats | float) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
