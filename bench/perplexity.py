@@ -39,7 +39,7 @@ from langneurons.model.hooks import silence
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens, predicting, tokenise
 from langneurons.neurons.sets import to_masks
-from langneurons.silencing.perplexity import Work, run_unit
+from langneurons.silencing.perplexity import Off, Work, run_unit
 from langneurons.texts import world
 from langneurons.texts.responses import Response
 
@@ -83,11 +83,11 @@ def problems(questions: int) -> list[Response]:
     ]
 
 
-def random_sets(work: Work, count: int) -> list[np.ndarray]:
+def random_sets(work: Work, count: int) -> list[Off]:
     """Sets of neurons drawn at random."""
     total = sum(int(np.prod(site.shape)) for site in work.sites)
     rng = np.random.default_rng(0)
-    return [np.sort(rng.choice(total, int(total * RATE), replace=False)) for _ in range(count)]
+    return [Off(np.sort(rng.choice(total, int(total * RATE), replace=False))) for _ in range(count)]
 
 
 @torch.inference_mode()
@@ -128,7 +128,7 @@ def memory(length: int, vocabulary: int) -> None:
     rng = np.random.default_rng(0)
     row = Tokens(rng.integers(0, vocabulary, length).astype(np.int32), np.arange(length) >= 16)
     work = work_on(model, [Response("q", "en", "p", "r")], [row], 1024)
-    print(added_memory(lambda: run_unit(work, work.batches.batches[0], [np.arange(3)])))
+    print(added_memory(lambda: run_unit(work, work.batches.batches[0], [Off(np.arange(3))])))
 
 
 def main() -> None:
@@ -176,7 +176,7 @@ def main() -> None:
     run_unit(work, work.batches.batches[-1], sets[:1])
     bare(work, work.batches.batches[-1])
     some = [rows[batch.rows[len(batch.rows) // 2]] for batch in work.batches.batches]
-    one_at_a_time(work, some[:1], sets[0])
+    one_at_a_time(work, some[:1], sets[0].chosen)
     for number, batch in enumerate(work.batches.batches):
         at_once = max(1, asked.budget // work.batches.computed(batch))
         groups = [sets[i : i + at_once] for i in range(0, len(sets), at_once)]
@@ -185,7 +185,9 @@ def main() -> None:
                 run_unit(work, batch, group) for group in groups
             ],
             "bare": lambda batch=batch: [bare(work, batch) for _ in sets],
-            "alone": lambda number=number: one_at_a_time(work, some[number : number + 1], sets[0]),
+            "alone": lambda number=number: one_at_a_time(
+                work, some[number : number + 1], sets[0].chosen
+            ),
         }
         for way in sorted(ways, reverse=bool(number % 2)):
             spent[way] += clock(asked.device, ways[way])

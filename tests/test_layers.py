@@ -37,6 +37,7 @@ TORCH = (
     "effects.passes",
     "effects.scaling",
     "meaning.pooled",
+    "silencing.sinks",
     "align",
 )
 """Where torch may be imported at the top of a module."""

@@ -457,6 +457,10 @@ class EvaluateConfig:
         return SampleConfig(n=1, temperature=0.0, **asdict(self))
 
 
+AT_TEXT = " at text"
+"""How a setting of `perplexity` ends whose neurons are silenced at all tokens but the first."""
+
+
 @dataclass(frozen=True)
 class PerplexityConfig:
     """Settings of `perplexity`. Defaults measure responses; the released code's setting is in
@@ -471,6 +475,9 @@ class PerplexityConfig:
     commas."""
     controls: int = 5
     """Random sets drawn for each set, matched per layer and by activation rate; 0 for none."""
+    where: str = "all"
+    """At which tokens neurons are silenced: all of them (the paper); text, all but the first, at
+    which sinks act; all,text for both."""
     layers: str | None = None
     """Silence in these layers only: 5, 0-4, or one of the paper's stages, such as reasoning."""
     to: str = "zero"
@@ -515,15 +522,21 @@ class PerplexityConfig:
             raise InputError(
                 f"to {self.to!r}: a silenced activation becomes zero, mean or a number"
             )
-        if len(self.kinds) <= self.settings.count(","):
+        if set(places := self.where.split(",")) - {"all", "text"} or len({*places}) < len(places):
+            raise InputError(f"where {self.where!r}: choose all, text or all,text")
+        if len(self.kinds) < (self.settings.count(",") + 1) * len(places):
             raise InputError(
                 f"settings {self.settings!r}: give each once, as in specific,specific+related"
             )
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
-        """Setting -> the kinds silenced in it."""
-        return _kinds(self.settings)
+        """Setting -> the kinds silenced in it; what is silenced at text only says so."""
+        return {
+            f"{setting}{AT_TEXT if place == 'text' else ''}": kinds
+            for place in self.where.split(",")
+            for setting, kinds in _kinds(self.settings).items()
+        }
 
     @property
     def value(self) -> float | str:

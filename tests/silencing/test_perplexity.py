@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import DynamicCache
 
 from langneurons import resume
 from langneurons.config import PerplexityConfig
 from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.model import loading as models
+from langneurons.model.forward import cache_name
 from langneurons.model.hooks import silence
 from langneurons.model.loading import Loaded
 from langneurons.neurons.sets import to_masks
@@ -65,18 +67,68 @@ def plain(subject: Subject, config: PerplexityConfig, responses: Sequence[Respon
     sets = conditions(subject.neurons, shapes, LANGS, config)
     out = np.zeros((len(sets), len(LANGS), config.blocks))
     for c, (condition, chosen) in enumerate(sets):
-        with silence(subject.loaded.sites, to_masks([chosen], shapes)):
-            for r in responses:
-                ids = torch.tensor(subject.tokenizer(r.prompt + r.response)["input_ids"])
-                start = len(
-                    subject.tokenizer(r.prompt)["input_ids"]
-                )  # a byte is a token: no token reaches across
-                logits = subject.model(input_ids=ids[None], use_cache=False).logits[0].float()
-                cost = cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum")
-                out[c, LANGS.index(r.lang), block_of(r.question_id, config.blocks)] += float(cost)
+        masks = to_masks([chosen], shapes)
+        for r in responses:
+            ids = torch.tensor(subject.tokenizer(r.prompt + r.response)["input_ids"])
+            start = len(
+                subject.tokenizer(r.prompt)["input_ids"]
+            )  # a byte is a token: no token reaches across
+            if condition.at_text:
+                logits = after_an_intact_first(subject, ids, masks)
+            else:
+                with silence(subject.loaded.sites, masks):
+                    logits = subject.model(input_ids=ids[None], use_cache=False).logits[0].float()
+            cost = cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum")
+            out[c, LANGS.index(r.lang), block_of(r.question_id, config.blocks)] += float(cost)
         if condition.silenced and not len(chosen):
             out[c] = np.nan
     return out
+
+
+def after_an_intact_first(subject: Subject, ids: torch.Tensor, masks: Any) -> torch.Tensor:
+    """Logits where the first token is read with nothing silenced, and then the others."""
+    cache = {cache_name(subject.model): DynamicCache(config=subject.model.config)}
+    intact = [None] * len(masks)
+    with silence(subject.loaded.sites, intact):  # experts run as they do in silence
+        first = subject.model(input_ids=ids[None, :1], use_cache=True, **cache).logits
+    with silence(subject.loaded.sites, masks):
+        others = subject.model(input_ids=ids[None, 1:], use_cache=True, **cache).logits
+    return torch.cat((first, others), dim=1)[0].float()
+
+
+@pytest.mark.parametrize("name", ["llama", "opt", "gemma3", "deepseek_v3", "gpt_oss"])
+def test_at_text_the_first_token_is_left_alone(name: str, load: Callable[[str], Subject]) -> None:
+    """Whether prompts are shared or not, beside the same sets silenced everywhere."""
+    subject, responses = load(name), texts(2, 2)
+    config = PerplexityConfig(controls=1, blocks=3, where="all,text")
+    expected = plain(subject, config, responses)
+    for more in ({"budget": 400}, {"budget": 60, "share_prompts": False}):
+        found = subject.measure(responses, where="all,text", **more)
+        tokens = np.where(found.tokens, found.tokens, 1)
+        assert np.isnan(found.nll).tolist() == np.isnan(expected).tolist()
+        assert np.nanmax(np.abs(found.nll - expected) / tokens) < 1e-5
+    both = ("specific", "specific+related")
+    assert found.settings == (*both, *(f"{setting} at text" for setting in both))
+    sets = conditions(subject.neurons, subject.loaded.widths, LANGS, config)[1:]
+    half = len(sets) // 2
+    for (one, chosen), (other, same) in zip(sets[:half], sets[half:], strict=True):
+        assert (one.silenced, one.draw) == (other.silenced, other.draw)
+        assert np.array_equal(chosen, same)
+    everywhere, at_text = np.split(found.nll[1:], 2)
+    assert np.nanmax(np.abs(everywhere - at_text)) > 1e-3
+
+
+def test_at_text_an_activation_can_be_held(load: Callable[[str], Subject]) -> None:
+    subject = load("llama")
+    far = subject.measure(settings="specific", to="3", where="all,text", controls=0)
+    first, late = far.find("specific")[0], far.find("specific at text")[0]
+    assert abs(far.nll[first] - far.nll[late]).max() > 1e-3
+
+
+def test_where_is_all_or_text() -> None:
+    for where in ("here", "all,all", ""):
+        with pytest.raises(InputError, match=f"where '{where}': choose all, text or all,text"):
+            PerplexityConfig(where=where)
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)

@@ -44,6 +44,13 @@ def cache_name(model: Any) -> str:
     return "cache" if "cache" in forward_arguments(model) else "past_key_values"
 
 
+def new_cache(model: Any) -> dict[str, Any]:
+    """An empty key-value cache, as the model's forward takes it."""
+    from transformers import DynamicCache
+
+    return {cache_name(model): DynamicCache(config=model.config.get_text_config())}
+
+
 def fitting(
     model: Any,
     responses: Sequence[Response],
@@ -112,8 +119,6 @@ def model_inputs(model: Any, work: Batches, batch: Batch) -> tuple[dict[str, Any
 
     The first is empty where there are none.
     """
-    from transformers import DynamicCache
-
     rows = [work.rows[i].tokens.ids for i in batch.rows]
     device = device_of(model)
     ids, mask = _padded(rows, batch.prefix)
@@ -129,7 +134,7 @@ def model_inputs(model: Any, work: Batches, batch: Batch) -> tuple[dict[str, Any
     }
     shared = np.stack([beginnings[prompt] for prompt in prompts_of(work, batch)])
     prompts = torch.from_numpy(shared).long().to(device)
-    cache = {cache_name(model): DynamicCache(config=model.config.get_text_config())}
+    cache = new_cache(model)
     first = {
         "input_ids": prompts,
         "attention_mask": torch.ones_like(prompts),

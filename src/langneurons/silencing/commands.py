@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -161,6 +161,9 @@ def _counts_behind(neurons: artifacts.Artifact, counts: Path | None) -> artifact
     return given
 
 
+_DRAWN: tuple[Literal["median", "min", "max", "mean"], ...] = ("median", "min", "max", "mean")
+"""How what random sets change is told."""
+
 _JUDGED = tuple(measure for measure in MEASURES if measure != "bits per byte")
 """Measures of which it is said whether the changes lie on the diagonal."""
 
@@ -173,8 +176,10 @@ def _print_json(made: Made[Losses], of_losses: Matrices) -> None:
             name: plain(getattr(matrix, name).tolist())
             for name in ("before", "change", "low", "high", "z")
         }
+        random = {how: plain(matrix.drawn(how).tolist()) for how in _DRAWN}
         neurons = matrix.neurons.tolist()
         shown.append({"setting": setting, "measure": measure, "neurons": neurons, **numbers})
+        shown[-1]["random sets"] = random
     verdicts = [
         plain(of_losses.dominance(setting, measure)._asdict())
         for setting in of_losses.settings
@@ -199,13 +204,39 @@ def _print(made: Made[Losses], of_losses: Matrices) -> None:
     for setting in of_losses.settings:
         print(f"-- {setting} silenced: change in perplexity; *: more than every random set")
         print(console.columns(("silenced", "", *languages), _rows(of_losses, setting)))
+        if of_losses.losses.controls:
+            print("-- beside its random sets: change of the language's own perplexity")
+            heads = ("silenced", "own neurons", *(f"random sets: {_DRAWN[0]}", *_DRAWN[1:]))
+            print(console.columns(heads, _beside(of_losses, setting)))
     for setting in of_losses.settings:
         for measure in _JUDGED:
             print(f"{setting}, {measure}: {words(of_losses.dominance(setting, measure))}")
     print(f"random sets were matched {made.facts['controls matched']}")
+    if sinks := made.facts.get("sinks"):
+        print(f"sinks, which act at the first token most of all: {'; '.join(map(_of_sink, sinks))}")
     for note in made.facts.get("notes", []):
         print(f"note: {note}")
     print(f"wrote {made.folder}; next: langneurons report {made.folder.parent}")
+
+
+def _of_sink(sink: Mapping[str, Any]) -> str:
+    """A sink, and which sets silence it at the first token too."""
+    own = {of["silenced"]: None for of in sink["sets"] if not of["draw"]}
+    drawn = {of["silenced"]: None for of in sink["sets"] if of["draw"]}
+    where = [f"among {', '.join(own)}'s own"] if own else []
+    where += [f"in random sets of {', '.join(drawn)}"] if drawn else []
+    name = f"{sink['layer']}:{sink['neuron']}"
+    return f"{name} ({' and '.join(where)})" if where else name
+
+
+def _beside(of_losses: Matrices, setting: str) -> list[tuple[str | None, ...]]:
+    """What silencing each language's neurons, and random sets, changes in its own perplexity."""
+    matrix = of_losses[setting, "difference"]
+    own = [matrix.change, *(matrix.drawn(how) for how in _DRAWN)]
+    return [
+        (code, *(f"{change[row, row]:+.3g}" if neurons else None for change in own))
+        for row, (code, neurons) in enumerate(zip(matrix.languages, matrix.neurons, strict=True))
+    ]
 
 
 def _rows(of_losses: Matrices, setting: str) -> list[tuple[str | None, ...]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import layout
-from langneurons.config import PerplexityConfig
+from langneurons.config import AT_TEXT, PerplexityConfig
 from langneurons.errors import InputError
 from langneurons.layout import Shapes
 from langneurons.neurons.sets import layer_range, select
@@ -91,7 +91,7 @@ def conditions(
     """Every condition: nothing silenced, then each setting of each language and its controls.
 
     The controls of a language avoid all its specific and related neurons. Which they are depends on
-    the seed, the setting and the language, not on what else is measured.
+    the seed, the kinds and the language, not on where they are silenced or what else is measured.
 
     Raises:
         InputError: for a setting with a word that is no kind, or sets that leave no room for
@@ -105,7 +105,7 @@ def conditions(
             avoid = select(neurons, shapes, ("specific", "related"), (code,))
             sets.append((Condition(code, setting, 0, len(chosen)), chosen))
             rate = None if rates is None else rates[code]
-            place = zlib.crc32(f"{setting}/{code}".encode())
+            place = zlib.crc32(f"{setting.removesuffix(AT_TEXT)}/{code}".encode())
             for draw in range(1, config.controls + 1):
                 rng = np.random.default_rng([config.seed, draw, place])
                 drawn = control(chosen, avoid, shapes, rate, rng)

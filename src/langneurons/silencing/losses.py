@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import artifacts
+from langneurons.config import AT_TEXT
 from langneurons.errors import FormatError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ class Condition(NamedTuple):
 
     Attributes:
         silenced: language whose neurons were; None when nothing was.
-        setting: which of its neurons, kinds joined by `+`: `specific`, `specific+related`; None
-            when nothing was.
+        setting: which of its neurons, kinds joined by `+`: `specific`, `specific+related`; followed
+            by `at text` when the first token of each text was left alone; None when nothing was.
         draw: 0 for the neurons themselves, 1 and up for random sets matched to them.
         neurons: how many were silenced; with 0 of them nothing was run and all costs are unknown.
     """
@@ -34,6 +35,11 @@ class Condition(NamedTuple):
     setting: str | None
     draw: int
     neurons: int
+
+    @property
+    def at_text(self) -> bool:
+        """Whether the first token of each text was left alone."""
+        return (self.setting or "").endswith(AT_TEXT)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,16 @@ class Matrix(NamedTuple):
         share = ((self.controls < self.change) + 0.5 * (self.controls == self.change)).mean(axis=0)
         return np.where(np.isnan(self.change), np.nan, share)
 
+    def drawn(self, how: Literal["mean", "median", "min", "max"]) -> NDArray[np.float64]:
+        """What the random sets change in the mean, the median, at least or at most, [K, K].
+
+        A set that catches a sink hurts every language, and the mean with it; the median tells of
+        the others. NaN without any.
+        """
+        if not len(self.controls):
+            return np.full(self.change.shape, np.nan)
+        return getattr(np, how)(self.controls, axis=0)
+
 
 class Dominance(NamedTuple):
     """Whether the changes of a setting lie on the diagonal.
@@ -260,7 +270,9 @@ def words(dominance: Dominance) -> str:
         apart += f" [{low:+.4g}, {high:+.4g}]"
     parts = [own, f"diagonal {d.diagonal:+.4g}, others {d.others:+.4g}", apart]
     if d.controls:
-        parts.append(f"random sets apart {min(d.controls):+.4g} to {max(d.controls):+.4g}")
+        middle, mean = np.median(d.controls), np.mean(d.controls)
+        ends = f"{min(d.controls):+.4g} to {max(d.controls):+.4g}, mean {mean:+.4g}"
+        parts.append(f"random sets apart {middle:+.4g} (median; {ends})")
     parts.append(f"p = {d.p:.4f}")
     if d.empty:
         parts.append(f"no such neurons: {', '.join(d.empty)}")

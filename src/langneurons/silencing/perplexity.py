@@ -8,6 +8,7 @@ Letters: S set of neurons, R row (text) of a batch, K language, G block.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,9 +23,10 @@ from langneurons.config import of as settings_of
 from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches
-from langneurons.model.forward import model_inputs
+from langneurons.model.forward import cache_name, model_inputs, new_cache
 from langneurons.model.hooks import hold, mean_activations, silence
 from langneurons.model.sites import Site
+from langneurons.model.tokens import Tokens
 from langneurons.neurons.sets import require_fit, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, State, or_halves, units_left
@@ -34,10 +36,12 @@ from langneurons.silencing.scored import (
     Scored,
     budget_of,
     prepared,
+    prompts_tiled,
     scored_texts,
     shares,
     tiled,
 )
+from langneurons.silencing.sinks import sinks, told
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -49,12 +53,24 @@ class Measured(NamedTuple):
 
     Attributes:
         losses: the costs.
-        facts: what to know of them: neurons silenced, how controls were matched, texts left out and
-            why.
+        facts: what to know of them: neurons silenced, how controls were matched, sinks and which
+            sets hold them, texts left out and why.
     """
 
     losses: Losses
     facts: dict[str, Any]
+
+
+class Off(NamedTuple):
+    """What is silenced together.
+
+    Attributes:
+        chosen: positions of neurons.
+        at_text: whether the first token of each text is left alone.
+    """
+
+    chosen: NDArray[np.int64]
+    at_text: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +153,7 @@ def measured(
     ]
     sums = _run(
         work,
-        [sets[number][1] for number in not_empty],
+        [Off(chosen, condition.at_text) for condition, chosen in map(sets.__getitem__, not_empty)],
         budget_of(model, config.budget),
         state=state,
         save_every=config.save_every,
@@ -159,8 +175,15 @@ def measured(
     matched = "per layer only" if rates is None else "per layer and by activation rate"
     facts["controls matched"] = matched
     facts["silenced"] = losses.silenced()
+    facts["sinks"] = told(sinks(model, _one_of_each(work.batches)), sets, model.widths)
     facts["notes"] = [] if languages else _left_out(neurons, responses, codes)
     return Measured(losses, facts)
+
+
+def _one_of_each(batches: Batches) -> list[Tokens]:
+    """The first text of every language."""
+    first = {row.key // batches.blocks: row.tokens for row in reversed(batches.rows)}
+    return [first[language] for language in sorted(first)]
 
 
 def shared_languages(
@@ -198,26 +221,14 @@ def _left_out(neurons: Neurons, responses: Sequence[Response], codes: tuple[str,
 
 
 @torch.inference_mode()
-def run_unit(
-    work: Work, batch: Batch, sets: Sequence[NDArray[np.int64]]
-) -> tuple[Floats, NDArray[np.int64]]:
+def run_unit(work: Work, batch: Batch, sets: Sequence[Off]) -> tuple[Floats, NDArray[np.int64]]:
     """Run one batch under several sets at once.
 
     Returns:
         The summed cost of each text under each set, and the number of log-likelihoods in it, both
         [S, R].
     """
-    prompts, inputs = model_inputs(work.model, work.batches, batch)
-    masks = to_masks(sets, [site.shape for site in work.sites])
-    if work.values is None:
-        silenced = silence(work.sites, masks)
-    else:
-        silenced = hold(work.sites, masks, work.values)
-    with silenced:
-        if prompts:
-            work.keep_prompts(batch, prompts, len(sets))
-        hidden = work.head.hidden(**tiled(inputs, len(sets)))
-
+    hidden = _hidden(work, batch, sets)
     row, column, following = work.positions(batch)
     place = torch.from_numpy(row * hidden.shape[1] + column).to(hidden.device)
     scored = hidden.reshape(len(sets), -1, hidden.shape[-1])[:, place].flatten(0, 1)
@@ -234,6 +245,48 @@ def run_unit(
         return np.stack([np.bincount(row, weights=of_set, minlength=texts) for of_set in values])
 
     return per_row(nll), per_row(entries).astype(np.int64)
+
+
+def _hidden(work: Work, batch: Batch, sets: Sequence[Off]) -> Tensor:
+    """Final hidden states of a batch after its prefix, [S * R, T, H], each set off in its own rows.
+
+    Where a set leaves first tokens alone, these are read before the others, into a cache.
+    """
+    prompts, inputs = model_inputs(work.model, work.batches, batch)
+    whole, times = [one.chosen for one in sets], len(sets)
+    if not any(one.at_text for one in sets):
+        with _silenced(work, whole):
+            if prompts:
+                work.keep_prompts(batch, prompts, times)
+            return work.head.hidden(**tiled(inputs, times))
+    beginnings = prompts or inputs | new_cache(work.model)
+    first, rest = _parted(tiled(beginnings, times))
+    with _silenced(work, [one.chosen[: 0 if one.at_text else None] for one in sets]):
+        hidden = work.head.hidden(**first)
+    with _silenced(work, whole):
+        if rest:
+            hidden = torch.cat((hidden, work.head.hidden(**rest)), dim=1)
+        if not prompts:
+            return hidden
+        cache = prompts[cache_name(work.model)]
+        cache.reorder_cache(prompts_tiled(work.batches, batch, times))
+        return work.head.hidden(**tiled(inputs, times))
+
+
+def _parted(inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs with a cache as those of first tokens and of the others, which may be none."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    cached = inputs | {"use_cache": True}
+    first = cached | {"input_ids": ids[:, :1], "attention_mask": mask[:, :1]}
+    return first, cached | {"input_ids": ids[:, 1:]} if ids.shape[1] > 1 else {}
+
+
+def _silenced(work: Work, sets: Sequence[NDArray[np.int64]]) -> AbstractContextManager[None]:
+    """Inside this block each set is silenced in its own rows of the batch."""
+    masks = to_masks(sets, [site.shape for site in work.sites])
+    if work.values is None:
+        return silence(work.sites, masks)
+    return hold(work.sites, masks, work.values)
 
 
 def _sets(
@@ -348,7 +401,7 @@ class _Unit(NamedTuple):
 
 def _run(
     work: Work,
-    sets: Sequence[NDArray[np.int64]],
+    sets: Sequence[Off],
     budget: int,
     *,
     state: State | None,
