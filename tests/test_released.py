@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from langneurons.config import IdentifyConfig
+from langneurons.config import IdentifyConfig, SweepConfig
 from langneurons.neurons.identify import identify
 from langneurons.neurons.layer_stages import layer_stages
 from langneurons.neurons.other_tools import export_mask, import_mask, import_njunlp
 from langneurons.neurons.selection import general_selected, score
 from langneurons.neurons.table import Neurons
 from langneurons.neurons.tables import english
+from langneurons.sweep.sweep import sweep
 from support.places import data
 
 PAPER = IdentifyConfig(lam=0.109375)
@@ -133,6 +134,31 @@ def test_mask_has_as_many_memberships_as_the_released_one(at_paper, tmp_path) ->
     assert sum(len(indices) for layers in lists for indices in layers) == 6307
     again, _ = import_mask(tmp_path / "mask.pt")
     assert again.keys.tolist() == at_paper.of_kinds(("specific", "related")).keys.tolist()
+
+
+def test_over_a_grid_stages_stay_and_lambda_moves(counts) -> None:
+    """The twelve cells that were looked at by hand."""
+    config = SweepConfig(
+        tau_quantiles="0.9,0.95,0.98",
+        lams="auto",
+        prefilters="off",
+        methods="ternary",
+        leave_out="none",
+    )
+    found = sweep(counts[0], config)
+    stages = [row for row in found.rows if row["claim"] == "four-stages"]
+    assert len(stages) == 12
+    assert {row["verdict"] for row in found.rows} == {"holds"}
+    cuts = np.array([row["starts"] for row in stages])
+    assert [sorted(set(column)) for column in cuts.T.tolist()] == [[0], [5], [18, 19, 20], [29, 30]]
+    assert (cuts[:, 3] == 29).sum() == 1
+    ends = [(min(values), max(values)) for values in zip(*_moving(stages), strict=True)]
+    assert ends == [(0.033, 0.177), (80, 502)]
+
+
+def _moving(rows) -> list[tuple[float, int]]:
+    """Lambda, and English's related neurons."""
+    return [(round(row["lam"], 3), row["related_en"]) for row in rows]
 
 
 @pytest.mark.parametrize(

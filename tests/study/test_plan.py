@@ -28,6 +28,18 @@ def test_every_stage_is_in_the_plan_of_the_demo() -> None:
     assert stages == set(STAGES)
 
 
+def test_a_sweep_of_an_alignment_is_of_before_and_after() -> None:
+    at = {step.out: step for step in plan.steps(load("nano").study)}
+    sweep = at["models/nano/sw-th/sweep/nano"]
+    before, after = "models/nano/base/nano/counts", "models/nano/sw-th/step-60/nano/counts"
+    assert set(sweep.needs) == {before, after}
+    command = sweep.command()
+    assert command
+    assert command.startswith(f"langneurons sweep {before} --out {sweep.out} --rates 0.01,0.05,0.1")
+    assert command.endswith(f"--after {after} --trained sw,th")
+    assert [out for out in at if "/sweep" in out] == [sweep.out]  # its domain nano-ood has none
+
+
 def test_a_plan_by_hand() -> None:
     """One model, two domains, one alignment with a checkpoint: what each step needs."""
     steps = plan.steps(parse(TINY, "x"))

@@ -32,6 +32,8 @@ LEAST = 'languages = ["en", "sw"]\nmodels.m = "m"\ndomains.d.questions = "d.json
             LEAST + "[analyses]\nbase = ['report']",
             "analyses.base is 'report'; 'evaluate' or 'perplexity' or 'sweep' is needed",
         ),
+        (LEAST + "[analyses]\ncheckpoints = ['sweep']", "a sweep is of before and the last step"),
+        (LEAST + "[sweep]\nrates = ''", "rates '': give a value or more, with commas"),
         (LEAST + "[identify]\nrate = 2", "[identify] rate 2.0 is outside (0, 1)"),
         (LEAST + "[alignments]\nsw = ['fr']", "sw aligns fr; give some of the languages"),
         (LEAST + "[alignments]\nsw = ['sw']", "alignments need [seeds], [translator]"),

@@ -6,7 +6,9 @@ thresholds.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from langneurons.neurons.table import KINDS
+import numpy as np
+
+from langneurons.neurons.table import KINDS, kind_of
 from langneurons.report.charts import (
     CELL_INK,
     DRAWN,
@@ -74,14 +76,15 @@ def change_figures(tables: Mapping[str, Table]) -> tuple[Figure, ...]:
 
 def shared_change_figure(table: Table) -> Figure:
     """Neurons shared by N languages: before, after, and the change (Fig. 5 and 10 of the paper)."""
-    shown = _last(table)
-    views = []
+    shown, views = _last(table), []
+    k = max(row["N"] for row in shown.records())
+    kinds = kind_of(np.arange(k + 1), k).tolist()  # of comparisons that do not say them themselves
     for among, title, least in (
         ("selected", "among the selected", 0),
         ("all", "over all neurons, N from 1 up", 1),
     ):
         rows = [
-            row
+            {"kind": kinds[row["N"]], **row}
             for row in shown.records()
             if row["neurons of"] == among and row["now"] is not None and row["N"] >= least
         ]

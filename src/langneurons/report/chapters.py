@@ -252,9 +252,10 @@ def sweeps(found: Iterable[tuple[Where, Sweep | None, Neurons | None]]) -> Chapt
             notes.append(Note(tuple(sweep.notes), where))
     return Chapter(
         name="sweep",
-        title="Do the claims hang on the settings?",
-        text="The paper sets its thresholds by hand. Here every claim that counts can answer is "
-        "judged again over a grid of settings, and beside the numbers stands what chance gives.",
+        title="Sweep",
+        text="Do the claims hang on settings? The paper sets its thresholds by hand. Here every "
+        "claim that counts can answer is judged again over a grid of settings, and beside the "
+        "numbers stands what chance gives.",
         panels=tuple(panels),
         notes=tuple(notes),
     )

@@ -94,7 +94,7 @@ def curve_figure(claim: str, rows: Sequence[Row], neurons: Neurons | None = None
     text = (
         f"Each point is a cell of the grid; up: {effect}. Below: its settings; {marked}. Cells "
         "rest on the same counts, so a share of them is no p-value."
-        + (f" {untold} cells give no effect and are not drawn." if untold else "")
+        + (f" Cells without an effect, not drawn: {untold}." if untold else "")
     )
     return Figure(
         name=f"curve-{claim}",

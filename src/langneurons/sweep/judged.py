@@ -46,8 +46,8 @@ EFFECTS = {
     "four-stages": "variance explained by four stages",
     "english": "English's neurons over the others' mean",
     "related-exist": "related among the selected",
-    "specific-to-related": "fall of specific or rise of related, the lesser",
-    "untrained-alike": "the same, per language not trained",
+    "specific-to-related": "the lesser of fall and rise",
+    "untrained-alike": "the lesser, where not trained",
     "general-rise": "change of general neurons",
     "stable-alignment": "share that keeps its kind, the lesser",
 }

@@ -65,20 +65,19 @@ def claim_table(rows: Rows) -> Table:
                 name,
                 len(some),
                 *(verdicts[verdict] for verdict in VERDICTS),
-                round(verdicts["holds"] / len(some), 4),
-                EFFECTS[name],
                 *map(_number, middle),
                 _number(papers[0].get("effect")) if papers else None,
                 papers[0]["verdict"] if papers else None,
+                EFFECTS[name],
             )
         )
     return Table(
         "sweep-claims",
-        "In how many cells of the grid each claim holds, does not hold, or cannot be told. Cells "
-        "rest on the same counts: the share is no p-value.",
+        "In how many cells of the grid each claim holds, does not hold, or cannot be told, "
+        "and its effect. Cells rest on the same counts: a share of them is no p-value.",
         (
-            *("claim", "cells", *VERDICTS, "share that holds"),
-            *("effect", "least", "median", "most", "paper's cell", "paper's verdict"),
+            *("claim", "cells", *VERDICTS, "least", "median", "most"),
+            *("paper's cell", "paper's verdict", "effect"),
         ),
         tuple(made),
     )
