@@ -41,7 +41,7 @@ families: Any = import_module("support.families")  # the tokenizer lives with th
 
 CAUSAL = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 WITH_IMAGES = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-SECONDS = 300
+SECONDS = 900
 """After so long a type is given up."""
 
 _QUESTIONS = {

@@ -97,6 +97,11 @@ _SECTIONS = {"rope_parameters": {"mrope_section": [2, 1, 1]}}
 _WIDE = {"head_dim": 16, **_SECTIONS}
 _HEADS = {"num_key_value_heads": 4}
 _HYBRID = {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]}
+_LOOPED = {
+    "n_layers_per_attn_res_block": 1,
+    "loop_layer_index_start": 1,
+    "loop_layer_index_end": 3,
+}
 _INDEXER = {
     "indexer_kv_heads": 1,
     "indexer_n_heads": 4,
@@ -122,6 +127,8 @@ OWN: dict[str, dict[str, Any]] = {
     "glmga": {"text_config": _SECTIONS},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "hy_v4_vl": {"text_config": _SECTIONS},
+    "inkling2_loop": {"text_config": _LOOPED},
+    "inkling2_loop_text": _LOOPED,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "molmo2": {"adapter_config": {"vision_feature_layer": [3, 1]}},

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from langneurons.align.training import begun
+from langneurons.align.training import _beside_the_decoder, begun
 from langneurons.model import loading as models
+from support.families import tiny
 from support.places import ROOT
 
 
@@ -14,6 +15,14 @@ def test_a_prompt_begins_once(llama: Path) -> None:
     assert begun(tokenizer, "<s>a") == "a"
     assert begun(tokenizer, "a <s>") == "a <s>"
     assert begun(tokenizer, "a") == "a"
+
+
+def test_no_adapter_is_for_a_tower() -> None:
+    """Its attention is called as the decoder's is, or otherwise."""
+    beside = _beside_the_decoder(tiny("qwen3_vl"))["exclude_modules"]
+    assert "model.visual.blocks.1.mlp.linear_fc1" in beside
+    assert all(name.startswith("model.visual.") for name in beside)
+    assert _beside_the_decoder(tiny("opt")) == {}
 
 
 @pytest.mark.parametrize("name", ["ddp", "zero2", "fsdp"])

@@ -9,6 +9,7 @@ was seen. Letters: L layer, D neuron of a dense layer, E expert, I neuron of an 
 
 import inspect
 import math
+import re
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,10 @@ class _Linear(NamedTuple):
     after: int
 
 
+_TOWERS = re.compile("vision|visual|image|audio")
+"""What the names of towers hold that lie in the decoder (GIT)."""
+
+
 def decoder_path(model: nn.Module) -> str:
     """Name of the decoder in a model, which may have towers for images beside it; empty for all."""
     inner: Any = getattr(model, "get_base_model", lambda: model)()  # of PEFT's wrapper
@@ -162,7 +167,8 @@ def _lists_of_modules(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
         inside = any(name.startswith(f"{above}.") for above, _ in outer)
         if isinstance(module, nn.ModuleList) and not inside:
             outer.append((name, module))
-    return [part for part in outer if _is_below(part[0], [path])] or outer
+    inside = [part for part in outer if _is_below(part[0], [path])] or outer
+    return [part for part in inside if not _TOWERS.search(part[0])] or inside
 
 
 def _is_below(path: str, others: Iterable[str]) -> bool:
