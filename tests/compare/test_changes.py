@@ -19,7 +19,7 @@ from langneurons.texts.accuracy import compare_accuracy
 from langneurons.texts.responses import Response
 from support.values import neurons_at, random_counts, tiny
 
-CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1)
+CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1, chance=0)
 
 
 def side(name: str, counts: Counts, config: IdentifyConfig = CONFIG) -> Side:

@@ -17,7 +17,7 @@ from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.responses import Response
 from support.values import random_counts
 
-CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1)
+CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1, chance=0)
 
 
 def save(run: Path, counts: Counts, **config: str) -> Neurons:

@@ -16,7 +16,7 @@ from langneurons.neurons.selection import score
 from langneurons.neurons.table import Neurons
 from support.values import random_counts
 
-CONFIG = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=30)
+CONFIG = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=30, chance=0)
 
 
 def test_margin_says_how_far_from_the_boundary() -> None:
@@ -41,7 +41,7 @@ def test_order_of_languages_does_not_matter(seed: int, random) -> None:
     counts = random_counts(seed, 4)
     order = list(counts.languages)
     random.shuffle(order)
-    config = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=0)
+    config = IdentifyConfig(rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=0, chance=0)
     one, other = identify(counts, config), identify(counts.spread(tuple(order)), config)
     assert one.rule.tau == other.rule.tau
     assert one.keys.tolist() == other.keys.tolist()

@@ -21,7 +21,7 @@ from support.values import neurons_at, random_counts
 @given(st.integers(0, 2**32), st.sampled_from(["ternary", "lape"]))
 def test_table_round_trip(seed: int, method) -> None:
     counts = random_counts(seed, 3, widths=((9,), (2, 4)))
-    config = IdentifyConfig(method, rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3)
+    config = IdentifyConfig(method, rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3, chance=2)
     neurons = identify(counts, config)
     again = Neurons.from_table(neurons.to_table())
     assert neurons.uncertainty is not None
@@ -73,7 +73,7 @@ def test_the_neurons_of_languages() -> None:
 
 
 def test_a_part_has_its_own_numbers_and_no_intervals() -> None:
-    config = IdentifyConfig(rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3)
+    config = IdentifyConfig(rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3, chance=2)
     neurons = identify(random_counts(1, 3), config)
     assert neurons.numbers.intervals is not None
     specific = neurons.of(kinds=("specific",))
@@ -109,7 +109,7 @@ def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    config = IdentifyConfig(rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3)
+    config = IdentifyConfig(rate=0.3, tau_quantile=0.6, lam=0.1, bootstrap=3, chance=2)
     neurons = identify(random_counts(1, 3), config)
     neurons.save(tmp_path / "neurons")
     again = Neurons.load(tmp_path / "neurons")

@@ -32,7 +32,7 @@ from langneurons.texts.rows import Responses
 
 MODEL = "small"
 SETTINGS = ("specific", "specific+related")
-CONFIG = IdentifyConfig(rate=0.02, tau_quantile=0.9, bootstrap=8)
+CONFIG = IdentifyConfig(rate=0.02, tau_quantile=0.9, bootstrap=8, chance=2)
 ALIGNMENTS = {"sw-th": ("sw", "th"), "zh-de": ("zh", "de")}
 STEPS = {30: 0.2, 60: 0.5}
 """Steps of an alignment that are studied, and the part of specific neurons that are shared after
