@@ -130,6 +130,7 @@ OWN: dict[str, dict[str, Any]] = {
     "inkling2_loop": {"text_config": _LOOPED},
     "inkling2_loop_text": _LOOPED,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "longcat_flash": {"zero_expert_num": 2},
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "molmo2": {"adapter_config": {"vision_feature_layer": [3, 1]}},
     "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},

@@ -143,6 +143,16 @@ def test_experts_in_a_loop_beside_two_dense_feed_forwards() -> None:
     assert torch.allclose(silenced, edited, atol=1e-5)
 
 
+def test_experts_that_no_token_goes_to() -> None:
+    """In LongCat all may go to identities."""
+    model = build("longcat", zero_expert_num=2)
+    for layer in model.model.layers:
+        layer.mlp.router.e_score_correction_bias.copy_(torch.tensor([-9.0] * 4 + [9.0] * 2))
+    sites = find_sites(model)
+    probe(model, sites, IDS)
+    assert [len(reading.values) for reading in read(model)[0]] == [0, 28, 28]
+
+
 def test_experts_without_a_gate() -> None:
     model = tiny("nemotron_h")
     routed, shared = read(model)[1]

@@ -103,11 +103,11 @@ class Looped(Experts):
         def call(output: Tensor, expert: int, tokens: Tensor, _: int) -> None:
             seen.append(Rows(output, torch.full_like(tokens, expert), tokens))
 
-        def end(*_: Any) -> None:
-            if seen:
-                values, experts, tokens = (torch.cat(cells) for cells in zip(*seen, strict=True))
-                seen.clear()
-                on_rows(Rows(values, experts, tokens))
+        def end(_: Any, __: Any, output: Tensor) -> None:
+            none = torch.zeros(0, dtype=torch.long, device=output.device)
+            seen.append(Rows(output.new_zeros(0, self.shape[1]), none, none))
+            values, experts, tokens = (torch.cat(cells) for cells in zip(*seen, strict=True))
+            on_rows(Rows(values, experts, tokens))
 
         with self._calls(call, seen.clear, first=not last), self.module.register_forward_hook(end):
             yield
