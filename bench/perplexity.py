@@ -145,6 +145,9 @@ def main() -> None:
     parser.add_argument(
         "--nano", action="store_true", help="the embedded model, on word problems of its own world"
     )
+    parser.add_argument(
+        "--model", help="a MODEL with its own tokenizer, such as gemma.gguf, in place of --shape"
+    )
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument("--memory", type=int, nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -154,6 +157,10 @@ def main() -> None:
     if asked.nano:
         loaded = models.load("nano", device=asked.device, dtype=asked.dtype)
         model, tokenizer, responses = loaded.model, loaded.tokenizer, problems(asked.questions)
+    elif asked.model:
+        loaded = models.load(asked.model, device=asked.device, dtype=asked.dtype)
+        model, tokenizer = loaded.model, loaded.tokenizer
+        responses = texts(asked.data, asked.questions)
     else:
         responses = texts(asked.data, asked.questions)
         tokenizer = train_tokenizer(responses)
@@ -164,7 +171,8 @@ def main() -> None:
     tokens = sum(len(row.ids) for row in rows)
     computed = sum(map(work.batches.computed, work.batches.batches))
     scored = sum(int(row.tokens.counted.sum()) for row in work.batches.rows)
-    name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
+    name = "nano" if asked.nano else asked.model or "Llama"
+    size = sum(p.numel() for p in model.parameters()) / 1e6
     machine = f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}"
     print(
         f"{machine}, {torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, "

@@ -33,6 +33,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langneurons.model import batches
 from langneurons.model.forward import cache_name, model_inputs, spread_prompts
+from langneurons.model.loading import load
 from langneurons.model.sites import find_sites
 from langneurons.model.tokens import Tokens, tokenise
 from langneurons.neurons.tally import Tally, run_batch
@@ -114,6 +115,11 @@ def clock(device: str, work: Callable[[], Any]) -> float:
     work()
     sync(device)
     return time.perf_counter() - began
+
+
+def middle(ours: list[float], bare: list[float]) -> float:
+    """The median ratio of batches that ran by turns, which a busy machine moves little."""
+    return float(np.median(np.array(ours) / np.array(bare)))
 
 
 @torch.inference_mode()
@@ -257,10 +263,15 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/responses_mcot7b/mgsm"))
     parser.add_argument("--questions", type=int, default=2, help="questions per language")
-    parser.add_argument("--rows", type=int, default=12, help="rows that the slow ways run over")
+    parser.add_argument(
+        "--rows", type=int, default=12, help="rows that the slow ways run over; 0: leave them out"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--shape", default="111m", choices=SHAPES)
+    parser.add_argument(
+        "--model", help="a MODEL with its own tokenizer, such as gemma.gguf, in place of --shape"
+    )
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument(
         "--save", type=Path, help="only save the model and its tokenizer to this folder"
@@ -271,8 +282,12 @@ def main() -> None:
         memory(asked.memory)
         return
     responses = texts(asked.data, asked.questions)
-    tokenizer = train_tokenizer(responses)
-    model = model_of(asked.shape, asked.device, getattr(torch, asked.dtype))
+    if asked.model:
+        loaded = load(asked.model, device=asked.device, dtype=asked.dtype)
+        model, tokenizer = loaded.model, loaded.tokenizer
+    else:
+        tokenizer = train_tokenizer(responses)
+        model = model_of(asked.shape, asked.device, getattr(torch, asked.dtype))
     if asked.save:
         model.save_pretrained(asked.save)
         tokenizer.save_pretrained(asked.save)
@@ -290,8 +305,8 @@ def main() -> None:
     unique = sum(map(plan.computed, plan.batches))
     print(
         f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads; Llama of {parameters:.0f}M parameters; "
-        f"{len(rows)} responses, {unique:,} tokens computed"
+        f"{torch.get_num_threads()} threads; {asked.model or 'Llama'} of {parameters:.0f}M "
+        f"parameters; {len(rows)} responses, {unique:,} tokens computed"
     )
     both = sum(len(row.ids) for row in rows)
     alone = sum(int((~row.counted).sum()) for row in rows)
@@ -299,7 +314,7 @@ def main() -> None:
         f"the same responses are {both:,} tokens with a prompt each; "
         f"two passes read {both + alone:,}"
     )
-    tally, spent = Tally(plan, sites), {"ours": 0.0, "bare": 0.0}
+    tally, seconds_of = Tally(plan, sites), {"ours": [], "bare": []}
     run_batch(model, sites, plan, plan.batches[-1])
     bare(model, plan, plan.batches[-1])
     for number, batch in enumerate(plan.batches):
@@ -308,9 +323,15 @@ def main() -> None:
             "bare": lambda batch=batch: bare(model, plan, batch),
         }
         for name in sorted(work, reverse=bool(number % 2)):
-            spent[name] += clock(asked.device, work[name])
+            seconds_of[name].append(clock(asked.device, work[name]))
+    spent = {name: sum(each) for name, each in seconds_of.items()}
     print(f"{'bare forward':<18}{spent['bare']:9.2f} s   1.000")
-    print(f"{'ours':<18}{spent['ours']:9.2f} s   {spent['ours'] / spent['bare']:.3f} of bare")
+    print(
+        f"{'ours':<18}{spent['ours']:9.2f} s   {spent['ours'] / spent['bare']:.3f} of bare; "
+        f"median of {len(plan.batches)} batches {middle(seconds_of['ours'], seconds_of['bare']):.3f}"
+    )
+    if not asked.rows:
+        return
     some = [rows[i * len(rows) // asked.rows + i % SAMPLES] for i in range(asked.rows)]
     scale = sum(len(r.ids) for r in rows) / sum(len(r.ids) for r in some)
     slow = {

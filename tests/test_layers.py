@@ -32,7 +32,6 @@ TORCH = (
     "ask.local",
     "ask.draws",
     "silencing.perplexity",
-    "silencing.scored",
     "effects.first_order",
     "effects.passes",
     "effects.scaling",

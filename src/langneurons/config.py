@@ -657,6 +657,27 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class PromptedConfig:
+    """How a causal model is asked to translate; translation models are not asked.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    translator_prompt: Literal["plain", "chat"] = "plain"
+    """How a causal translator is asked: `plain`, the names of languages before texts; `chat`, by
+    its own chat template."""
+    shots: int = 3
+    """Worked examples in a causal translator's prompt, the first of --examples."""
+
+    def __post_init__(self) -> None:
+        if self.translator_prompt not in ("plain", "chat"):
+            raise InputError(f"translator-prompt {self.translator_prompt!r}: it is plain or chat")
+        if self.shots < 1:
+            raise InputError(f"shots {self.shots}: 1 or more; for none leave --examples out")
+
+
+@dataclass(frozen=True)
 class PairConfig:
     """Settings of `pair`.
 

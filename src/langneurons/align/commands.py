@@ -19,6 +19,7 @@ from langneurons.config import (
     GrpoConfig,
     ModelConfig,
     PairConfig,
+    PromptedConfig,
     RewardConfig,
     cut,
     identity,
@@ -29,6 +30,7 @@ from langneurons.resume import Progress
 
 if TYPE_CHECKING:
     from langneurons.align.pairs import Length
+    from langneurons.align.prompted import Prompting
     from langneurons.align.training import Trained
     from langneurons.model.loading import Loaded
     from langneurons.texts.responses import Response
@@ -44,6 +46,8 @@ def reward(
     config: Annotated[RewardConfig, Parameter(name="*")] = RewardConfig(),
     languages: str | None = None,
     codes: str | None = None,
+    prompted: Annotated[PromptedConfig, Parameter(name="*")] = PromptedConfig(),
+    examples: Path | None = None,
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
@@ -57,8 +61,8 @@ def reward(
         A responses.jsonl, a folder that holds one, or a folder of <language>.jsonl, with English
         among them.
     translator
-        A multilingual translation model, as facebook/nllb-200-distilled-600M: a folder or an id on
-        the Hub.
+        A multilingual translation model, as facebook/nllb-200-distilled-600M, or a causal model,
+        which is asked by a prompt: a folder, a GGUF file or an id on the Hub.
     out
         Folder to write.
     config
@@ -68,31 +72,40 @@ def reward(
     codes
         Language tokens of the translator that are not found by themselves, as
         zh=zho_Hant,sr=srp_Cyrl.
+    prompted
+        How a causal translator is asked.
+    examples
+        Texts with their translations to show a causal translator: a folder of <language>.jsonl or
+        .txt, English among them, the same ids in every language [default: none].
     loading
         How the translator is loaded.
     """
     from langneurons.align.reward import rewarded
-    from langneurons.model import loading as models
     from langneurons.texts import rows
 
     wanted, spelled = console.codes(languages), _spelled(codes)
     read = rows.read(responses)
     chosen = _in_languages(read.responses, wanted, responses)
-    judge = models.load(translator, **asdict(loading), seq2seq=True)
+    asked = _asked(translator, prompted, examples, loading)
+    judge = asked.judge
     settings = {
         **identity(config),
         "languages": wanted,
         "codes": spelled,
         "dtype": str(judge.model.dtype),
+        **asked.settings,
     }
-    inputs = {
-        **read.digests,
-        **_inputs_of(judge),
-    }
+    inputs = {**read.digests, **asked.inputs}
 
     def make(state: resume.State, on_step: Progress | None) -> tuple[Scores, dict[str, Any]]:
         scores, facts = rewarded(
-            judge, chosen, config, spelled=spelled, state=state, on_step=on_step
+            judge,
+            chosen,
+            config,
+            spelled=spelled,
+            prompting=asked.prompting,
+            state=state,
+            on_step=on_step,
         )
         named = {"id": judge.id, "revision": judge.revision, "fingerprint": judge.fingerprint}
         return scores, facts | {"translator": named, "notes": _of_no_model(read)}
@@ -183,6 +196,8 @@ def align(
     translator: str | None = None,
     languages: str | None = None,
     codes: str | None = None,
+    prompted: Annotated[PromptedConfig, Parameter(name="*")] = PromptedConfig(),
+    examples: Path | None = None,
     config: Annotated[AlignConfig, Parameter(name="*")] = AlignConfig(),
     sampling: Annotated[GrpoConfig, Parameter(name="*")] = GrpoConfig(),
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
@@ -206,12 +221,16 @@ def align(
         dpo: pairs. grpo: responses that are sampled as training goes, each scored by the
         translator.
     translator
-        With grpo: the translation model that scores, as reward takes it.
+        With grpo: the translation model, or causal model, that scores, as reward takes it.
     languages
         With grpo: languages to train, as codes with commas [default: all there are but English].
     codes
         With grpo: language tokens of the translator that are not found by themselves, as
         zh=zho_Hant.
+    prompted
+        With grpo: how a causal translator is asked.
+    examples
+        With grpo: texts with their translations to show a causal translator, as reward takes them.
     config
         Settings.
     sampling
@@ -220,18 +239,27 @@ def align(
         How the model, and the translator, are loaded.
     """
     from langneurons.model import loading as models
+    from langneurons.texts import rows
 
     wanted, spelled = console.codes(languages), _spelled(codes)
     loading = _on_own_device(loading)
     if objective == "dpo":
-        if translator or wanted or spelled:
+        if translator or wanted or spelled or examples or prompted != PromptedConfig():
             raise InputError(
                 "pairs are scored and in their languages already; --translator and the like go "
                 "with grpo"
             )
         training = _dpo(source, config)
     else:
-        training = _grpo(model, source, translator, wanted, spelled, config, sampling, loading)
+        if not translator:
+            raise InputError(
+                "--objective grpo scores what is sampled: give a translation model with "
+                "--translator"
+            )
+        rows.files(source)  # before a model is loaded for nothing
+        asked = _asked(translator, prompted, examples, loading)
+        read = rows.read(source, tokenizer=models.load_tokenizer(model, loading.revision))
+        training = _grpo(read, asked, wanted, spelled, config, sampling)
     loaded = models.load(model, **asdict(loading))
     settings = {**identity(config), "dtype": str(loaded.model.dtype), **training.settings}
     inputs = {
@@ -380,37 +408,23 @@ def _dpo(source: Path, config: AlignConfig) -> _Training:
 
 
 def _grpo(
-    model: str,
-    source: Path,
-    translator: str | None,
+    read: "Read",
+    asked: "_Asked",
     languages: Sequence[str] | None,
     spelled: Mapping[str, str],
     config: AlignConfig,
     sampling: GrpoConfig,
-    loading: ModelConfig,
 ) -> _Training:
     """Training on the prompts of responses, with a translator that scores what is sampled."""
-    from langneurons.model import loading as models
-    from langneurons.texts import rows
-
-    if not translator:
-        raise InputError(
-            "--objective grpo scores what is sampled: give a translation model with --translator"
-        )
-    rows.files(source)  # before a tokenizer is loaded for nothing
-    read = rows.read(source, tokenizer=models.load_tokenizer(model, loading.revision))
-    judge = models.load(translator, **asdict(loading), seq2seq=True)
     settings = {
         "objective": "grpo",
         "template": read.template,
         "languages": languages,
         "codes": spelled,
         **identity(sampling),
+        **asked.settings,
     }
-    inputs = {
-        **read.digests,
-        **_inputs_of(judge),
-    }
+    inputs = {**read.digests, **asked.inputs}
 
     def run(model: "Loaded", work: Path, on_step: Progress | None) -> "Trained":
         from langneurons.align.grpo import Judge, grpo
@@ -418,7 +432,7 @@ def _grpo(
         _, world = resume.processes()
         done = grpo(
             model,
-            Judge(judge, spelled),
+            Judge(asked.judge, spelled, asked.prompting),
             read.responses,
             work,
             config,
@@ -432,13 +446,52 @@ def _grpo(
     return _Training(settings, inputs, run)
 
 
-def _inputs_of(judge: "Loaded") -> dict[str, str]:
-    """Digests of what scores depend on: those of the translator, by names of its own."""
-    return {
+class _Asked(NamedTuple):
+    """A translator, and how it is asked.
+
+    Attributes:
+        judge: the model.
+        prompting: how a causal one is asked.
+        settings: those that scores depend on.
+        inputs: digests of what scores depend on, by names of its own.
+    """
+
+    judge: "Loaded"
+    prompting: "Prompting"
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+
+
+def _asked(
+    translator: str, config: PromptedConfig, examples: Path | None, loading: ModelConfig
+) -> _Asked:
+    """The translator of this name, and how it is asked.
+
+    Raises:
+        InputError: when a translation model is to be shown examples.
+    """
+    from langneurons.align.prompted import Prompting
+    from langneurons.align.reward import is_translation_model
+    from langneurons.model import loading as models
+    from langneurons.texts import running_text
+
+    shown = running_text.read(examples) if examples else None
+    judge = models.load(translator, **asdict(loading), seq2seq=None)
+    by_prompt = not is_translation_model(judge)
+    if not by_prompt and (shown or config != PromptedConfig()):
+        raise InputError(
+            f"{translator} is a translation model and takes no prompt; leave --examples, --shots "
+            "and --translator-prompt out"
+        )
+    inputs = {
         "translator" if name == "model" else f"translator's {name}": digest
         for name, digest in judge.inputs.items()
-        if name != "chat template"
+        if name != "chat template" or config.translator_prompt == "chat"
     }
+    for name, digest in (shown.digests if shown else {}).items():
+        inputs[f"examples {name}"] = digest
+    prompting = Prompting(config, tuple(shown.documents) if shown else ())
+    return _Asked(judge, prompting, identity(config) if by_prompt else {}, inputs)
 
 
 def _on_own_device(loading: ModelConfig) -> ModelConfig:
@@ -537,6 +590,8 @@ def _tell_scores(made: Made[Scores], json: bool) -> None:
         f"translations judged: {facts['translations judged']:,}; "
         f"texts cut to fit: {facts['texts cut']:,}"
     )
+    if (shown := facts.get("examples shown")) is not None:
+        print(f"asked by a prompt with {shown or 'no'} examples")
     _tell_notes(facts)
     print(f"wrote {out}; next: langneurons pair {out} --out {out.parent / 'pairs'}")
 

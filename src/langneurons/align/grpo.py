@@ -5,14 +5,20 @@ against each other.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langneurons.align.prompted import Prompting
 from langneurons.align.recipe import grpo_fields
-from langneurons.align.reward import references, require_shared, reward
+from langneurons.align.reward import (
+    is_translation_model,
+    references,
+    require_shared,
+    reward,
+)
 from langneurons.align.training import Objective, Trained, begun, check, place_of, trained
-from langneurons.align.translator import language_tokens
+from langneurons.align.translator import Text, language_tokens
 from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress
@@ -25,16 +31,30 @@ if TYPE_CHECKING:
 
 
 class Judge(NamedTuple):
-    """A translation model that gives rewards.
+    """A translation model, or a causal model that is asked to translate, that gives rewards.
 
     Attributes:
         translator: the model.
         spelled: language tokens by code, for languages that are not found; see
             `translator.language_tokens`.
+        prompting: how a causal model is asked.
     """
 
     translator: "Loaded"
     spelled: Mapping[str, str]
+    prompting: Prompting = Prompting()
+
+    def require(self, codes: Iterable[str]) -> None:
+        """Stop at a language that it cannot be told of.
+
+        Raises:
+            InputError: naming it.
+        """
+        if is_translation_model(self.translator):
+            language_tokens(self.translator.tokenizer, [ENGLISH, *codes], self.spelled)
+            return
+        for code in codes:
+            self.prompting.prompt(Text(code, ""), ENGLISH, self.translator.tokenizer)
 
 
 class _Asked(NamedTuple):
@@ -92,8 +112,7 @@ def grpo(
     ids = ids_of(response for response in responses if response.lang in held)
     if english:
         require_shared(ids, known.texts.keys())
-    codes = {one.lang for one in asked}
-    language_tokens(judge.translator.tokenizer, [ENGLISH, *codes], judge.spelled)
+    judge.require({one.lang for one in asked})
     kept, lost = _kept(model, asked, known.texts, config, sampling)
     rows = [one._replace(prompt=begun(model.tokenizer, one.prompt)) for one in kept]
     data = {
@@ -130,7 +149,12 @@ def alignment(
         ]
         asked = dict.fromkeys(question_id)
         held_against = [response for question in asked for response in english[question]]
-        scores = reward(judge.translator, [*held_against, *written], spelled=judge.spelled)
+        scores = reward(
+            judge.translator,
+            [*held_against, *written],
+            spelled=judge.spelled,
+            prompting=judge.prompting,
+        )
         return [one.score for one in scores.scored]
 
     return alignment

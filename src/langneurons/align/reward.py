@@ -1,20 +1,22 @@
 """Reward: scores of how well each response agrees with the English responses to its question.
 
 Each English response to a question is a reference. A response's alignment score against one is log
-P(reference | response) per token of the reference, under a translation model; its score is the mean
-over the references.
+P(reference | response) per token of the reference, under a translation model or a causal model that
+is asked to translate; its score is the mean over the references.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import config as configs
+from langneurons.align import prompted
 from langneurons.align import translator as translation
+from langneurons.align.prompted import Prompting
 from langneurons.align.scores import Scored, Scores
 from langneurons.align.translator import Ids, Text, Translation
 from langneurons.config import RewardConfig
@@ -50,20 +52,22 @@ def reward(
     config: RewardConfig | None = None,
     *,
     spelled: Mapping[str, str] | None = None,
+    prompting: Prompting | None = None,
     **settings: Any,
 ) -> Scores:
     """Alignment scores of all responses that are not English; see `rewarded`.
 
     Args:
-        translator: a multilingual translation model.
+        translator: a multilingual translation model, or a causal model.
         responses: responses in English and other languages, to the same questions.
         config: settings, or give them by name.
         spelled: language tokens by code, for languages that are not found; see
             `translator.language_tokens`.
+        prompting: how a causal model is asked; default without examples.
         **settings: those of `RewardConfig`, by name.
     """
     config = configs.of(RewardConfig, config, settings)
-    return rewarded(translator, responses, config, spelled=spelled).scores
+    return rewarded(translator, responses, config, spelled=spelled, prompting=prompting).scores
 
 
 def rewarded(
@@ -72,6 +76,7 @@ def rewarded(
     config: RewardConfig,
     *,
     spelled: Mapping[str, str] | None = None,
+    prompting: Prompting | None = None,
     state: Saved | None = None,
     on_step: Progress | None = None,
 ) -> Rewarded:
@@ -82,11 +87,12 @@ def rewarded(
     empty, or repeat a line are no references.
 
     Args:
-        translator: a multilingual translation model.
+        translator: a multilingual translation model, or a causal model.
         responses: responses in English and other languages, to the same questions.
         config: settings.
         spelled: language tokens by code, for languages that are not found; see
             `translator.language_tokens`.
+        prompting: how a causal model is asked; default without examples.
         state: where to keep what is done, every `config.save_every` seconds.
         on_step: told of the progress.
 
@@ -108,14 +114,18 @@ def rewarded(
         )
     languages = list(dict.fromkeys(response.lang for response in foreign))
     require_shared(question_ids.ids_of(responses), known.texts.keys())
-    tokens = translation.language_tokens(translator.tokenizer, [ENGLISH, *languages], spelled)
     work = _Work(config.direction == "to-english")
     links = [work.add(response, known.texts.get(response.question_id, [])) for response in foreign]
-    encoded = work.encoded(translator.tokenizer, tokens, config.max_tokens)
-    translator.require_rows([*encoded.sources, *encoded.targets])
-    sums = _judged(translator.model, encoded, config, state, on_step)
+    if is_translation_model(translator):
+        scores_of, told = _by_language_tokens(
+            translator, work, [ENGLISH, *languages], spelled, config, state, on_step
+        )
+    else:
+        scores_of, told = _by_prompt(
+            translator, work, prompting or Prompting(), spelled, config, state, on_step
+        )
     scored = [
-        _scored(response, np.array(link, int), sums, encoded.lengths, config)
+        _scored(response, scores_of(np.array(link, int)))
         for response, link in zip(foreign, links, strict=True)
     ]
     facts = {
@@ -124,12 +134,8 @@ def rewarded(
             for code in languages
         ],
         "references": known.facts,
-        "translations judged": len(encoded.pairs),
-        "texts cut": encoded.cut,
-        "language tokens": {
-            code: str(translator.tokenizer.convert_ids_to_tokens(token))
-            for code, token in tokens.items()
-        },
+        "translations judged": len(work.pairs),
+        **told,
     }
     return Rewarded(Scores(tuple(scored)), facts)
 
@@ -295,29 +301,86 @@ def _judged(
     return sums
 
 
-def _scored(
-    response: Response,
-    translations: NDArray[np.int64],
-    sums: NDArray[np.float64],
-    lengths: NDArray[np.int64],
+_ScoresOf = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+"""The scores of translations, by their positions."""
+
+
+def is_translation_model(translator: "Loaded") -> bool:
+    """Whether it is an encoder with a decoder, and no causal model."""
+    return bool(translator.model.config.is_encoder_decoder)
+
+
+def _by_language_tokens(
+    translator: "Loaded",
+    work: _Work,
+    languages: Sequence[str],
+    spelled: Mapping[str, str] | None,
     config: RewardConfig,
-) -> Scored:
+    state: Saved | None,
+    on_step: Progress | None,
+) -> tuple[_ScoresOf, dict[str, Any]]:
+    """Scores by a translation model, and what to know of them."""
+    tokens = translation.language_tokens(translator.tokenizer, languages, spelled)
+    encoded = work.encoded(translator.tokenizer, tokens, config.max_tokens)
+    translator.require_rows([*encoded.sources, *encoded.targets])
+    sums = _judged(translator.model, encoded, config, state, on_step)
+    lengths = encoded.lengths
+
+    def scores_of(link: NDArray[np.int64]) -> NDArray[np.float64]:
+        if config.arithmetic == "mapo":
+            return _as_mapo(sums[link], lengths[link])
+        return sums[link, 0] / (lengths[link] - 1)
+
+    names = translator.tokenizer.convert_ids_to_tokens(list(tokens.values()))
+    told = {"texts cut": encoded.cut, "language tokens": dict(zip(tokens, names, strict=True))}
+    return scores_of, told
+
+
+def _by_prompt(
+    translator: "Loaded",
+    work: _Work,
+    prompting: Prompting,
+    spelled: Mapping[str, str] | None,
+    config: RewardConfig,
+    state: Saved | None,
+    on_step: Progress | None,
+) -> tuple[_ScoresOf, dict[str, Any]]:
+    """Scores by a causal model, and what to know of them.
+
+    Raises:
+        InputError: for settings that go with language tokens.
+    """
+    if spelled or config.arithmetic == "mapo":
+        what = "--codes spells" if spelled else "--arithmetic mapo counts"
+        raise InputError(
+            f"{what} the language token, and {translator.id} is a causal model, which has none; "
+            "leave the option out"
+        )
+    texts = list(work.sources), list(work.targets)
+    judged = prompted.judged(
+        translator, prompting, texts, list(work.pairs), config, state=state, on_step=on_step
+    )
+
+    def scores_of(link: NDArray[np.int64]) -> NDArray[np.float64]:
+        told = link[judged.tokens[link] > 0]
+        return judged.sums[told] / judged.tokens[told]
+
+    return scores_of, {"texts cut": judged.cut, "examples shown": prompting.number}
+
+
+def _scored(response: Response, scores: NDArray[np.float64]) -> Scored:
     """The response with mean and highest score, of its translations, one per reference.
 
     Scores are rounded to the sixth decimal, where the rounding of a batch of other shape begins to
     show.
     """
-    if not len(translations):
+    if not len(scores):
         return Scored(response, score=None, score_max=None, references=0)
-    if config.arithmetic == "mapo":
-        scores = _as_mapo(sums[translations], lengths[translations])
-    else:
-        scores = sums[translations, 0] / (lengths[translations] - 1)
     return Scored(
         response,
         score=round(float(scores.mean()), 6),
         score_max=round(float(scores.max()), 6),
-        references=len(translations),
+        references=len(scores),
     )
 
 

@@ -22,11 +22,11 @@ from langneurons.effects.paths import Paths
 from langneurons.effects.scaling import Positions
 from langneurons.effects.tries import Trying, sample, tries
 from langneurons.errors import InputError, RecordError
+from langneurons.model.scored import budget_of, prepared, scored_texts
 from langneurons.neurons.effects import Effects, Split
 from langneurons.neurons.sets import require_fit, select
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, Saved, or_halves, processes, units_left
-from langneurons.silencing.scored import budget_of, prepared, scored_texts
 from langneurons.texts import question_ids
 from langneurons.texts.responses import Response, block_rule
 

@@ -24,7 +24,7 @@ from langneurons.effects.passes import BACKWARD, Unit, costs_of_rows, final_stat
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Change, Entering
 from langneurons.model.forward import prompts_of
-from langneurons.silencing.scored import Scored
+from langneurons.model.scored import Scored
 
 TEXT, BEGINNING = 0, 1
 """Which positions a sum is over: all but the first of each text, or the first."""

@@ -18,7 +18,7 @@ from langneurons.errors import RecordError
 from langneurons.model.batches import Batch, Batches
 from langneurons.model.entering import Change, entering
 from langneurons.model.forward import model_inputs
-from langneurons.silencing.scored import Scored, tiled
+from langneurons.model.scored import Scored, tiled
 
 BACKWARD = 3
 """About how many forward passes a forward and a backward pass cost, for the progress."""

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from langneurons.config import AttributeConfig
 from langneurons.effects.passes import BACKWARD, Unit
 from langneurons.effects.scaling import Point, Positions, keyed, point
+from langneurons.model.scored import Scored
 from langneurons.neurons.effects import Split
-from langneurons.silencing.scored import Scored
 
 FLOOR = 1e-5
 """What a panel may miss for each scored token and unit of the path, in nats: float32's rounding."""

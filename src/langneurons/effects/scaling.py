@@ -21,8 +21,8 @@ from langneurons.effects.passes import costs_of_rows, final_states, unmixed
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Entering
 from langneurons.model.forward import prompts_of
+from langneurons.model.scored import Scored
 from langneurons.neurons.sets import to_masks
-from langneurons.silencing.scored import Scored
 
 Positions = NDArray[np.int64]
 """Neurons as positions among all M of a model, ascending."""

@@ -16,12 +16,12 @@ from langneurons.effects.scaling import costs_without
 from langneurons.intervals import Floats
 from langneurons.layout import Shapes
 from langneurons.model.batches import batched
+from langneurons.model.scored import Scored, shares
 from langneurons.neurons.effects import Tried, Where
 from langneurons.neurons.numbers import KINDS
 from langneurons.neurons.sets import select
 from langneurons.neurons.table import Neurons
 from langneurons.resume import or_halves
-from langneurons.silencing.scored import Scored, shares
 from langneurons.texts.responses import Response
 
 SINKS = 5

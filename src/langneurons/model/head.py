@@ -147,6 +147,17 @@ class Head:
 
     def _known(self, hidden: Tensor) -> Tensor:
         logits = self.module(hidden)
+        if logits.requires_grad:
+            return self._scaled(logits)
+        # in place, as copies of all logits would cost more memory than all else
+        if self.times is not None:
+            logits *= self.times
+        if self.over is not None:
+            logits /= self.over
+        return logits if self.cap is None else logits.div_(self.cap).tanh_().mul_(self.cap)
+
+    def _scaled(self, logits: Tensor) -> Tensor:
+        """Logits of the head as the model gives them, as gradients can go through."""
         if self.times is not None:
             logits = logits * self.times
         if self.over is not None:

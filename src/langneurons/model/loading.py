@@ -229,7 +229,7 @@ def load(
     device: str = "auto",
     device_map: str | None = None,
     revision: str | None = None,
-    seq2seq: bool = False,
+    seq2seq: bool | None = False,
 ) -> Loaded:
     """Load a causal language model, or a translation model.
 
@@ -245,7 +245,7 @@ def load(
             `auto`, `balanced`.
         revision: branch, tag or commit on the Hub.
         seq2seq: whether an encoder with a decoder is wanted (a translation model) and nothing else
-            will do.
+            will do; None: either.
 
     Raises:
         ModelError: in one line, for a folder that is not there or holds no model, no tokenizer or
@@ -261,7 +261,7 @@ def load(
         raise ModelError(
             f"{dtype!r} is no type to load a model in; the types are auto, {', '.join(DTYPES)}"
         )
-    adapter, base = _places(name, translator=seq2seq)
+    adapter, base = _places(name, translator=seq2seq is not False)
     with quiet.libraries("transformers"), _source(base, revision) as source:
         model = _model(source, dtype, place, device_map, seq2seq)
         if adapter is not None:
@@ -552,7 +552,7 @@ def _source(base: str, revision: str | None) -> Generator[_Source]:
 
 
 def _model(
-    source: _Source, dtype: str, device: torch.device, device_map: str | None, seq2seq: bool
+    source: _Source, dtype: str, device: torch.device, device_map: str | None, seq2seq: bool | None
 ) -> Any:
     """The model of a Hub id, folder or GGUF file, on its device."""
     from transformers import AutoConfig
@@ -561,6 +561,8 @@ def _model(
     with _explained(base, source.settings):
         config = AutoConfig.from_pretrained(source.place, **source.options)
     _require_a_window(config, base)
+    if seq2seq is None:
+        seq2seq = bool(config.is_encoder_decoder)
     if config.is_encoder_decoder != seq2seq:
         kinds = ("an encoder with a decoder", "a causal language model")
         is_, needed = kinds if config.is_encoder_decoder else kinds[::-1]

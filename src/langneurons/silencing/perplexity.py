@@ -25,14 +25,7 @@ from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches
 from langneurons.model.forward import cache_name, model_inputs, new_cache
 from langneurons.model.hooks import hold, mean_activations, silence
-from langneurons.model.sites import Site
-from langneurons.model.tokens import Tokens
-from langneurons.neurons.sets import require_fit, to_masks
-from langneurons.neurons.table import Neurons
-from langneurons.resume import Progress, State, or_halves, units_left
-from langneurons.silencing.controls import Sets, conditions
-from langneurons.silencing.losses import Losses
-from langneurons.silencing.scored import (
+from langneurons.model.scored import (
     Scored,
     budget_of,
     prepared,
@@ -41,6 +34,13 @@ from langneurons.silencing.scored import (
     shares,
     tiled,
 )
+from langneurons.model.sites import Site
+from langneurons.model.tokens import Tokens
+from langneurons.neurons.sets import require_fit, to_masks
+from langneurons.neurons.table import Neurons
+from langneurons.resume import Progress, State, or_halves, units_left
+from langneurons.silencing.controls import Sets, conditions
+from langneurons.silencing.losses import Losses
 from langneurons.silencing.sinks import sinks, told
 from langneurons.texts.responses import Response
 
