@@ -403,6 +403,8 @@ def _zero(part: Part, module: Any, mask: Tensor) -> None:
     if isinstance(part, Normed):
         raise _NotEditableError("a norm lies before the down projection, so it is another thing")
     if isinstance(part, Dense):
+        if not hasattr(module, "weight"):  # packed under other names: GPTQ, AWQ
+            raise _NotEditableError("the weights are quantised and cannot be edited")
         weight = _plain(module.weight)
         transposed = hasattr(_inner(module), "nf")  # GPT-2's Conv1D keeps [in, out]
     else:
