@@ -78,7 +78,7 @@ def flat(layers: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([layer.reshape(*layer.shape[:2], -1) for layer in layers], axis=2)
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", [*CHOSEN, "qwen3_5"])
 def test_first_order_is_what_the_plain_loop_says(name: str, load: Callable[[str], Loaded]) -> None:
     model, responses = load(name), texts(2, 2)
     found = attribute(model, responses, blocks=3, budget=120, exact=0)

@@ -126,9 +126,8 @@ def test_every_claim_holds(folder: Path) -> None:
     loaded = load(folder, device="cpu")
     checks = check(loaded)
     assert len(checks) == 11
-    assert [one.seen for one in checks if not one.holds] == [
-        "the weights are quantised and cannot be edited"
-    ]
+    packed = "the weights are quantised and cannot be edited"
+    assert [(one.holds, one.seen) for one in checks if not one.holds] == [(None, packed)] * 2
 
 
 def test_counts_are_those_of_a_plain_loop(folder: Path) -> None:
@@ -200,8 +199,8 @@ def test_outliers_make_8_bits_depend_on_the_batch(plain: Path, tmp_path: Path) -
     assert failing[0.0] == set()
 
 
-def test_a_mixture_of_experts(tmp_path: Path) -> None:
-    """The routed experts stay as they were.
+def test_a_mixture_of_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The routed experts stay as they were, which is said.
 
     Attention, dense layers and shared experts are quantised.
     """
@@ -212,6 +211,10 @@ def test_a_mixture_of_experts(tmp_path: Path) -> None:
         (6, SHARED // 2),
         (6, SHARED // 2),
     ]
+    weights = 2 * 4 * 3 * WIDTH * SHARED // 2  # of two layers' four experts
+    said = f"{weights:,} weights of experts in float32, as bitsandbytes packs linear layers only"
+    assert loaded.facts["not quantised"] == said
+    assert capsys.readouterr().err.endswith(f"nf4: not quantised: {said}\n")
     checks = check(loaded)
     assert [one.claim for one in checks if one.holds is False] == []
 

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+import sys
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ from langneurons.errors import (
     first_line,
 )
 from langneurons.layout import Widths, describe
+from langneurons.model.experts import Experts
 from langneurons.model.forward import context, device_of
 from langneurons.model.sites import Site, find_sites
 from langneurons.model.tokens import continuation, prompt_ids
+from langneurons.resume import processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -171,7 +174,11 @@ class Loaded:
             "class": type(self.model).__name__,
             "device": str(self.device),
         }
-        return facts if self.file is None else facts | {"file": self.file}
+        if self.file is not None:
+            facts["file"] = self.file
+        if whole := not_quantised(self.model):
+            facts["not quantised"] = whole
+        return facts
 
     @torch.inference_mode()
     def generate(self, prompt: str, *, max_new_tokens: int = 64, **settings: Any) -> str:
@@ -273,6 +280,8 @@ def load(
         model, tokenizer, str(name), revision=commit or source.revision, file=source.digest
     )
     loaded.inputs  # noqa: B018 - taken now, before anybody trains it
+    if (whole := not_quantised(model)) and processes()[0] == 0:
+        print(f"{name}: not quantised: {whole}", file=sys.stderr, flush=True)
     return loaded
 
 
@@ -765,6 +774,32 @@ def _require_model(name: str) -> bool:
             "or an id on the Hugging Face Hub (owner/name)"
         )
     return False
+
+
+def not_quantised(model: Any) -> str | None:
+    """Which experts bitsandbytes left as they were, as it packs linear layers only.
+
+    None where it left none, or the model is not quantised by it.
+    """
+    how = getattr(model.config, "quantization_config", None)
+    if getattr(how, "quant_method", None) != "bitsandbytes":
+        return None
+    try:
+        parts = [part for site in find_sites(model) for part in site.parts]
+    except SiteError:
+        return None
+    banks = {
+        weight
+        for part in parts
+        if isinstance(part, Experts)
+        for weight in part.module.parameters()
+        if weight.ndim > 2 and weight.is_floating_point()
+    }
+    if not banks:
+        return None
+    number = sum(weight.numel() for weight in banks)
+    dtype = str(next(iter(banks)).dtype).removeprefix("torch.")
+    return f"{number:,} weights of experts in {dtype}, as bitsandbytes packs linear layers only"
 
 
 @contextmanager
