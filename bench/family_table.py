@@ -63,9 +63,12 @@ def responses() -> list[Response]:
 
 def built(model_type: str, folder: Path) -> None:
     """A tiny model of this type and a tokenizer of bytes, saved."""
-    kinds = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
+    causal, whole = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
+    config = tiny_config(model_type)
     torch.manual_seed(0)
-    model = kinds[model_type not in CAUSAL].from_config(tiny_config(model_type))
+    model = (causal if model_type in CAUSAL else whole).from_config(config)
+    if type(model.config) is not type(config) and model_type in WITH_IMAGES:
+        model = whole.from_config(config)  # as it is released: its text part has no type of its own
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():

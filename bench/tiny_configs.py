@@ -102,6 +102,7 @@ _LOOPED = {
     "loop_layer_index_start": 1,
     "loop_layer_index_end": 3,
 }
+_ROPE = {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}}
 _INDEXER = {
     "indexer_kv_heads": 1,
     "indexer_n_heads": 4,
@@ -113,6 +114,8 @@ _INDEXER = {
 OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(_LIKE_BERT, _DECODER),
     "chameleon": {"vocabulary_map": {"<image>": 4}},
+    "cohere_compass": {"text_config": _ROPE},
+    "cohere_compass_text": _ROPE,
     "cosmos3_edge": {"text_config": _SECTIONS},
     "dbrx": {"attn_config": {"rope_theta": 10000.0}},
     "dots3_note": {"text_config": _HEADS},
@@ -137,6 +140,7 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen4_exp": {"text_config": _INDEXER},
     "qwen4_exp_text": _INDEXER,
     "reformer": {**_DECODER, "axial_pos_shape": [16, 32], "axial_pos_embds_dim": [16, 16]},
+    "xlm": {"causal": True},  # else it is a masked model
     "xmod": {**_DECODER, "default_language": "en_XX"},
     "zamba": {**_HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16, **_HEADS},
     "zamba2": {**_HYBRID, "num_mem_blocks": 1, **_HEADS},

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from langneurons.model.check import Check, Checks, check
+from langneurons.model.check import Check, Checks, _same, check
 from langneurons.model.loading import around
 from langneurons.model.sites import find_sites
 from support import families
@@ -87,6 +88,59 @@ def test_what_cannot_be_tried_does_not_count() -> None:
     tried = [Check("a", True, ""), Check("b", None, "")]
     assert Checks(tried).holds
     assert not Checks([*tried, Check("c", False, "")]).holds
+
+
+def claims(model: nn.Module) -> dict[str, Check]:
+    return {one.claim: one for one in check(around(model, Bytes()))}
+
+
+def test_experts_set_to_another_implementation() -> None:
+    model = families.build("mixtral")
+    model.set_experts_implementation("batched_mm")
+    tried = claims(model)
+    reading = tried["reading changes no bit of the logits"]
+    assert reading.holds is not False
+    assert reading.holds or reading.seen.endswith("set to batched_mm and are read in grouped_mm")
+    assert all(claim.holds is not False for claim in tried.values())
+
+
+def test_padding_on_the_left_where_positions_cannot_be_told() -> None:
+    sizes = {"d_model": 32, "decoder_layers": 2, "decoder_ffn_dim": 48, "vocab_size": 96}
+    config = AutoConfig.for_model("bart", **sizes, decoder_attention_heads=4, pad_token_id=0)
+    tried = claims(AutoModelForCausalLM.from_config(config))
+    left = tried["the side of the padding does not matter"]
+    assert left.holds is None
+    assert left.seen.endswith(
+        "it cannot be told positions, and nothing but sample pads on the left"
+    )
+    assert all(claim.holds is not False for claim in tried.values())
+
+
+def test_a_sign_next_to_zero_may_turn() -> None:
+    values = torch.randn(1, 50, 40, generator=torch.Generator().manual_seed(0)).bfloat16()
+    values[0, 3, 3], near, far = 1e-6, values.clone(), values.clone()
+    near[0, 3, 3], far[0, 3, 3] = -1e-6, -0.5
+    assert _same([[values]], [[near]], torch.float32) == (
+        True,
+        "0.0005 of the activations differ (float32), all of them next to zero",
+    )
+    holds, seen = _same([[values]], [[far]], torch.float32)
+    assert (holds, seen) == (False, "0.0005 of the activations differ (float32)")
+
+
+def test_what_the_model_raises_is_a_claim_that_does_not_hold() -> None:
+    model = copy.deepcopy(families.tiny("llama"))
+    forward = model.forward
+
+    def only_alone(*args: Any, **inputs: Any) -> Any:
+        if len(inputs["input_ids"]) > 1:
+            raise ValueError("one text at a time\nplease")
+        return forward(*args, **inputs)
+
+    model.forward = only_alone  # ty: ignore[invalid-assignment]
+    found = failing(model)
+    assert found["a batch reads as its rows alone"] == "the model fails: one text at a time"
+    assert "silencing nothing changes nothing" not in found
 
 
 class More(Bytes):

@@ -27,7 +27,7 @@ def context(model: Any) -> int | None:
     """
     config = model.config.get_text_config()
     limits = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
-    return next((limit for limit in limits if limit), None)
+    return next((limit for limit in limits if limit and limit > 0), None)  # XLNet says -1
 
 
 def forward_arguments(model: Any) -> set[str]:

@@ -216,7 +216,8 @@ def _mixes(module: nn.Module) -> bool:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
+    """Whether a module is a norm, by its class; RobertaPreLayerNorm is a model."""
+    return "norm" in type(module).__name__.lower().replace("prelayernorm", "")
 
 
 def _inside(path: str, module: nn.Module) -> Generator[_Named]:
