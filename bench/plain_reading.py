@@ -103,7 +103,7 @@ class PlainReading:
         """Whether an activation module runs now."""
         return bool(self.stack) and _is_activation(self.stack[-1])
 
-    def forward(self, ids: Sequence[int], zero: list[np.ndarray] | None = None) -> Tensor:
+    def forward(self, ids: np.ndarray, zero: list[np.ndarray] | None = None) -> Tensor:
         """Logits of a text, [T, vocabulary], with these neurons zero; fills `seen`."""
         self.seen, self.zero, self.stack = [[] for _ in self.shapes], zero, []
         handles = [
@@ -176,7 +176,7 @@ class PlainReading:
             own = mask[start : start + width // mask.shape[1]].reshape(-1)
         return out * torch.from_numpy(~own).to(out.dtype)
 
-    def learn(self, ids: Sequence[int]) -> None:
+    def learn(self, ids: np.ndarray) -> None:
         """Find which places of each layer its neurons are in; what else acts there is `missed`."""
         self.forward(ids)
         for layer, shape in enumerate(self.shapes):
@@ -210,7 +210,7 @@ class PlainReading:
             if inner and not self.starts[layer]:
                 self.missed.add(f"layer {layer}: nothing seen")
 
-    def active(self, ids: Sequence[int], counted: np.ndarray) -> list[np.ndarray]:
+    def active(self, ids: np.ndarray, counted: np.ndarray) -> list[np.ndarray]:
         """How many counted tokens of a text activate each neuron, by layer."""
         self.forward(ids)
         totals = [np.zeros(shape, np.int64) for shape in self.shapes]
@@ -231,7 +231,7 @@ class PlainReading:
                     view[start : start + len(sums)] += sums
         return totals
 
-    def cost(self, ids: Sequence[int], scored: np.ndarray, zero: list[np.ndarray] | None) -> float:
+    def cost(self, ids: np.ndarray, scored: np.ndarray, zero: list[np.ndarray] | None) -> float:
         """Summed negative log-likelihood of the tokens after the scored positions, in nats."""
         logits = self.forward(ids, zero)
         at = np.flatnonzero(scored)

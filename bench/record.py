@@ -326,9 +326,10 @@ def main() -> None:
             seconds_of[name].append(clock(asked.device, work[name]))
     spent = {name: sum(each) for name, each in seconds_of.items()}
     print(f"{'bare forward':<18}{spent['bare']:9.2f} s   1.000")
+    median = middle(seconds_of["ours"], seconds_of["bare"])
     print(
         f"{'ours':<18}{spent['ours']:9.2f} s   {spent['ours'] / spent['bare']:.3f} of bare; "
-        f"median of {len(plan.batches)} batches {middle(seconds_of['ours'], seconds_of['bare']):.3f}"
+        f"median of {len(plan.batches)} batches {median:.3f}"
     )
     if not asked.rows:
         return
