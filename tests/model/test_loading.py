@@ -256,7 +256,7 @@ def test_refuses_other_architectures(broken: Path) -> None:
     (broken / "config.json").write_text(
         '{"model_type": "zork", "auto_map": {"AutoConfig": "code.Config"}}'
     )
-    refused("custom code", broken)
+    refused("its architecture is code of its own", broken)
 
 
 def test_refuses_an_encoder_with_a_decoder(tmp_path: Path) -> None:
