@@ -35,6 +35,7 @@ TORCH = (
     "effects.first_order",
     "effects.passes",
     "effects.scaling",
+    "meaning.lens",
     "meaning.pooled",
     "silencing.sinks",
     "align",

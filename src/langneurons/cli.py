@@ -57,6 +57,7 @@ COMMANDS = {
     "identify": "neurons.commands:identify",
     "export": "neurons.commands:export",
     "meaning": "meaning.commands:meaning",
+    "lens": "meaning.commands:lens",
     "perplexity": "silencing.commands:perplexity",
     "attribute": "effects.commands:attribute",
     "reward": "align.commands:reward",

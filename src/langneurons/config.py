@@ -358,6 +358,25 @@ class MeaningConfig:
 
 
 @dataclass(frozen=True)
+class LensConfig:
+    """Settings of `lens`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    take: int = 50
+    """The first so many sentences of each language are measured; from the others follows which
+    language a token is of, unless --known gives other texts."""
+    positions: int = 4
+    """Positions that are read in the second half of each sentence, at most."""
+
+    def __post_init__(self) -> None:
+        if self.take < 1 or self.positions < 1:
+            raise InputError("take and positions are numbers from 1 up")
+
+
+@dataclass(frozen=True)
 class SampleConfig:
     """Settings of `sample`. Defaults are the paper's where it has any.
 

@@ -59,3 +59,19 @@ def test_settings_out_of_range(
         (("--pivot", "de"), "pivot de"),
     ):
         refused(langneurons("meaning", model_folder, texts, "--out", tmp_path / "o", *words), told)
+
+
+def test_a_lens(model_folder: Path, texts: Path, tmp_path: Path, langneurons) -> None:
+    """Measured are the first sentences; what is known of tokens follows from other texts."""
+    known = tmp_path / "known"
+    known.mkdir()
+    for code in ("en", "zh", "sw"):
+        rows = (texts / f"{code}.jsonl").read_text("utf-8").splitlines()
+        lines = [json.dumps(json.loads(row) | {"id": f"k{i}"}) for i, row in enumerate(rows * 3)]
+        (known / f"{code}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    words = ("lens", model_folder, texts, "--take", 26, "--positions", 1, "--languages", "en,zh,sw")
+    refused(langneurons(*words, "--out", tmp_path / "o"), "tokens of en are known from texts that")
+    done = langneurons(*words, "--known", known, "--known", known, "--out", tmp_path / "l")
+    assert done.status == 2
+    done = langneurons(*words, "--known", known, "--out", tmp_path / "l", "--json")
+    refused(done, "tokens of en are known")  # the measured sentences are among them, and left out

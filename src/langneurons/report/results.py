@@ -12,6 +12,7 @@ from langneurons.align.scores import Scores
 from langneurons.compare.comparison import Comparison
 from langneurons.compare.verdicts import Claim
 from langneurons.errors import FormatError, InputError
+from langneurons.meaning.lens_table import Lens
 from langneurons.meaning.measures import Meaning
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
@@ -38,6 +39,7 @@ _KINDS: tuple[type[artifacts.Result], ...] = (
     Neurons,
     Losses,
     Meaning,
+    Lens,
     Scores,
     Pairs,
     Adapter,

@@ -197,3 +197,14 @@ def _family(char: str) -> str:
     """First word of a letter's Unicode name, which begins with its script."""
     name = unicodedata.name(char, "").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
     return name.partition(" ")[0]
+
+
+def has_own_letters(text: str, lang: str) -> bool:
+    """Whether a text has a letter, or a mark on one, of its language's script; of any script where
+    that is not known.
+    """
+    script = language(lang).script
+    letters = [char for char in text if unicodedata.category(char)[0] in "LM"]
+    if script not in _SCRIPTS:
+        return bool(letters)
+    return any(_family(char).startswith(_SCRIPTS[script]) for char in letters)
