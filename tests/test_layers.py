@@ -33,6 +33,7 @@ TORCH = (
     "ask.draws",
     "silencing.perplexity",
     "effects.first_order",
+    "effects.mediate",
     "effects.passes",
     "effects.scaling",
     "meaning.lens",

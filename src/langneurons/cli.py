@@ -64,6 +64,7 @@ COMMANDS = {
     "pair": "align.commands:pair",
     "align": "align.commands:align",
     "graft": "align.commands:graft",
+    "mediate": "effects.commands:mediate",
     "compare": "compare.commands:compare",
     "sweep": "sweep.commands:sweep",
     "report": "report.commands:report",

@@ -634,6 +634,43 @@ class AttributeConfig:
 
 
 @dataclass(frozen=True)
+class MediateConfig:
+    """Settings of `mediate`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    settings: str = "specific,related,general"
+    """Sets of neurons that are taken over, of a text's own language and of any: kinds joined by +,
+    settings parted by commas."""
+    controls: int = 3
+    """Random sets drawn for each set and each way of matching: by layer, by activation rate where
+    counts are known, by the size of alignment's change; 0 for none."""
+    seed: int = 0
+    """Seed of the random sets."""
+    budget: int = 0
+    """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere."""
+    save_every: float = field(default=60.0, metadata=_PACE)
+    """Seconds between savings of what is done, from which a killed run goes on."""
+
+    def __post_init__(self) -> None:
+        if self.controls < 0:
+            raise InputError(f"controls {self.controls}: random sets for each set, 0 for none")
+        if self.budget < 0:
+            raise InputError(
+                f"budget {self.budget}: tokens of a batch, or 0 to leave it to langneurons"
+            )
+        if len(self.kinds) <= self.settings.count(","):
+            raise InputError(f"settings {self.settings!r}: give each once, as in specific,related")
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Setting -> the kinds in it."""
+        return _kinds(self.settings)
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """Settings of `reward`.
 

@@ -8,7 +8,8 @@ Read in this order:
 - `tries`: neurons silenced one by one, to hold first order against, and `trust`: how well it does;
 - `paths`: what sets cost, split over their neurons;
 - `attribute`: all of it over the texts, killed and gone on with at any moment;
-- `commands`: `langneurons attribute`.
+- `mediate`: what an alignment did, followed through sets of neurons, and `mediation`: its outcomes;
+- `commands`: `langneurons attribute` and `langneurons mediate`.
 
 The value that it makes, and that `identify` classifies by, is `neurons.effects`.
 """

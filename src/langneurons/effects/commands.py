@@ -1,22 +1,29 @@
-"""The command that finds what each neuron costs each language: attribute."""
+"""Commands that find what neurons do: attribute, mediate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from cyclopts import Parameter
 
 from langneurons import artifacts, console, layout, resume
-from langneurons.config import AttributeConfig, ModelConfig, TextConfig, identity
+from langneurons.config import AttributeConfig, MediateConfig, ModelConfig, TextConfig, identity
 from langneurons.console import Force, Json, Made, Quiet
-from langneurons.effects.trust import Agreement, agreements
+from langneurons.effects.mediation import Mediation, Share, groups, shares
+from langneurons.effects.trust import agreements
+from langneurons.errors import InputError, MismatchError
 from langneurons.intervals import Estimate
+from langneurons.neurons.counts import Counts
 from langneurons.neurons.effects import Effects
-from langneurons.neurons.sets import notes_on_weights
+from langneurons.neurons.sets import counts_behind, notes_on_weights
 from langneurons.neurons.table import Neurons
 from langneurons.tables import plain
+
+if TYPE_CHECKING:
+    from langneurons.effects.mediate import Judged
+    from langneurons.model.loading import Loaded
 
 
 def attribute(
@@ -133,6 +140,284 @@ def attribute(
     return made
 
 
+def mediate(
+    base: str,
+    adapter: Path,
+    neurons: Path,
+    source: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[MediateConfig, Parameter(name="*")] = MediateConfig(),
+    trained: str | None = None,
+    counts: Path | None = None,
+    languages: str | None = None,
+    template: str | None = None,
+    loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Made[Mediation]:
+    """Follow what an alignment did through sets of neurons.
+
+    Base and aligned model read the same held-out texts; the values of a set of neurons in one of
+    them are put into the other, both ways, beside random sets.
+
+    Parameters
+    ----------
+    base
+        The model before alignment, as the adapter names it.
+    adapter
+        Folder of its adapter, of align or of PEFT.
+    neurons
+        Folder of neurons, of either; those of another model are refused unless --force.
+    source
+        Folder that pair wrote, of which the adapter was not trained on all; or responses, of which
+        the right ones are read.
+    out
+        Folder to write.
+    config
+        Settings.
+    trained
+        Languages that were trained, as codes with commas, to be told apart from the others.
+    counts
+        Folder of the counts that the neurons come from, to match random sets by activation rate
+        [default: found beside the neurons].
+    languages
+        Languages to follow, as codes with commas [default: all that neurons and texts share].
+    template
+        Prompt for rows of responses that hold a question and no prompt.
+    loading
+        How the model is loaded.
+    """
+    from langneurons.effects.mediate import mediated
+    from langneurons.model.loading import base_of, load
+
+    found, behind = artifacts.read(neurons, Neurons.KIND), None
+    behind = counts_behind(found, counts)
+    wanted = console.codes(languages)
+    adapted = base_of(adapter)
+    if adapted is None:
+        raise InputError(f"{adapter} is no adapter folder: what alignment did is held against BASE")
+    if _same_place(adapted) != _same_place(base):
+        raise MismatchError(f"{adapter} adapts {adapted}, not {base}")
+    texts = _judged(source, adapter, wanted, template)
+    loaded = load(adapter, **asdict(loading))
+    if texts is None:
+        texts = _right_responses(source, wanted, template, loaded)
+    notes = _notes_on_either(found, adapter, loaded.fingerprint, force=force)
+    settings = {
+        **identity(config),
+        "languages": wanted,
+        "trained": console.codes(trained),
+        "dtype": str(loaded.model.dtype),
+    }
+    inputs = {**texts.digests, **loaded.inputs, "neurons": found.digest}
+    if behind:
+        inputs["counts"] = behind.digest
+
+    def make(
+        state: resume.State, on_step: resume.Progress | None
+    ) -> tuple[Mediation, Mapping[str, Any]]:
+        rates = None
+        if behind:
+            counted = Counts.load(behind)
+            rates = dict(zip(counted.languages, counted.probability(), strict=True))
+        mediation, facts = mediated(
+            loaded,
+            Neurons.load(found),
+            texts.judged,
+            config,
+            paired=texts.paired,
+            trained=console.codes(trained) or (),
+            rates=rates,
+            state=state,
+            on_step=on_step,
+        )
+        return mediation, facts | {"notes": [*notes, *texts.notes], "model": loaded.facts}
+
+    made = console.made(
+        Mediation,
+        out,
+        "mediate",
+        settings,
+        inputs,
+        make,
+        doing="mediating",
+        unit="tokens",
+        force=force,
+        quiet=quiet,
+    )
+    rows = shares(made.value)
+    if json:
+        console.print_json(
+            {
+                "out": str(made.folder),
+                "shares": plain([_told(row) for row in rows]),
+                "facts": made.facts,
+            }
+        )
+    else:
+        _print_shares(made, rows)
+    return made
+
+
+class _Texts(NamedTuple):
+    """What outcomes are of.
+
+    Attributes:
+        judged: the texts.
+        paired: whether they are pairs.
+        digests: of the files they come from.
+        notes: what to say of them.
+    """
+
+    judged: "list[Judged]"
+    paired: bool
+    digests: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
+def _same_place(name: str) -> str:
+    """A model's name, a folder's in full."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def _judged(
+    source: Path, adapter: Path, wanted: Sequence[str] | None, template: str | None
+) -> "_Texts | None":
+    """The pairs in a folder that the adapter was not trained on; None where it holds responses.
+
+    Raises:
+        InputError: when there are none, or none in these languages.
+    """
+    from langneurons.align.pairs import Pairs
+    from langneurons.effects.mediate import Judged
+    from langneurons.texts import rows
+    from langneurons.texts.responses import Response
+
+    if not (source / artifacts.MANIFEST).is_file() or artifacts.read(source).manifest["kind"] != (
+        Pairs.KIND
+    ):
+        rows.files(source)  # before a model is loaded for nothing
+        return None
+    if template is not None:
+        raise InputError("pairs hold their prompts; --template is for responses")
+    there = artifacts.read(source, Pairs.KIND)
+    trained_on = None
+    if (adapter / artifacts.MANIFEST).is_file():
+        trained_on = artifacts.read(adapter).manifest["inputs"].get(Pairs.KIND)
+    pairs = Pairs.load(there)
+    own = trained_on == there.digest
+    held_out = pairs.dev if own else (*pairs.train, *pairs.dev)
+    if not held_out:
+        raise InputError(
+            f"{adapter} was trained on all pairs in {source}; give others, or pair with "
+            "--dev-every so that some questions are held out"
+        )
+    mine = [pair for pair in held_out if wanted is None or pair.lang in wanted]
+    if not mine:
+        raise InputError(f"{source} holds no such pair in {', '.join(wanted or ())}")
+    judged = [
+        Judged(Response(pair.question_id, pair.lang, pair.prompt, text), sign, number)
+        for number, pair in enumerate(mine)
+        for text, sign in ((pair.chosen, 1), (pair.rejected, -1))
+    ]
+    note = (
+        f"the {len(mine):,} pairs held out from the adapter's training"
+        if own
+        else (
+            f"all {len(mine):,} pairs; the adapter does not say that it was trained on any of them"
+        )
+    )
+    return _Texts(judged, paired=True, digests={"pairs": there.digest}, notes=[note])
+
+
+def _right_responses(
+    source: Path, wanted: Sequence[str] | None, template: str | None, loaded: "Loaded"
+) -> _Texts:
+    """The responses that are right, or all where that is not known.
+
+    Raises:
+        InputError: when there are none in these languages.
+    """
+    from langneurons.effects.mediate import Judged
+    from langneurons.texts import rows
+
+    read = rows.read(source, template, tokenizer=loaded.tokenizer)
+    right = [
+        text
+        for text in read.responses
+        if text.correct is not False and text.response and (wanted is None or text.lang in wanted)
+    ]
+    if not right:
+        raise InputError(
+            f"{source} holds no right response in {', '.join(wanted or ('any language',))}"
+        )
+    judged = [Judged(text, 1, number) for number, text in enumerate(right)]
+    return _Texts(judged, paired=False, digests=read.digests, notes=read.notes)
+
+
+def _notes_on_either(
+    neurons: artifacts.Artifact, adapter: Path, fingerprint: str, *, force: bool
+) -> list[str]:
+    """What to note about the weights neurons were found on: the aligned model's or its base's.
+
+    Raises:
+        MismatchError: when they are neither's, unless `force`.
+    """
+    found_on = neurons.manifest["facts"].get("model")
+    if (adapter / artifacts.MANIFEST).is_file():
+        base = artifacts.read(adapter).manifest["inputs"].get("model")
+        if found_on is not None and found_on == base:
+            return ["the neurons are the base's"]
+        return notes_on_weights(found_on, fingerprint, force=force)
+    if found_on == fingerprint:
+        return []
+    return [
+        "the adapter does not say what its base's weights were; the neurons are taken to be its"
+    ]
+
+
+def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
+    """What share of the change goes with which neurons, and whether that is more than chance."""
+    mediation = made.value
+
+    def ends(number: Estimate | None) -> str | None:
+        if number is None or np.isnan(number.value):
+            return None
+        return f"{number.value:.0%} [{number.low:.0%}, {number.high:.0%}]"
+
+    for group, codes in groups(mediation).items():
+        change = mediation.change(codes)
+        print(
+            f"-- {group} ({', '.join(codes)}): alignment changed {change.value:+.4g} "
+            f"[{change.low:.4g}, {change.high:.4g}] nats a {mediation.unit}"
+        )
+        table = [
+            (
+                row.name,
+                row.neurons,
+                row.way,
+                ends(row.share),
+                *(
+                    None if matched not in row.random else f"{row.random[matched].value:.0%}"
+                    for matched in ("layer", "rate", "change")
+                ),
+                ends(row.beyond),
+                row.verdict,
+            )
+            for row in rows
+            if row.group == group
+        ]
+        heads = ("neurons", "number", "way", "share", "random by layer", "by rate", "by change")
+        print(console.columns((*heads, "beyond by change", "more than random"), table))
+    for note in made.facts.get("notes", []):
+        print(f"note: {note}")
+    print("what no neuron carries goes by attention alone; shares of sets do not add up")
+    print(f"wrote {made.folder}")
+
+
 def _print_json(made: Made[Effects]) -> None:
     """How well first order does, and what sets cost, as one JSON object."""
     effects = made.value
@@ -158,13 +443,15 @@ def _print_json(made: Made[Effects]) -> None:
     )
 
 
-def _told(agreement: Agreement) -> dict[str, Any]:
-    """An agreement without its resamplings."""
-    told = agreement._asdict()
-    for name in ("spearman", "pearson", "slope"):
-        value, low, high, _ = told[name]
-        told[name] = {"value": value, "low": low, "high": high}
-    return told
+def _told(value: Any) -> Any:
+    """The same with estimates as value, low and high alone, without their resamplings."""
+    if isinstance(value, Estimate):
+        return {"value": value.value, "low": value.low, "high": value.high}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: _told(part) for name, part in value.items()}
+    return value
 
 
 def _print(made: Made[Effects]) -> None:

@@ -7,14 +7,16 @@ import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons import layout
+from langneurons import artifacts, layout
 from langneurons.errors import InputError, MismatchError
 from langneurons.layout import Shapes
+from langneurons.neurons.counts import Counts
 from langneurons.neurons.layer_stages import NAMES, layer_stages
 from langneurons.neurons.table import Neurons
 
@@ -70,6 +72,22 @@ def require_fit(neurons: Neurons, shapes: Shapes) -> None:
             raise MismatchError(
                 f"neuron {where} is not in this model, whose layers are {layout.describe(ours)}"
             )
+
+
+def counts_behind(neurons: artifacts.Artifact, counts: Path | None) -> artifacts.Artifact | None:
+    """The counts that neurons come from: those given, or those beside them; None without.
+
+    Raises:
+        MismatchError: when the neurons come from other counts than those given.
+    """
+    if counts is None:
+        return artifacts.source_beside(neurons, Counts.KIND)
+    given = artifacts.read(counts, Counts.KIND)
+    if neurons.manifest["inputs"].get(Counts.KIND) not in (None, given.digest):
+        raise MismatchError(
+            f"{neurons.folder} comes from other counts than {counts}; give those, or no --counts"
+        )
+    return given
 
 
 def notes_on_weights(found_on: str | None, fingerprint: str, *, force: bool) -> list[str]:

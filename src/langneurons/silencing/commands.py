@@ -10,9 +10,8 @@ from cyclopts import Parameter
 from langneurons import artifacts, console
 from langneurons.config import ModelConfig, PerplexityConfig, TextConfig, identity
 from langneurons.console import Force, Json, Made, Quiet
-from langneurons.errors import MismatchError
 from langneurons.neurons.counts import Counts
-from langneurons.neurons.sets import notes_on_weights
+from langneurons.neurons.sets import counts_behind, notes_on_weights
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, State
 from langneurons.silencing.losses import Losses
@@ -73,7 +72,7 @@ def perplexity(
     from langneurons.texts import running_text
 
     source = artifacts.read(neurons, Neurons.KIND)
-    behind = _counts_behind(source, counts)
+    behind = counts_behind(source, counts)
     codes = console.codes(languages)
     running_text.require(responses)  # before a model is loaded for nothing
 
@@ -143,22 +142,6 @@ def perplexity(
     else:
         _print(made, matrices(made.value))
     return made
-
-
-def _counts_behind(neurons: artifacts.Artifact, counts: Path | None) -> artifacts.Artifact | None:
-    """The counts that neurons come from: those given, or those beside them; None without.
-
-    Raises:
-        MismatchError: when the neurons come from other counts than those given.
-    """
-    if counts is None:
-        return artifacts.source_beside(neurons, Counts.KIND)
-    given = artifacts.read(counts, Counts.KIND)
-    if neurons.manifest["inputs"].get(Counts.KIND) not in (None, given.digest):
-        raise MismatchError(
-            f"{neurons.folder} comes from other counts than {counts}; give those, or no --counts"
-        )
-    return given
 
 
 _DRAWN: tuple[Literal["median", "min", "max", "mean"], ...] = ("median", "min", "max", "mean")

@@ -1,0 +1,334 @@
+"""Mediate: what an alignment did, followed through sets of neurons.
+
+Base and aligned model read the same held-out tokens. What enters the down projections of a set of
+neurons in one of them is put into the other, and what that does to the outcome is measured, both
+ways (causal mediation by activation patching: Vig et al. 2020; cross-model patching: Prakash et al.
+2024; for safety neurons: Chen et al. 2024). What no neuron carries goes from attention to later
+attention and the head by itself.
+
+Letters: K language, S set, R text of a batch, T token, D neuron of a layer, M neuron of the model.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from langneurons import layout
+from langneurons.config import MediateConfig
+from langneurons.effects.mediation import Mediation, Moved
+from langneurons.effects.passes import Unit, costs_of_rows, final_states, halves
+from langneurons.effects.scaling import Positions
+from langneurons.errors import InputError, MismatchError, SiteError
+from langneurons.intervals import Floats
+from langneurons.model.batches import Batch
+from langneurons.model.entering import Change, Entering
+from langneurons.neurons.sets import require_fit, select, to_masks
+from langneurons.neurons.table import Neurons
+from langneurons.resume import Progress, Saved, or_halves, units_left
+from langneurons.silencing.controls import control
+from langneurons.silencing.scored import Scored, budget_of, prepared
+from langneurons.texts.responses import Response
+
+if TYPE_CHECKING:
+    from langneurons.model.loading import Loaded
+
+
+class Judged(NamedTuple):
+    """A text and how its cost enters the outcome of its question.
+
+    Attributes:
+        text: the text.
+        sign: 1 where a likelier text is a better outcome, -1 where it is a worse one.
+        unit: number of the pair it belongs to; of a text by itself, a number of its own.
+    """
+
+    text: Response
+    sign: int
+    unit: int
+
+
+class Mediated(NamedTuple):
+    """What mediation gives.
+
+    Attributes:
+        mediation: outcomes.
+        facts: what to know of them: texts left out, how random sets were matched.
+    """
+
+    mediation: Mediation
+    facts: dict[str, Any]
+
+
+def mediated(
+    model: "Loaded",
+    neurons: Neurons,
+    judged: Sequence[Judged],
+    config: MediateConfig,
+    *,
+    paired: bool,
+    trained: Sequence[str] = (),
+    rates: Mapping[str, NDArray[np.floating]] | None = None,
+    state: Saved | None = None,
+    on_step: Progress | None = None,
+) -> Mediated:
+    """Outcomes of every question with each set of neurons taken over from the other model.
+
+    Args:
+        model: the aligned model as an adapter around its base.
+        neurons: classified neurons of either.
+        judged: the texts.
+        config: settings.
+        paired: whether outcomes are counted in pairs, or in scored tokens.
+        trained: languages that were trained.
+        rates: activation probability of every neuron, language -> [M], to match random sets by;
+            None: by layer and by change only.
+        state: where to keep what is done, every `config.save_every` seconds.
+        on_step: told of the progress, in tokens computed.
+
+    Raises:
+        InputError: for texts in no language of the neurons, or an adapter that changes nothing.
+        MismatchError: for neurons of a model of another shape, or a model without an adapter.
+        SiteError: for a mixture of experts, where two models send a token to different ones.
+    """
+    if not hasattr(model.model, "disable_adapter"):
+        raise MismatchError(
+            f"{model.id} is no adapter: what alignment did is held against its base"
+        )
+    require_fit(neurons, model.widths)
+    if any(len(width) > 1 for width in model.widths):
+        raise SiteError(
+            "a mixture of experts sends a token to different experts in the two models, so their "
+            "neurons have no values to take over"
+        )
+    known = tuple(
+        code for code in neurons.languages if any(one.text.lang == code for one in judged)
+    )
+    if not known:
+        raise InputError(f"no text is in a language of the neurons, {', '.join(neurons.languages)}")
+    mine = [one for one in judged if one.text.lang in known]
+    run = _Run(model, mine, known, config)
+    change = run.size_of_change()
+    sets = _sets(neurons, model.widths, known, config, change, rates)
+    sums = run.outcomes(sets, state, on_step)
+    if np.array_equal(sums[0, 0], sums[0, 1]):
+        raise InputError(f"{model.id} changes nothing in these texts: there is nothing to mediate")
+    questions, place = run.questions()
+    units = np.zeros(len(questions), np.int64)
+    for i, one in enumerate(run.judged):
+        tokens = int(run.work.batches.rows[i].tokens.counted.sum())
+        units[place[i]] += (one.sign > 0) if paired else tokens
+    sizes = [[len(of[known.index(code)]) for code, _ in questions] for _, of in sets]
+    mediation = Mediation(
+        questions=questions,
+        trained=tuple(code for code in trained if code in known),
+        sets=tuple(moved for moved, _ in sets),
+        neurons=np.array(sizes, dtype=np.int64),
+        base=sums[0, 0],
+        aligned=sums[0, 1],
+        moved=sums[1:],
+        units=units,
+        unit="pair" if paired else "token",
+    )
+    facts = run.facts | {"texts": len(run.judged), "questions": len(questions)}
+    return Mediated(mediation, facts)
+
+
+def _sets(
+    neurons: Neurons,
+    shapes: layout.Shapes,
+    codes: tuple[str, ...],
+    config: MediateConfig,
+    change: Floats,
+    rates: Mapping[str, NDArray[np.floating]] | None,
+) -> list[tuple[Moved, list[Positions]]]:
+    """Every set with the neurons of each language: of kinds, their random sets, and the rest."""
+    whole = np.arange(int(layout.sizes(shapes).sum()))
+    classes = select(neurons, shapes, ("specific", "related", "general"))
+    sets = [
+        (Moved("all", None, 0), [whole] * len(codes)),
+        (Moved("in no class", None, 0), [np.setdiff1d(whole, classes)] * len(codes)),
+    ]
+    matchings: dict[str, Mapping[str, NDArray[np.floating]] | None] = {"layer": None}
+    if rates is not None:
+        matchings["rate"] = rates
+    matchings["change"] = dict.fromkeys(codes, change)
+    for name, kinds in config.kinds.items():
+        own = [select(neurons, shapes, kinds, (code,)) for code in codes]
+        scopes = {name: own}
+        if set(kinds) & {"specific", "related"}:
+            scopes |= {f"{name} of any": [select(neurons, shapes, kinds)] * len(codes)}
+        for scope, chosen in scopes.items():
+            if not any(map(len, chosen)):
+                continue
+            sets.append((Moved(scope, None, 0), chosen))
+            for matched, levels in matchings.items():
+                for draw in range(1, config.controls + 1):
+                    drawn = [
+                        control(
+                            of,
+                            classes,
+                            shapes,
+                            None if levels is None else levels[code],
+                            np.random.default_rng(
+                                [
+                                    config.seed,
+                                    draw,
+                                    zlib.crc32(f"{scope}/{matched}/{code}".encode()),
+                                ]
+                            ),
+                        )
+                        for code, of in zip(codes, chosen, strict=True)
+                    ]
+                    sets.append((Moved(scope, matched, draw), drawn))
+    return sets
+
+
+class _Run:
+    """Both models over the texts."""
+
+    def __init__(
+        self,
+        model: "Loaded",
+        judged: Sequence[Judged],
+        codes: tuple[str, ...],
+        config: MediateConfig,
+    ) -> None:
+        """Prepare the texts; of a pair whose one text does not fit, the other is left out too."""
+        self.config, self.budget = config, budget_of(model, config.budget)
+
+        def ready(given: Sequence[Judged]) -> tuple[list[Response], Scored, dict[str, Any]]:
+            return prepared(
+                model,
+                [one.text for one in given],
+                codes,
+                blocks=1,
+                budget=self.budget,
+                share_prompts=False,
+            )
+
+        fit, self.work, self.facts = ready(judged)
+        kept = {id(text) for text in fit}
+        lost = {one.unit for one in judged if id(one.text) not in kept}
+        self.judged = [one for one in judged if one.unit not in lost]
+        if lost:
+            _, self.work, _ = ready(self.judged)
+
+    def questions(self) -> tuple[tuple[tuple[str, str], ...], list[int]]:
+        """Every question in every language, and which of them each text answers."""
+        keys = [(one.text.lang, one.text.question_id) for one in self.judged]
+        unique = tuple(dict.fromkeys(keys))
+        place = {key: i for i, key in enumerate(unique)}
+        return unique, [place[key] for key in keys]
+
+    @torch.no_grad()
+    def run(self, batch: Batch, change: Change, *, base: bool, times: int = 1) -> Floats:
+        """What a batch costs in the base or in the aligned model, [times, R]."""
+        model: Any = self.work.model
+        with model.disable_adapter() if base else nullcontext():
+            hidden = final_states(self.work, batch, change, change, times)
+            return costs_of_rows(self.work, batch, hidden, times=times)
+
+    def values(self, batch: Batch, *, base: bool) -> tuple[Floats, list[Tensor]]:
+        """What each text costs, [R], and all that enters the down projections, [N, D] of each."""
+        taken: dict[int, Tensor] = {}
+
+        def take(mine: Entering) -> Tensor:
+            taken[mine.site] = mine.values
+            return mine.values
+
+        [costs] = self.run(batch, take, base=base)
+        return costs, [taken[i] for i in range(len(self.work.sites))]
+
+    def size_of_change(self) -> Floats:
+        """Root mean square of each neuron's change at the positions that predict, [M]."""
+        sums = [np.zeros(site.shape[0]) for site in self.work.sites]
+        tokens = 0
+
+        def add(batch: Batch) -> None:
+            nonlocal tokens
+            _, ours = self.values(batch, base=True)
+            _, theirs = self.values(batch, base=False)
+            where = self.work.positions(batch)
+            for total, a, b in zip(sums, ours, theirs, strict=True):
+                length = len(a) // len(batch.rows)
+                place = torch.from_numpy(where.row * length + where.column).to(a.device)
+                squares = (b[place].float() - a[place].float()).square()
+                total += squares.sum(dim=0).double().cpu().numpy()
+            tokens += len(where.row)
+
+        for batch in self.work.batches.batches:
+            or_halves(lambda unit: add(unit.batch), Unit(batch, 0), halves)
+        return np.sqrt(np.concatenate(sums) / tokens)
+
+    def outcomes(
+        self,
+        sets: Sequence[tuple[Moved, list[Positions]]],
+        state: Saved | None,
+        on_step: Progress | None,
+    ) -> Floats:
+        """Outcomes of every question: of base and aligned, then of each set both ways.
+
+        [1 + S, 2, Q].
+        """
+        questions, place = self.questions()
+        sums = {"outcomes": np.zeros((1 + len(sets), 2, len(questions)))}
+        batches = self.work.batches.batches
+        costs = [2 * (1 + len(sets)) * self.work.batches.computed(batch) for batch in batches]
+
+        def run(unit: Unit) -> None:
+            part = self._batch(unit.batch, sets)
+            signs = [self.judged[i].sign for i in unit.batch.rows]
+            where = [place[i] for i in unit.batch.rows]
+            for row, question in enumerate(where):
+                sums["outcomes"][:, :, question] -= part[:, :, row] * signs[row]
+
+        for number in units_left(
+            costs,
+            load=lambda saved: sums.update(outcomes=saved["outcomes"].copy()),
+            tensors=lambda: sums,
+            state=state,
+            save_every=self.config.save_every,
+            on_step=on_step,
+        ):
+            or_halves(run, Unit(batches[number], 0), halves)
+        return sums["outcomes"]
+
+    def _batch(self, batch: Batch, sets: Sequence[tuple[Moved, list[Positions]]]) -> Floats:
+        """What each text costs: in both models, then with each set taken over, [1 + S, 2, R]."""
+        ours, of_base = self.values(batch, base=True)
+        theirs, of_aligned = self.values(batch, base=False)
+        costs = np.empty((1 + len(sets), 2, len(batch.rows)))
+        costs[0] = ours, theirs
+        shapes = [site.shape for site in self.work.sites]
+        languages = [self.work.batches.rows[i].key for i in batch.rows]  # one block: key is K
+        at_once = max(1, self.budget // self.work.batches.computed(batch))
+        for start in range(0, len(sets), at_once):
+            some = sets[start : start + at_once]
+            masks = to_masks([of[k] for _, of in some for k in languages], shapes)
+            here = slice(1 + start, 1 + start + len(some))
+            for way, (base, values) in enumerate(((True, of_aligned), (False, of_base))):
+                put = _put(values, masks, len(some))
+                costs[here, way] = self.run(batch, put, base=base, times=len(some))
+        return costs
+
+
+def _put(values: Sequence[Tensor], masks: Sequence[Tensor | None], times: int) -> Change:
+    """Puts values [N, D] of each site where the masks [times * R, D] say."""
+
+    def change(mine: Entering) -> Tensor:
+        mask = masks[mine.site]
+        if mask is None:
+            return mine.values
+        own = mine.values
+        rows = len(mask) // times
+        chosen = mask.to(own.device).view(times, rows, 1, -1)
+        there = values[mine.site].view(1, rows, -1, own.shape[-1])
+        return torch.where(chosen, there, own.view(times, rows, -1, own.shape[-1])).view(own.shape)
+
+    return change

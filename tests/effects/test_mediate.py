@@ -1,0 +1,223 @@
+"""An adapter that moves one known neuron is carried by it; any set by the plainest loop."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+
+from langneurons import artifacts
+from langneurons.align.pairs import Pair, Pairs
+from langneurons.config import MediateConfig
+from langneurons.effects.mediate import Judged, mediated
+from langneurons.effects.mediation import Mediation, shares
+from langneurons.model.entering import Entering, entering
+from langneurons.model.loading import Loaded, load
+from langneurons.neurons.sets import select
+from langneurons.neurons.table import Neurons, Rule
+from langneurons.texts.responses import Response
+from support import adapters, families
+from support.command import refused
+from support.spoken import LANGS, drawn, texts
+
+NEURON = 7
+
+
+def table(
+    widths: Sequence[tuple[int, ...]], rows: Sequence[tuple[int, int, Sequence[int]]]
+) -> Neurons:
+    """Neurons of (layer, neuron, in which of the languages)."""
+    unknown = np.full(len(rows), np.nan)
+    return Neurons(
+        LANGS,
+        tuple(map(tuple, widths)),
+        Rule("imported"),
+        np.array([row[0] for row in rows]),
+        np.full(len(rows), -1),
+        np.array([row[1] for row in rows]),
+        np.array([row[2] for row in rows], bool),
+        np.ones(len(rows), bool),
+        unknown,
+        unknown,
+        np.full((len(rows), 3), np.nan),
+        unknown,
+    )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return families.save("llama", tmp_path_factory.mktemp("mediate") / "model")
+
+
+@pytest.fixture(scope="module")
+def one(base: Path) -> Path:
+    """An adapter that changes what one neuron of layer 1 is multiplied by, and nothing else."""
+    lora = peft.LoraConfig(target_modules=["up_proj"], layers_to_transform=[1], r=2)
+    folder = adapters.save(lora, base, base.parent / "one")
+    weights = load_file(folder / "adapter_model.safetensors")
+    for name, weight in weights.items():
+        if "lora_B" in name:
+            kept = weight[NEURON] * 20
+            weight.zero_()
+            weight[NEURON] = kept
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def everywhere(base: Path) -> Path:
+    lora = peft.LoraConfig(target_modules=["q_proj", "v_proj", "o_proj"], r=2)
+    return adapters.save(lora, base, base.parent / "everywhere")
+
+
+def pairs() -> list[Pair]:
+    """Of every two responses to a prompt the first is preferred."""
+    by_prompt: dict[tuple[str, str, str], list[str]] = {}
+    for text in texts(3, 2):
+        by_prompt.setdefault((text.question_id, text.lang, text.prompt), []).append(text.response)
+    return [Pair(*key, *both, 1.0, 0.0, False) for key, both in by_prompt.items()]
+
+
+def judged() -> list[Judged]:
+    return [
+        Judged(Response(pair.question_id, pair.lang, pair.prompt, text), sign, number)
+        for number, pair in enumerate(pairs())
+        for text, sign in ((pair.chosen, 1), (pair.rejected, -1))
+    ]
+
+
+def test_one_neuron_carries_what_it_alone_does(one: Path) -> None:
+    model = load(one)
+    neurons = table(
+        model.widths, [(1, NEURON, (1, 1, 1)), (1, NEURON + 1, (1, 0, 0)), (2, 3, (1, 1, 0))]
+    )
+    config = MediateConfig(controls=2)
+    found = mediated(model, neurons, judged(), config, paired=True, trained=("sw",)).mediation
+    assert np.abs(found.aligned - found.base).max() > 0.01
+    for row in shares(found):
+        expected = {"all": 1, "general": 1}.get(row.name, 0)
+        assert row.share.value == pytest.approx(expected, abs=1e-4), row
+        assert all(random.value == pytest.approx(0, abs=1e-4) for random in row.random.values())
+        if row.name == "general":
+            assert row.verdict == "holds"
+    assert {row.group for row in shares(found)} == {"trained languages", "other languages"}
+    assert set(found.units) == {1}
+    assert found.names[:3] == ("all", "in no class", "specific")
+
+
+def outcome(
+    model: Loaded, text: Response, chosen: np.ndarray, *, base: bool
+) -> tuple[float, float, float]:
+    """What a text costs unpatched, in the other model, and with the other's values, by hand."""
+    ids = torch.tensor(model.tokenizer(text.prompt + text.response)["input_ids"])
+    start = len(model.tokenizer(text.prompt)["input_ids"])
+    kept: dict[int, torch.Tensor] = {}
+
+    def cost(as_base: bool, change: Callable[[Entering], torch.Tensor]) -> float:
+        inner: Any = model.model
+        switch = inner.disable_adapter() if as_base else nullcontext()
+        with switch, torch.no_grad(), entering(model.sites, change):
+            logits = inner(input_ids=ids[None], use_cache=False).logits[0].float()
+        return float(cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum"))
+
+    def keep(mine: Entering) -> torch.Tensor:
+        kept[mine.site] = mine.values
+        return mine.values
+
+    def put(mine: Entering) -> torch.Tensor:
+        values = mine.values.clone()
+        width = values.shape[1]
+        mine_of = chosen[(chosen >= mine.site * width) & (chosen < (mine.site + 1) * width)]
+        values[:, mine_of % width] = kept[mine.site][:, mine_of % width]
+        return values
+
+    other = cost(not base, keep)
+    return cost(base, lambda mine: mine.values), other, cost(base, put)
+
+
+@pytest.mark.parametrize("budget", [1, 4000])
+def test_any_set_is_what_the_plain_loop_says(everywhere: Path, budget: int) -> None:
+    model = load(everywhere)
+    neurons = drawn(model.widths)
+    config = MediateConfig(controls=1, settings="related", budget=budget)
+    rates = {code: np.linspace(0, 1, 3 * 48) for code in LANGS}
+    found = mediated(model, neurons, judged(), config, paired=True, rates=rates).mediation
+    assert found.matchings("related") == ("layer", "rate", "change")
+    place = [one.name for one in found.sets].index("related")
+    for q, (code, question) in enumerate(found.questions):
+        chosen = select(neurons, model.widths, ("related",), (code,))
+        sums = np.zeros((2, 3))
+        for one in judged():
+            if (one.text.lang, one.text.question_id) == (code, question):
+                for way, base in enumerate((True, False)):
+                    sums[way] -= one.sign * np.array(outcome(model, one.text, chosen, base=base))
+        assert found.base[q] == pytest.approx(sums[0, 0], abs=1e-4)
+        assert found.aligned[q] == pytest.approx(sums[0, 1], abs=1e-4)
+        assert found.moved[place, :, q] == pytest.approx(sums[:, 2], abs=1e-4)
+        assert found.neurons[place, q] == len(chosen)
+    assert found.share("all", "into base", LANGS).value != pytest.approx(1, abs=1e-3)
+
+
+def test_the_command(base: Path, everywhere: Path, tmp_path: Path, langneurons: Callable) -> None:
+    drawn(load(base).widths).save(tmp_path / "neurons")
+    Pairs(train=(), dev=pairs()).save(tmp_path / "pairs")
+    words = ("mediate", base, everywhere, tmp_path / "neurons", tmp_path / "pairs")
+    more = ("--controls", 1, "--trained", "sw", "--out", tmp_path / "out")
+    done = langneurons(*words, *more)
+    assert done.status == 0, done.err
+    assert "trained languages (sw): alignment changed" in done.out
+    again = langneurons(*words, *more, "--json")
+    assert "up to date" in again.err
+    assert {row["group"] for row in again.json["shares"]} == {
+        "trained languages",
+        "other languages",
+    }
+    found = Mediation.load(tmp_path / "out")
+    assert found.to_table().equals(Mediation.from_table(found.to_table()).to_table())
+    assert found.trained == ("sw",)
+
+
+def test_bad_input_is_one_line(
+    base: Path, one: Path, everywhere: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    drawn(load(base).widths).save(tmp_path / "neurons")
+    drawn(((8,),) * 3, each=2).save(tmp_path / "other")
+    Pairs(train=pairs()).save(tmp_path / "pairs")
+    trained = tmp_path / "trained"
+    inputs = {"pairs": artifacts.read(tmp_path / "pairs").digest}
+    with artifacts.writing(trained, "adapter", "align", {}, inputs) as draft:
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            draft.bytes(name, (everywhere / name).read_bytes())
+    usual = (base, everywhere, tmp_path / "neurons", tmp_path / "pairs")
+    for words, what in (
+        ((base, base, *usual[2:]), "is no adapter folder"),
+        (("nano", *usual[1:]), "adapts"),
+        ((base, trained, *usual[2:]), "was trained on all pairs"),
+        ((*usual[:2], tmp_path / "other", usual[3]), "the neurons are of another model"),
+        ((*usual, "--languages", "xx"), "holds no such pair in xx"),
+        ((*usual, "--template", "chat"), "--template is for responses"),
+        ((*usual, "--settings", "useful"), "'useful' is no kind"),
+        ((*usual[:3], tmp_path / "nowhere"), "does not exist"),
+    ):
+        refused(langneurons("mediate", *words, "--out", tmp_path / "out"), what)
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_that_changes_nothing(base: Path, tmp_path: Path) -> None:
+    lora = peft.LoraConfig(target_modules=["up_proj"], r=2)
+    folder = adapters.save(lora, base, tmp_path / "adapter")
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file(
+        {name: weight * 0 for name, weight in weights.items()},
+        folder / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    model = load(folder)
+    with pytest.raises(ValueError, match="there is nothing to mediate"):
+        mediated(model, drawn(model.widths), judged(), MediateConfig(controls=0), paired=True)
