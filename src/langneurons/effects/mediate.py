@@ -28,11 +28,11 @@ from langneurons.errors import InputError, MismatchError, SiteError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Change, Entering
+from langneurons.model.scored import Scored, budget_of, prepared
 from langneurons.neurons.sets import require_fit, select, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, Saved, or_halves, units_left
 from langneurons.silencing.controls import control
-from langneurons.silencing.scored import Scored, budget_of, prepared
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
