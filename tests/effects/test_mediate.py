@@ -57,8 +57,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one(base: Path) -> Path:
-    """An adapter that changes what one neuron of layer 1 is multiplied by, and nothing else."""
-    lora = peft.LoraConfig(target_modules=["up_proj"], layers_to_transform=[1], r=2)
+    """An adapter that changes what one neuron of the last layer is multiplied by, and nothing else."""
+    lora = peft.LoraConfig(target_modules=["up_proj"], layers_to_transform=[2], r=2)
     folder = adapters.save(lora, base, base.parent / "one")
     weights = load_file(folder / "adapter_model.safetensors")
     for name, weight in weights.items():
@@ -95,7 +95,7 @@ def judged() -> list[Judged]:
 def test_one_neuron_carries_what_it_alone_does(one: Path) -> None:
     model = load(one)
     neurons = table(
-        model.widths, [(1, NEURON, (1, 1, 1)), (1, NEURON + 1, (1, 0, 0)), (2, 3, (1, 1, 0))]
+        model.widths, [(2, NEURON, (1, 1, 1)), (2, NEURON + 1, (1, 0, 0)), (1, 3, (1, 1, 0))]
     )
     config = MediateConfig(controls=2)
     found = mediated(model, neurons, judged(), config, paired=True, trained=("sw",)).mediation
