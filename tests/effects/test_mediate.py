@@ -57,7 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one(base: Path) -> Path:
-    """An adapter that changes what one neuron of the last layer is multiplied by, and nothing else."""
+    """An adapter that changes what one neuron of the last layer is multiplied by."""
     lora = peft.LoraConfig(target_modules=["up_proj"], layers_to_transform=[2], r=2)
     folder = adapters.save(lora, base, base.parent / "one")
     weights = load_file(folder / "adapter_model.safetensors")
