@@ -167,7 +167,9 @@ def costs_off(
 def beside(place: str) -> bool:
     """Whether an activation is known to be none of a feed-forward: see the page's foot."""
     return bool(
-        re.search(r"layers\.i:(GELU|SiLU|gelu|NewGELU|GELUTanh)|receptance|:sigmoid", place)
+        re.search(
+            r"layers\.i:(GELU|SiLU|gelu|NewGELU|GELUTanh)|receptance|:sigmoid|hyper_conn", place
+        )
     )
 
 
@@ -242,7 +244,8 @@ def page(folder: Path) -> str:
     lines.append(
         "\nClaims that are neither held nor broken cannot be tried on that model; "
         "`langneurons check` says why. Not counted as feed-forwards, by the paper's definition: "
-        "gates of a whole layer's input (Gemma 3n and 4), and sigmoids that weigh an output."
+        "gates of a whole layer's input (Gemma 3n and 4), of hyper-connections (Qwen 4), and "
+        "sigmoids that weigh an output."
     )
     return "\n".join(lines)
 

@@ -33,7 +33,7 @@ _FUNCTIONS: dict[Callable[..., Any], bool] = {
 """Activation functions, and whether it is their argument's sign that tells: x * sigmoid(x)."""
 
 _NOT_FEED_FORWARD = re.compile(
-    r"Attention(?!DecoderLayer)|Attn|Mamba|Mixer|Conv|Delta|RecurrentBlock|Rglru|Router|TopK|Norm"
+    r"Attention(?!DecoderLayer)|Attn|Mamba|Mixer|Conv|Delta|RecurrentBlock|Rglru|Router|TopK|(?<!PreLayer)Norm"
     r"|Indexer|Compress|mLSTM|LSTMLayer|KDA|Linear$|HyperConn|Altup|AltUp|Laurel|Engram"
 )
 _SMALL = 8

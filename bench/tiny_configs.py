@@ -94,6 +94,7 @@ _LIKE_BERT = (
 )
 _DECODER = {"is_decoder": True}
 _SECTIONS = {"rope_parameters": {"mrope_section": [2, 1, 1]}}
+_IN_PLANES = {"rope_parameters": {"mrope_section": [1, 1, 2]}}
 _WIDE = {"head_dim": 16, **_SECTIONS}
 _HEADS = {"num_key_value_heads": 4}
 _HYBRID = {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]}
@@ -102,6 +103,7 @@ _LOOPED = {
     "loop_layer_index_start": 1,
     "loop_layer_index_end": 3,
 }
+_ALIKE = {**_HEADS, "per_layer_config": {}, "head_dim": 16}
 _ROPE = {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}}
 _INDEXER = {
     "indexer_kv_heads": 1,
@@ -118,10 +120,12 @@ OWN: dict[str, dict[str, Any]] = {
     "cohere_compass_text": _ROPE,
     "cosmos3_edge": {"text_config": _SECTIONS},
     "dbrx": {"attn_config": {"rope_theta": 10000.0}},
-    "dots3_note": {"text_config": _HEADS},
-    "dots3_note_text": _HEADS,
+    "dots3_note": {"text_config": _ALIKE},
+    "dots3_note_text": _ALIKE,
     "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", *["sparse"] * 3]}},
     "deepseek_v2": {"num_experts_per_tok": 2},
+    "emu3": {"vocabulary_map": {"<|extra_200|>": 5, "<|visual token 000000|>": 6, "<image>": 7}},
+    "ernie4_5_vl_moe": {"text_config": {"moe_intermediate_size": [24, 24], **_IN_PLANES}},
     "glm46v": {"text_config": _SECTIONS},
     "glm4v": {"text_config": _SECTIONS},
     "glm4v_moe": {"text_config": _WIDE},
@@ -129,14 +133,21 @@ OWN: dict[str, dict[str, Any]] = {
     "glm_ocr": {"text_config": _SECTIONS},
     "glmga": {"text_config": _SECTIONS},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "hunyuan_vl": {"text_config": {"rope_parameters": {"mrope_section": [1, 1, 1, 1]}}},
     "hy_v4_vl": {"text_config": _SECTIONS},
     "inkling2_loop": {"text_config": _LOOPED},
     "inkling2_loop_text": _LOOPED,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "longcat_flash": {"zero_expert_num": 2},
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "mistral4": {"head_dim": 16},
     "molmo2": {"adapter_config": {"vision_feature_layer": [3, 1]}},
     "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
+    "paddleocr_vl": {"text_config": _SECTIONS},
+    "qwen2_5_omni_thinker": {"text_config": _SECTIONS, "vision_start_token_id": 9},
+    "qwen2_5_vl": {"text_config": _SECTIONS},
+    "qwen2_vl": {"text_config": _SECTIONS},
+    "qwen3_omni_moe_thinker": {"text_config": _SECTIONS, "vision_start_token_id": 9},
     "qwen4_exp": {"text_config": _INDEXER},
     "qwen4_exp_text": _INDEXER,
     "reformer": {**_DECODER, "axial_pos_shape": [16, 32], "axial_pos_embds_dim": [16, 16]},

@@ -52,6 +52,8 @@ class Head:
         """
         self.model = model
         self.module = model.get_output_embeddings()
+        if self.module is None and hasattr(model, "language_model"):  # Nemotron-H Omni
+            self.module = model.language_model.get_output_embeddings()
         if self.module is None:
             raise ModelError(f"{type(model).__name__} has no LM head, so it gives no likelihoods")
         config = model.config.get_text_config()

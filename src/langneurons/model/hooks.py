@@ -200,7 +200,8 @@ def _read_alone(model: nn.Module, input_ids: Tensor) -> None:
         SiteError: with what the model says to that.
     """
     try:
-        model(input_ids=input_ids, use_cache=False)
+        mask = torch.ones_like(input_ids)  # which every command gives
+        model(input_ids=input_ids, attention_mask=mask, use_cache=False)
     except (SiteError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever its own code raises

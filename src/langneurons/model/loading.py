@@ -660,7 +660,7 @@ def _require_ends(model: Any, base: str) -> None:
             raise ModelError(
                 f"{path} is no JSON object ({first_line(error)}); save it anew"
             ) from error
-    said = getattr(model.generation_config, "eos_token_id", None)
+    said = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     for token in said if isinstance(said, list) else [said]:
         if token is not None and type(token) is not int:
             raise ModelError(f"{path}: eos_token_id is {said!r}; ids are whole numbers")

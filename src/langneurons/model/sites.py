@@ -148,8 +148,9 @@ class _Linear(NamedTuple):
     after: int
 
 
-_TOWERS = re.compile("vision|visual|image|audio")
-"""What the names of towers hold that lie in the decoder (GIT)."""
+_TOWERS = re.compile("vision|visual|image|audio|cross")
+"""What the names of towers hold that lie in the decoder (GIT), of experts that only images go to
+(Ernie 4.5 VL), and of layers that look at images (Idefics)."""
 
 
 def decoder_path(model: nn.Module) -> str:
@@ -221,13 +222,13 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _inside(path: str, module: nn.Module) -> Generator[_Named]:
-    """A module and what it holds, but for mixers, norms and what adapters add or replace.
+    """A module and what it holds, but for mixers, norms, towers and what adapters add or replace.
 
     Of modules that mix tokens and hold others that do, the inner ones are the mixers.
     """
     yield path, module
     for name, child in module.named_children():
-        if _is_norm(child):
+        if _is_norm(child) or _TOWERS.search(name):
             continue
         if _mixes(child) and not any(_mixes(part) for part in child.modules() if part is not child):
             continue
