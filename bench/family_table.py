@@ -231,14 +231,14 @@ def page(folder: Path) -> str:
         claims = found.get("claims", ())
         yes = sum(claim[1] is True for claim in claims)
         where = re.sub(r"(?<=\.)\d+(?=\.|$)", "i", found.get("where", ""), count=1)
-        why = found.get("why")
+        reason = re.sub(r"\S*/tmp\w+", "the folder", found.get("why", "yes")).replace("|", "/")
         cells = (
             name,
             found.get("class", ""),
             f"`{where}`" if where else "",
             found.get("shape", ""),
             f"{yes} of {len(claims)}" if claims else "",
-            "yes" if why is None else why.replace("|", "/"),
+            reason,
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines.append(
