@@ -328,6 +328,33 @@ def write_file(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
+def with_meta(table: "pyarrow.Table", meta: Mapping[str, Any]) -> "pyarrow.Table":
+    """A table with what there is to know of it beside its columns."""
+    return table.replace_schema_metadata({"langneurons": json.dumps(meta)})
+
+
+def meta_of(
+    table: "pyarrow.Table", *, version: int, what: str, column: str | None = None
+) -> dict[str, Any]:
+    """What `with_meta` put beside the columns of a table.
+
+    Args:
+        table: the table.
+        version: the `format` that it must name.
+        what: what it should be, for the error.
+        column: one that it must have besides.
+
+    Raises:
+        FormatError: when the table is not of this format.
+    """
+    meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
+    if meta.get("format") != version or (column and column not in table.column_names):
+        raise FormatError(
+            f"not {what} of format {version}; its columns are {table.column_names[:6]}"
+        )
+    return meta
+
+
 def parsed(content: str | bytes) -> Any:
     """What a JSON text says.
 

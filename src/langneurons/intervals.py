@@ -7,13 +7,15 @@ Blocks (or questions) are drawn with replacement, the same draw for everything t
 import math
 from collections.abc import Sequence
 from math import comb, sqrt
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+Verdict = Literal["holds", "does not hold", "cannot tell"]
+"""What is said of a claim."""
 
 LEVEL = 0.95
 """Share of the resamplings inside an interval."""
@@ -70,6 +72,15 @@ def estimate(
     drawn = np.asarray(replicates, dtype=np.float64)
     low, high = interval(drawn, value)
     return Estimate(value, low, high, drawn)
+
+
+def rises(number: Estimate, bar: float = 0.0) -> Verdict:
+    """Whether a number lies above a bar: its whole interval, none of it, or one cannot tell."""
+    if np.isnan(number.low):
+        return "cannot tell"
+    if number.low > bar:
+        return "holds"
+    return "does not hold" if number.high <= bar else "cannot tell"
 
 
 def pearson(x: Floats, y: Floats) -> float:

@@ -17,7 +17,6 @@ from langneurons.config import PromptedConfig, RewardConfig
 from langneurons.errors import InputError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch
-from langneurons.model.forward import model_inputs
 from langneurons.model.scored import Scored, prepared
 from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts.languages import is_english, named, same
@@ -185,14 +184,8 @@ def judged(
 @torch.inference_mode()
 def _sums(work: Scored, batch: Batch) -> Floats:
     """Summed log-probability of the scored tokens of each row of a batch, [R]."""
-    prompts, inputs = model_inputs(work.model, work.batches, batch)
-    if prompts:
-        work.keep_prompts(batch, prompts)
-    hidden = work.head.hidden(**inputs)
-    row, column, following = work.positions(batch)
-    targets = torch.from_numpy(following).to(hidden.device)
-    costs = work.head.costs(hidden[row, column], targets).nll.double().cpu().numpy()
-    return np.bincount(row, weights=-costs, minlength=len(batch.rows)).astype(np.float64)
+    where, costs = work.each(batch)
+    return np.bincount(where.row, weights=-costs, minlength=len(batch.rows)).astype(np.float64)
 
 
 def _shortened(

@@ -25,15 +25,13 @@ from langneurons.compare.model_claims import (
 )
 from langneurons.compare.verdicts import (
     Claim,
-    Verdict,
     both,
     falls,
     in_numbers,
     in_words,
     missing,
-    rises,
 )
-from langneurons.intervals import SURE, Floats
+from langneurons.intervals import SURE, Floats, Verdict, rises
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing.matrix import Matrices

@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
     Claim,
-    Verdict,
     both,
     in_numbers,
     in_words,
     missing,
-    rises,
 )
 from langneurons.intervals import (
     LEVEL,
     SURE,
     Estimate,
     Floats,
+    Verdict,
     block_draws,
     estimate,
     lower_than_others,
+    rises,
 )
 from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
 from langneurons.neurons.numbers import LANGUAGE_KINDS, Numbers

@@ -1,13 +1,11 @@
 """Verdicts: a claim, what an interval says of it, and how numbers and intervals are told in it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from langneurons.intervals import Estimate
-
-Verdict = Literal["holds", "does not hold", "cannot tell"]
+from langneurons.intervals import Estimate, Verdict, rises
 
 
 class Claim(NamedTuple):
@@ -29,15 +27,6 @@ class Claim(NamedTuple):
     verdict: Verdict
     numbers: dict[str, Any]
     words: str
-
-
-def rises(estimate: Estimate, bar: float = 0.0) -> Verdict:
-    """Whether a number lies above a bar: its whole interval, none of it, or one cannot tell."""
-    if np.isnan(estimate.low):
-        return "cannot tell"
-    if estimate.low > bar:
-        return "holds"
-    return "does not hold" if estimate.high <= bar else "cannot tell"
 
 
 def falls(estimate: Estimate) -> Verdict:

@@ -22,11 +22,11 @@ from langneurons.effects.paths import Paths
 from langneurons.effects.scaling import Positions
 from langneurons.effects.tries import Trying, sample, tries
 from langneurons.errors import InputError, RecordError
-from langneurons.model.scored import budget_of, prepared, scored_texts
+from langneurons.model.scored import prepared, scored_texts
 from langneurons.neurons.effects import Effects, Split
 from langneurons.neurons.sets import require_fit, select
 from langneurons.neurons.table import Neurons
-from langneurons.resume import Progress, Saved, or_halves, processes, units_left
+from langneurons.resume import Progress, Saved, added_up, or_halves, processes, units_left
 from langneurons.texts import question_ids
 from langneurons.texts.responses import Response, block_rule
 
@@ -100,7 +100,7 @@ def attributed(
     """What `attribute` gives, with what there is to say of it."""
     codes = tuple(languages or dict.fromkeys(response.lang for response in responses))
     sets = {} if neurons is None else _sets(model, neurons, codes, config)
-    budget = budget_of(model, config.budget)
+    budget = model.budget(config.budget)
     texts, work, facts = prepared(
         model,
         scored_texts(responses, codes, config.text),
@@ -160,23 +160,7 @@ def _run(
         part, unit = units[number]
         or_halves(parts[part].run, unit, halves)
     if world > 1:
-        load(_added_up(tensors()))
-
-
-def _added_up(sums: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The sums of all processes, in every process."""
-    import torch
-    import torch.distributed as dist
-
-    started = not dist.is_initialized()
-    if started:
-        dist.init_process_group("gloo")
-    whole = {name: array.copy() for name, array in sums.items()}
-    for array in whole.values():
-        dist.all_reduce(torch.from_numpy(array))
-    if started:
-        dist.destroy_process_group()
-    return whole
+        load(added_up(tensors()))
 
 
 def _effects(first: FirstOrder, trying: Trying | None, splits: tuple[Split, ...]) -> Effects:

@@ -85,21 +85,7 @@ def attribute(
     if source:
         found_on = source.manifest["facts"].get("model")
         notes = notes_on_weights(found_on, loaded.fingerprint, force=force)
-    texts = reading.read(
-        responses,
-        loaded,
-        running,
-        languages=codes if running_text.is_running_text(responses) else None,
-        template=template,
-        drop=None,
-    )
-    settings = {
-        **identity(config),
-        "languages": codes,
-        "template": texts.template,
-        "dtype": str(loaded.model.dtype),
-        **texts.settings,
-    }
+    texts = reading.read_whole(responses, loaded, running, languages=codes, template=template)
     inputs = {**texts.digests, **loaded.inputs}
     if source:
         inputs["neurons"] = source.digest
@@ -116,17 +102,13 @@ def attribute(
             state=state,
             on_step=on_step,
         )
-        facts |= texts.facts
-        return effects, facts | {
-            "notes": [*notes, *facts["notes"], *texts.notes],
-            "model": loaded.facts,
-        }
+        return effects, texts.result_facts(facts, loaded, notes)
 
     made = console.made(
         Effects,
         out,
         "attribute",
-        settings,
+        texts.result_settings(config, loaded, codes),
         inputs,
         make,
         doing="attributing",
@@ -193,7 +175,7 @@ def mediate(
     from langneurons.effects.mediate import mediated
     from langneurons.model.loading import base_of, load
 
-    found, behind = artifacts.read(neurons, Neurons.KIND), None
+    found = artifacts.read(neurons, Neurons.KIND)
     behind = counts_behind(found, counts)
     wanted = console.codes(languages)
     adapted = base_of(adapter)
@@ -219,10 +201,6 @@ def mediate(
     def make(
         state: resume.State, on_step: resume.Progress | None
     ) -> tuple[Mediation, Mapping[str, Any]]:
-        rates = None
-        if behind:
-            counted = Counts.load(behind)
-            rates = dict(zip(counted.languages, counted.probability(), strict=True))
         mediation, facts = mediated(
             loaded,
             Neurons.load(found),
@@ -230,7 +208,7 @@ def mediate(
             config,
             paired=texts.paired,
             trained=console.codes(trained) or (),
-            rates=rates,
+            rates=Counts.load(behind).rates() if behind else None,
             state=state,
             on_step=on_step,
         )

@@ -28,7 +28,7 @@ from langneurons.errors import InputError, MismatchError, SiteError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Change, Entering
-from langneurons.model.scored import Scored, budget_of, prepared
+from langneurons.model.scored import Scored, prepared
 from langneurons.neurons.sets import require_fit, select, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, Saved, or_halves, units_left
@@ -169,21 +169,16 @@ def _sets(
             sets.append((Moved(scope, None, 0), chosen))
             for matched, levels in matchings.items():
                 for draw in range(1, config.controls + 1):
+                    seeds = [zlib.crc32(f"{scope}/{matched}/{code}".encode()) for code in codes]
                     drawn = [
                         control(
                             of,
                             classes,
                             shapes,
                             None if levels is None else levels[code],
-                            np.random.default_rng(
-                                [
-                                    config.seed,
-                                    draw,
-                                    zlib.crc32(f"{scope}/{matched}/{code}".encode()),
-                                ]
-                            ),
+                            np.random.default_rng([config.seed, draw, seed]),
                         )
-                        for code, of in zip(codes, chosen, strict=True)
+                        for code, of, seed in zip(codes, chosen, seeds, strict=True)
                     ]
                     sets.append((Moved(scope, matched, draw), drawn))
     return sets
@@ -200,7 +195,7 @@ class _Run:
         config: MediateConfig,
     ) -> None:
         """Prepare the texts; of a pair whose one text does not fit, the other is left out too."""
-        self.config, self.budget = config, budget_of(model, config.budget)
+        self.config, self.budget = config, model.budget(config.budget)
 
         def ready(given: Sequence[Judged]) -> tuple[list[Response], Scored, dict[str, Any]]:
             return prepared(

@@ -3,7 +3,6 @@
 Letters: S set, Q question in one language, R resampling.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import artifacts
-from langneurons.errors import FormatError, InputError
-from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.errors import InputError
+from langneurons.intervals import Estimate, Floats, Verdict, estimate, rises
 
 if TYPE_CHECKING:
     import pyarrow
@@ -120,12 +119,6 @@ class Mediation:
         apart = weights @ (own - others) / whole
         return estimate(apart[0], apart[1:])
 
-    def draws(self, name: str, way: Way, languages: Sequence[str], matched: str) -> Floats:
-        """Shares of each random set, [draws]."""
-        [weights] = self._draws(languages)[:1]
-        whole = weights @ (self.aligned - self.base)
-        return self._followed(name, way, matched) @ weights / whole
-
     def matchings(self, name: str) -> tuple[str, ...]:
         """How the random sets of a set are matched."""
         of_set = (one.matched for one in self.sets if one.name == name)
@@ -181,7 +174,7 @@ class Mediation:
         }
         meta = {"format": FORMAT, "trained": self.trained, "unit": self.unit}
         meta["questions"] = questions
-        return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
+        return artifacts.with_meta(pa.table(columns), meta)
 
     @classmethod
     def from_table(cls, table: "pyarrow.Table") -> "Mediation":
@@ -190,12 +183,7 @@ class Mediation:
         Raises:
             FormatError: when the table is not of this format.
         """
-        meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
-        if meta.get("format") != FORMAT:
-            raise FormatError(
-                f"not a table of mediation of format {FORMAT}; "
-                f"its columns are {table.column_names[:6]}"
-            )
+        meta = artifacts.meta_of(table, version=FORMAT, what="a table of mediation")
         questions = meta["questions"]
 
         def column(name: str) -> NDArray:
@@ -261,7 +249,7 @@ class Share(NamedTuple):
     share: Estimate
     random: dict[str, Estimate]
     beyond: Estimate | None
-    verdict: str | None
+    verdict: Verdict | None
 
 
 def groups(mediation: Mediation) -> dict[str, tuple[str, ...]]:
@@ -298,14 +286,7 @@ def shares(mediation: Mediation) -> list[Share]:
                             for matched in matchings
                         },
                         beyond=beyond,
-                        verdict=None if beyond is None else _above(beyond),
+                        verdict=None if beyond is None else rises(beyond),
                     )
                 )
     return rows
-
-
-def _above(number: Estimate) -> str:
-    """Whether a number lies above 0: its whole interval, none of it, or one cannot tell."""
-    if number.low > 0:
-        return "holds"
-    return "does not hold" if number.high <= 0 else "cannot tell"

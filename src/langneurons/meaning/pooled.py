@@ -103,8 +103,7 @@ def _work(model: Loaded, texts: Sequence[Response], languages: Sequence[str]) ->
             f"sentence {texts[out].question_id} {why} in {texts[out].lang}; remove it in every "
             "language"
         )
-    budget = 1024 if model.device.type == "cpu" else 16384
-    return batched(texts, rows, languages, blocks=1, budget=budget, share_prompts=False)
+    return batched(texts, rows, languages, blocks=1, budget=model.budget(), share_prompts=False)
 
 
 def _halved(rows: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -129,6 +129,10 @@ class Loaded:
         """Where it takes its input."""
         return device_of(self.model)
 
+    def budget(self, asked: int = 0) -> int:
+        """Tokens of a batch where so many were asked for; 0 leaves it to us."""
+        return asked or (1024 if self.device.type == "cpu" else 16384)
+
     @property
     def context(self) -> int | None:
         """How many tokens it can read at once; None where its config says nothing."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from langneurons.config import TextConfig
+from langneurons.config import TextConfig, identity
 from langneurons.errors import InputError
 from langneurons.model.forward import context
 from langneurons.model.tokens import tokenise
@@ -56,6 +56,61 @@ class Reading:
     facts: dict[str, Any]
     template: str | None = None
     notes: Sequence[str] = ()
+
+    def result_settings(
+        self, config: Any, loaded: "Loaded", languages: Sequence[str] | None
+    ) -> dict[str, Any]:
+        """What a result depends on that is made of these texts: settings of its stage, the
+        languages wanted, how texts were read and the type of the weights.
+        """
+        return {
+            **identity(config),
+            "languages": languages,
+            "template": self.template,
+            "dtype": str(loaded.model.dtype),
+            **self.settings,
+        }
+
+    def result_facts(
+        self, facts: Mapping[str, Any], loaded: "Loaded", notes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """What such a result says of itself.
+
+        Args:
+            facts: what its stage found, with `notes`.
+            loaded: the model.
+            notes: what to say before those.
+        """
+        return {
+            **facts,
+            **self.facts,
+            "notes": [*notes, *facts["notes"], *self.notes],
+            "model": loaded.facts,
+        }
+
+
+def read_whole(
+    source: Path,
+    loaded: "Loaded",
+    config: TextConfig,
+    *,
+    languages: Sequence[str] | None,
+    template: str | None,
+) -> Reading:
+    """The texts of a source to be scored: nothing is dropped, and responses of other languages are
+    read too, which the stage leaves out.
+
+    Raises:
+        InputError: as `read`.
+    """
+    return read(
+        source,
+        loaded,
+        config,
+        languages=languages if running_text.is_running_text(source) else None,
+        template=template,
+        drop=None,
+    )
 
 
 def read(

@@ -97,6 +97,17 @@ class Scored:
             self.head.hidden(**tiled(prompts, times))
         cache.reorder_cache(prompts_tiled(self.batches, batch, times))
 
+    def each(self, batch: Batch) -> tuple[Positions, Floats]:
+        """Where a batch is scored, and what each of these tokens costs in nats, [n]."""
+        prompts, inputs = model_inputs(self.model, self.batches, batch)
+        if prompts:
+            self.keep_prompts(batch, prompts)
+        hidden = self.head.hidden(**inputs)
+        where = self.positions(batch)
+        targets = torch.from_numpy(where.targets).to(hidden.device)
+        costs = self.head.costs(hidden[where.row, where.column], targets).nll
+        return where, costs.double().cpu().numpy()
+
 
 def scored_texts(
     responses: Sequence[Response], codes: Sequence[str], text: Literal["response", "prompt"]
@@ -107,11 +118,6 @@ def scored_texts(
         return chosen
     prompts = {(r.question_id, r.lang, r.prompt): None for r in chosen}
     return [Response(question, code, "", prompt) for question, code, prompt in prompts]
-
-
-def budget_of(model: "Loaded", budget: int) -> int:
-    """Tokens of a batch where so many were asked for; 0 leaves it to us."""
-    return budget or (1024 if model.device.type == "cpu" else 16384)
 
 
 def prepared(
@@ -179,16 +185,9 @@ def _tried(work: Scored) -> Trial:
 
     @torch.inference_mode()
     def run(batch: Batch) -> Floats:
-        prompts, inputs = model_inputs(work.model, work.batches, batch)
-        if prompts:
-            work.keep_prompts(batch, prompts)
-        hidden = work.head.hidden(**inputs)
-        row, column, following = work.positions(batch)
-        targets = torch.from_numpy(following).to(hidden.device)
+        where, nll = work.each(batch)
         costs = np.full((len(batch.rows), longest), np.nan)
-        costs[row, column + batch.prefix] = (
-            work.head.costs(hidden[row, column], targets).nll.cpu().numpy()
-        )
+        costs[where.row, where.column + batch.prefix] = nll
         return costs
 
     def difference(ours: Floats, theirs: Floats) -> float:

@@ -392,14 +392,7 @@ def record(
     texts = reading.read(
         responses, loaded, text, languages=codes, template=template, drop=_flaws(drop)
     )
-    settings = {
-        **identity(config),
-        "languages": codes,
-        "template": texts.template,
-        "drop": drop,
-        "dtype": str(loaded.model.dtype),
-        **texts.settings,
-    }
+    settings = texts.result_settings(config, loaded, codes) | {"drop": drop}
     inputs = {**texts.digests, **loaded.inputs}
 
     def make(state: resume.State, on_step: resume.Progress | None) -> tuple[Counts, dict[str, Any]]:
@@ -412,11 +405,8 @@ def record(
             state=state,
             on_step=on_step,
         )
-        facts |= texts.facts
         facts["notes"] += _few_documents(texts.facts["gates"], config.blocks)
-        facts["model"] = loaded.facts
-        facts["notes"] = [*facts["notes"], *texts.notes]
-        return counts, facts
+        return counts, texts.result_facts(facts, loaded)
 
     made = console.made(
         Counts,

@@ -205,6 +205,10 @@ class Counts:
             np.matmul(times, active.reshape(*self.tokens.shape, -1), out=sums[:, start:end])
         return sums, self.tokens @ times
 
+    def rates(self) -> dict[str, NDArray[np.float64]]:
+        """Activation probability of every neuron, [M], by language."""
+        return dict(zip(self.languages, self.probability(), strict=True))
+
     def probability(
         self,
         weights: NDArray[np.number] | None = None,

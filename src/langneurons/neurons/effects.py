@@ -272,12 +272,12 @@ def _tried_table(tried: Tried, effects: Effects) -> "pyarrow.Table":
         columns[f"estimate_{code}"] = pa.array(tried.estimate[:, k])
         columns[f"exact_{code}"] = pa.array(tried.exact[:, k])
     meta = {"format": FORMAT, "tokens": tried.tokens.tolist()}
-    return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
+    return artifacts.with_meta(pa.table(columns), meta)
 
 
 def _tried(table: "pyarrow.Table", languages: Sequence[str], widths: Widths) -> Tried:
     """What `_tried_table` gave."""
-    meta = json.loads((table.schema.metadata or {})[b"langneurons"])
+    meta = artifacts.meta_of(table, version=FORMAT, what="a table of tries")
     keys = np.stack([table[name].to_numpy() for name in ("layer", "expert", "neuron")], axis=1)
 
     def by_language(name: str) -> Floats:

@@ -26,7 +26,7 @@ from langneurons.model.sharing import activations_tried, cut_as_it_holds, why_no
 from langneurons.model.tokens import predicting, tokenise
 from langneurons.neurons.counts import Counts, question_key
 from langneurons.neurons.tally import Tally, run_or_halve
-from langneurons.resume import Progress, Saved, processes, units_left
+from langneurons.resume import Progress, Saved, added_up, processes, units_left
 from langneurons.texts import question_ids
 from langneurons.texts.responses import Response
 
@@ -116,7 +116,7 @@ def recorded(
             [rows[i] for i in kept],
             codes,
             blocks=config.blocks,
-            budget=config.budget or (1024 if model.device.type == "cpu" else 16384),
+            budget=model.budget(config.budget),
         ),
         config.share_prompts,
         lambda work: why_not(activations_tried(model.model, sites, work), "of activations"),
@@ -139,7 +139,7 @@ def recorded(
         halved += run_or_halve(model.model, sites, work, work.batches[number], tally)
     _require_all_counted(tally, work)
     if world > 1:
-        _add_up(tally)
+        tally.load(added_up(tally.tensors()))
     counted = [responses[kept[i]] for batch in shard.batches for i in batch.rows]
     counts = replace(tally.counts(), questions=_questions(counted, codes))
     facts["tokens"] = dict(zip(codes, counts.tokens.sum(axis=1).tolist(), strict=True))
@@ -170,18 +170,3 @@ def _require_all_counted(tally: Tally, work: Batches) -> None:
             f"{tally.tokens.sum():,} tokens were counted of {expected:,} in the responses; "
             "report this"
         )
-
-
-def _add_up(tally: Tally) -> None:
-    """Add up the sums of all processes, in every process."""
-    import torch.distributed as dist
-
-    started = not dist.is_initialized()
-    if started:
-        dist.init_process_group("gloo")
-    sums = tally.tensors()
-    for array in sums.values():
-        dist.all_reduce(torch.from_numpy(array))
-    tally.load(sums)
-    if started:
-        dist.destroy_process_group()

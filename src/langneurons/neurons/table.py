@@ -1,6 +1,5 @@
 """Neurons: the classified table, one row per selected or general neuron, and how it came about."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import artifacts, layout
-from langneurons.errors import FormatError, InputError, MissingExtraError
+from langneurons.errors import InputError, MissingExtraError
 from langneurons.layout import Widths
 from langneurons.neurons.agreement import Agreement
 from langneurons.neurons.numbers import (
@@ -375,7 +374,7 @@ class Neurons:
             "agreement": self.agreement and self.agreement.to_meta(),
             "chance": self.chance and asdict(self.chance),
         }
-        return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
+        return artifacts.with_meta(pa.table(columns), meta)
 
     @classmethod
     def from_table(cls, table: "pyarrow.Table") -> "Neurons":
@@ -384,12 +383,7 @@ class Neurons:
         Raises:
             FormatError: when the table is not of this format.
         """
-        meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
-        if meta.get("format") != FORMAT:
-            raise FormatError(
-                f"not a table of neurons of format {FORMAT}; "
-                f"its columns are {table.column_names[:6]}"
-            )
+        meta = artifacts.meta_of(table, version=FORMAT, what="a table of neurons")
 
         def column(name: str) -> NDArray:
             return table[name].to_numpy()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from langneurons import artifacts, console
-from langneurons.config import ModelConfig, PerplexityConfig, TextConfig, identity
+from langneurons.config import ModelConfig, PerplexityConfig, TextConfig
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.sets import counts_behind, notes_on_weights
@@ -81,21 +81,7 @@ def perplexity(
     if found_on is None and behind:
         found_on = behind.manifest["inputs"].get("model")
     notes = notes_on_weights(found_on, loaded.fingerprint, force=force)
-    texts = reading.read(
-        responses,
-        loaded,
-        running,
-        languages=codes if running_text.is_running_text(responses) else None,
-        template=template,
-        drop=None,
-    )
-    settings = {
-        **identity(config),
-        "languages": codes,
-        "template": texts.template,
-        "dtype": str(loaded.model.dtype),
-        **texts.settings,
-    }
+    texts = reading.read_whole(responses, loaded, running, languages=codes, template=template)
     inputs = {
         **texts.digests,
         **loaded.inputs,
@@ -105,31 +91,23 @@ def perplexity(
         inputs["counts"] = behind.digest
 
     def make(state: State, on_step: Progress | None) -> tuple[Losses, Mapping[str, Any]]:
-        rates = None
-        if behind:
-            counted = Counts.load(behind)
-            rates = dict(zip(counted.languages, counted.probability(), strict=True))
         losses, facts = measured(
             loaded,
             Neurons.load(source),
             texts.responses,
             config,
             languages=codes,
-            rates=rates,
+            rates=Counts.load(behind).rates() if behind else None,
             state=state,
             on_step=on_step,
         )
-        facts |= texts.facts
-        return losses, facts | {
-            "notes": [*notes, *facts["notes"], *texts.notes],
-            "model": loaded.facts,
-        }
+        return losses, texts.result_facts(facts, loaded, notes)
 
     made = console.made(
         Losses,
         out,
         "perplexity",
-        settings,
+        texts.result_settings(config, loaded, codes),
         inputs,
         make,
         doing="silencing",

@@ -1,6 +1,5 @@
 """Losses: what every language's texts cost a model, with nothing and with neurons silenced."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from langneurons import artifacts
 from langneurons.config import AT_TEXT
-from langneurons.errors import FormatError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -210,7 +208,7 @@ class Losses:
         }
         meta = {"format": FORMAT, "languages": self.languages, "blocks": blocks}
         meta["average"] = self.average
-        return pa.table(columns).replace_schema_metadata({"langneurons": json.dumps(meta)})
+        return artifacts.with_meta(pa.table(columns), meta)
 
     @classmethod
     def from_table(cls, table: "pyarrow.Table") -> "Losses":
@@ -219,12 +217,9 @@ class Losses:
         Raises:
             FormatError: when the table is not of this format.
         """
-        meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
-        if meta.get("format") != FORMAT or "text_means" not in table.column_names:
-            raise FormatError(
-                f"not a table of losses of format {FORMAT}; "
-                f"its columns are {table.column_names[:6]}"
-            )
+        meta = artifacts.meta_of(
+            table, version=FORMAT, what="a table of losses", column="text_means"
+        )
         languages, blocks = tuple(meta["languages"]), meta["blocks"]
 
         def column(name: str) -> NDArray:

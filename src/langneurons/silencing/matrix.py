@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons.intervals import SURE, block_draws, interval
+from langneurons.intervals import SURE, Verdict, block_draws, interval
 from langneurons.silencing.losses import Losses
 
 MEASURES = ("difference", "log ratio", "bits per byte")
@@ -124,7 +124,7 @@ class Dominance(NamedTuple):
     interval: tuple[float, float] | None
     controls: tuple[float, ...]
     p: float
-    holds: Literal["holds", "does not hold", "cannot tell"]
+    holds: Verdict
 
 
 @dataclass(frozen=True)
@@ -279,9 +279,7 @@ def words(dominance: Dominance) -> str:
     return f"{d.holds}: {'; '.join(parts)}"
 
 
-def _decide(
-    gap: float, ends: tuple[float, float] | None, p: float, least: float
-) -> Literal["holds", "does not hold", "cannot tell"]:
+def _decide(gap: float, ends: tuple[float, float] | None, p: float, least: float) -> Verdict:
     """Whether the changes lie on the diagonal.
 
     Args:

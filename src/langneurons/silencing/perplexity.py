@@ -27,7 +27,6 @@ from langneurons.model.forward import cache_name, model_inputs, new_cache
 from langneurons.model.hooks import hold, mean_activations, silence
 from langneurons.model.scored import (
     Scored,
-    budget_of,
     prepared,
     prompts_tiled,
     scored_texts,
@@ -154,7 +153,7 @@ def measured(
     sums = _run(
         work,
         [Off(chosen, condition.at_text) for condition, chosen in map(sets.__getitem__, not_empty)],
-        budget_of(model, config.budget),
+        model.budget(config.budget),
         state=state,
         save_every=config.save_every,
         on_step=on_step,
@@ -320,7 +319,7 @@ def _work(
         texts,
         codes,
         blocks=config.blocks,
-        budget=budget_of(model, config.budget),
+        budget=model.budget(config.budget),
         share_prompts=config.share_prompts,
     )
     work = Work(

@@ -14,6 +14,7 @@ from langneurons.neurons.counts import Counts
 from langneurons.resume import Progress, State
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.sweep import sweep as swept
+from langneurons.sweep.tables import VERDICTS
 
 
 def sweep(
@@ -104,10 +105,7 @@ def _tell(made: Made[Sweep], json: bool) -> None:
     lines = []
     for row in claims.records():
         numbers = [_short(row[name]) for name in ("least", "median", "most", "paper's cell")]
-        shares = [
-            f"{row[verdict] / row['cells']:.0%}"
-            for verdict in ("holds", "does not hold", "cannot tell")
-        ]
+        shares = [f"{row[verdict] / row['cells']:.0%}" for verdict in VERDICTS]
         lines.append((row["claim"], *shares, *numbers, _most(axes.records(), row["claim"])))
     print(f"{made.value.cells:,} cells; a share of cells is no p-value")
     print(console.columns(heads, lines))

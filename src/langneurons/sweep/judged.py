@@ -27,8 +27,8 @@ from langneurons import layout
 from langneurons.compare.changes import Changes, Resampled, mean_of, total
 from langneurons.compare.claims import general_rise, specific_to_related, stable, untrained_alike
 from langneurons.compare.model_claims import english_differs_in, four_stages_in
-from langneurons.compare.verdicts import Claim, in_numbers, in_words, rises
-from langneurons.intervals import Estimate, Floats, estimate
+from langneurons.compare.verdicts import Claim, in_numbers, in_words
+from langneurons.intervals import Estimate, Floats, estimate, rises
 from langneurons.layout import Widths
 from langneurons.neurons.chance import spread
 from langneurons.neurons.classes import SETS

@@ -1,6 +1,5 @@
 """Sweep: every claim in every cell as one long table, and how it is kept."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from langneurons import artifacts
 from langneurons.config import SweepConfig
-from langneurons.errors import FormatError
 from langneurons.intervals import Floats
 from langneurons.layout import Widths
 from langneurons.neurons.chance import ONE_BLOCK, spread
@@ -91,8 +89,8 @@ class Sweep:
             "layers": self.layers,
             "notes": list(self.notes),
         }
-        schema = pa.schema(kinds, metadata={"langneurons": json.dumps(meta)})
-        return pa.Table.from_pylist([dict(row) for row in self.rows], schema=schema)
+        rows = [dict(row) for row in self.rows]
+        return artifacts.with_meta(pa.Table.from_pylist(rows, schema=pa.schema(kinds)), meta)
 
     @classmethod
     def from_table(cls, table: "pyarrow.Table") -> "Sweep":
@@ -101,11 +99,7 @@ class Sweep:
         Raises:
             FormatError: when the table is not of this format.
         """
-        meta = json.loads((table.schema.metadata or {}).get(b"langneurons", b"{}"))
-        if meta.get("format") != FORMAT:
-            raise FormatError(
-                f"not a sweep of format {FORMAT}; its columns are {table.column_names[:6]}"
-            )
+        meta = artifacts.meta_of(table, version=FORMAT, what="a sweep")
         return cls(
             languages=tuple(meta["languages"]),
             widths=tuple(map(tuple, meta["widths"])),

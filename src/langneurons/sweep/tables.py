@@ -7,10 +7,11 @@ much a verdict hangs on settings, not how sure it is.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from langneurons.intervals import Verdict
 from langneurons.sweep.judged import EFFECTS
 from langneurons.tables import Cell, Table
 
@@ -26,7 +27,7 @@ AXES = {
 }
 """Axes of the grid: column -> what it is called."""
 
-VERDICTS = ("holds", "does not hold", "cannot tell")
+VERDICTS = get_args(Verdict)
 
 
 def tables(rows: Rows) -> tuple[Table, ...]:
