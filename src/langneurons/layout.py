@@ -40,6 +40,11 @@ def sizes(widths: Shapes) -> NDArray[np.int64]:
     return np.array([math.prod(width) for width in widths], dtype=np.int64)
 
 
+def with_neurons(widths: Shapes) -> NDArray[np.bool_]:
+    """Which layers have neurons at all, [L]; in hybrids some have no feed-forward."""
+    return sizes(widths) > 0
+
+
 def starts(widths: Shapes) -> NDArray[np.int64]:
     """Position of each layer's first neuron, and M, [L + 1]."""
     return np.concatenate([[0], np.cumsum(sizes(widths))]).astype(np.int64)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 Cell = str | int | float | None
 
@@ -97,6 +98,11 @@ def _escape(text: str) -> str:
     for char in "&%$#_{}":
         text = text.replace(char, "\\" + char)
     return text
+
+
+def rounded(value: float | NDArray[np.float64]) -> Cell:
+    """A number to six decimals; None where it is not known."""
+    return None if np.isnan(value) else round(float(value), 6)
 
 
 def plain(value: Any) -> Any:

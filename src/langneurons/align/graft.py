@@ -125,7 +125,7 @@ def _plain_lora(folder: Path) -> dict[str, object]:
     Raises:
         InputError: for another adapter.
     """
-    from langneurons.model.loading import base_of
+    from langneurons.model.loading import base_of, in_full
 
     base = base_of(folder)
     if base is None or not (folder / WEIGHTS).is_file():
@@ -137,7 +137,7 @@ def _plain_lora(folder: Path) -> dict[str, object]:
         if settings.get("modules_to_save"):
             what = f"{what} with whole modules ({', '.join(settings['modules_to_save'])})"
         raise InputError(f"{folder} is {what}; only the change of plain LoRA is cut into parts")
-    settings["base_model_name_or_path"] = str(Path(base).resolve()) if Path(base).exists() else base
+    settings["base_model_name_or_path"] = in_full(base)
     return settings
 
 

@@ -18,7 +18,7 @@ from langneurons.align.adapter import Adapter, adapter_files
 from langneurons.align.recipe import Place, built, lora_fields
 from langneurons.config import AlignConfig
 from langneurons.errors import InputError, LangneuronsError, MissingExtraError
-from langneurons.model.loading import with_adapter
+from langneurons.model.loading import in_full, with_adapter
 from langneurons.model.sites import decoder_path
 from langneurons.resume import Progress
 
@@ -298,8 +298,7 @@ def _name_of(model: "Loaded") -> str:
     """A base as its adapter's config is to name it: nano, an id, a folder or GGUF file in full."""
     if nano.folder(model.id):
         return model.id
-    name = str(model.model.name_or_path)
-    return str(Path(name).resolve()) if Path(name).exists() else name
+    return in_full(str(model.model.name_or_path))
 
 
 def begun(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:

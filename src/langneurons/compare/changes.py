@@ -153,17 +153,17 @@ class Changes(NamedTuple):
 
         With intervals; NaN where there was none.
         """
-        share = _of(self.shared, set_sizes(self.before))
+        share = _share(self.shared, set_sizes(self.before))
         if self.resampled is None:
             return estimate(share)
-        return estimate(share, _of(self.resampled.shared, set_sizes(self.resampled.before)))
+        return estimate(share, _share(self.resampled.shared, set_sizes(self.resampled.before)))
 
     def survival_by_chance(self) -> Floats:
         """Mean of the same share between before and its own resamplings, [3, K]."""
         sizes = set_sizes(self.before)
         if self.resampled is None:
             return np.full(sizes.shape, math.nan)
-        return _of(self.resampled.shared_by_chance, sizes).mean(axis=0)
+        return _share(self.resampled.shared_by_chance, sizes).mean(axis=0)
 
 
 def set_sizes(numbers: Numbers) -> Floats:
@@ -422,7 +422,7 @@ def _together(
     return {"own": of(0), "base's": of(1)}
 
 
-def _of(part: NDArray[np.number], whole: Floats) -> Floats:
+def _share(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
     """Shares; NaN of nothing."""
     unknown = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     return np.divide(part, whole, out=unknown, where=np.broadcast_to(whole > 0, unknown.shape))
@@ -431,7 +431,4 @@ def _of(part: NDArray[np.number], whole: Floats) -> Floats:
 def _stay(transitions: NDArray[np.int64], kind: str) -> Floats:
     """Share of a kind's neurons that stay of it, [...]; NaN where there are none."""
     place = CLASSES.index(kind)
-    whole = transitions[..., place, :].sum(axis=-1)
-    unknown = np.full(whole.shape, np.nan)
-    share = np.divide(transitions[..., place, place], whole, out=unknown, where=whole > 0)
-    return np.asarray(share, dtype=np.float64)
+    return _share(transitions[..., place, place], transitions[..., place, :].sum(axis=-1))

@@ -180,7 +180,7 @@ def english_differs(neurons: Neurons | None, resampled: Numbers | None = None) -
     neurons' own intervals are left, that interval is the widest these allow: others at their
     lowest less English at its highest, and the other way round.
     """
-    if neurons is None or not _can_ask_english(neurons.languages):
+    if neurons is None or not can_ask_english(neurons.languages):
         return missing(*_ENGLISH, _ENGLISH_NEEDS)
     return english_differs_in(neurons.numbers, neurons.languages, resampled)
 
@@ -189,9 +189,8 @@ def english_differs_in(
     observed: Numbers, languages: Sequence[str], resampled: Numbers | None = None
 ) -> Claim:
     """The same of numbers alone, of these languages; see `english_differs`."""
-    stated = _ENGLISH
-    if not _can_ask_english(languages):
-        return missing(*stated, _ENGLISH_NEEDS)
+    if not can_ask_english(languages):
+        return missing(*_ENGLISH, _ENGLISH_NEEDS)
     [place] = [k for k, code in enumerate(languages) if is_english(code)]
     numbers: dict[str, Any] = {}
     verdicts: list[Verdict] = []
@@ -205,10 +204,10 @@ def english_differs_in(
         numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
         verdicts.append(_judge_fewer(fewer, p))
         words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, p = {p:.2g}")
-    return Claim(*stated, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
+    return Claim(*_ENGLISH, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
 
 
-def _can_ask_english(languages: Sequence[str]) -> bool:
+def can_ask_english(languages: Sequence[str]) -> bool:
     """Whether there is one English, and others enough to hold it against."""
     return sum(map(is_english, languages)) == 1 and len(languages) >= 4
 

@@ -15,8 +15,8 @@ from langneurons.intervals import Floats, estimate
 from langneurons.neurons.agreement import Decomposition, decomposed, unavailable
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.summary import stages
-from langneurons.tables import Cell, Table
-from langneurons.texts.languages import is_english
+from langneurons.tables import Cell, Table, rounded
+from langneurons.texts.languages import english_among
 
 _HEADS = ("after", "share", "languages", "first layer", "last layer")
 _CHANGE = ("before", "now", "change", "low", "high")
@@ -58,19 +58,18 @@ def nearness(
         return None, notes
     languages = before.neurons.languages
     parts = _parts(before, languages, resamplings, seed)
+    measures, spans = _measures(languages, trained), _spans(before)
     rows: list[tuple[Cell, ...]] = []
     for number, side in enumerate(known, start=1):
         same = _same_blocks(before, side)
         now = _parts(side, languages, resamplings, seed if same else seed + number)
-        for (share, group), take in _measures(languages, trained).items():
-            for layers in _spans(before):
-                change = estimate(
-                    take(now, layers)[0] - take(parts, layers)[0],
-                    take(now, layers)[1:] - take(parts, layers)[1:],
-                )
-                shares = (take(parts, layers)[0], take(now, layers)[0], *change[:3])
+        for (share, group), take in measures.items():
+            for layers in spans:
+                first, second = take(parts, layers), take(now, layers)  # row 0: as observed
+                change = estimate(second[0] - first[0], second[1:] - first[1:])
+                shares = (first[0], second[0], *change[:3])
                 span = (layers.start, layers.stop - 1)
-                rows.append((side.name, share, group, *span, *map(_cell, shares)))
+                rows.append((side.name, share, group, *span, *map(rounded, shares)))
     caption = (
         "Agreement of languages, meaning / (meaning + rest), and the share of language in the "
         "variance of rates of activation, before and after: of all languages, and agreement of "
@@ -102,7 +101,7 @@ def _measures(languages: Sequence[str], trained: Sequence[str]) -> Mapping[tuple
         ("agreement", "all"): lambda parts, layers: parts.over(layers).agreement,
         ("language", "all"): lambda parts, layers: parts.over(layers).language,
     }
-    english = next((code for code in languages if is_english(code)), None)
+    english = english_among(languages)
     if english is None:
         return measures
     others = [code for code in languages if code != english]
@@ -134,7 +133,3 @@ def _spans(before: Side) -> list[slice]:
     of_stages = zip(cut.starts, cut.ends, strict=True) if cut else ()
     of_layers = ((layer, layer + 1) for layer in range(count))
     return [slice(*span) for span in dict.fromkeys([(0, count), *of_layers, *of_stages])]
-
-
-def _cell(value: float | Floats) -> Cell:
-    return None if np.isnan(value) else round(float(value), 6)

@@ -133,7 +133,7 @@ def _run(
 ) -> None:
     """Run the units of all parts that are this process's, and add up what all processes summed."""
     rank, world = processes()
-    units = [(i, unit) for i, part in enumerate(parts) for unit in part.units(rank, world)]
+    units = [(part, unit) for part in parts for unit in part.units(rank, world)]
 
     def tensors() -> dict[str, NDArray]:
         return {
@@ -158,7 +158,7 @@ def _run(
         on_step=on_step,
     ):
         part, unit = units[number]
-        or_halves(parts[part].run, unit, halves)
+        or_halves(part.run, unit, halves)
     if world > 1:
         load(added_up(tensors()))
 
@@ -169,9 +169,8 @@ def _effects(first: FirstOrder, trying: Trying | None, splits: tuple[Split, ...]
     Raises:
         RecordError: when a cost or an effect is no number.
     """
-    batches, tensors = first.work.batches, first.tensors()
+    batches, layers = first.work.batches, first.layers()
     shape = (len(batches.languages), batches.blocks)
-    layers = [tensors[f"effects.{i:03d}"] for i in range(len(first.work.sites))]
     if not all(np.isfinite(sums).all() for sums in (first.nll, *layers)):
         raise RecordError(
             "some costs or gradients are not numbers; try another --dtype (float32, bfloat16)"

@@ -173,7 +173,7 @@ def mediate(
         How the model is loaded.
     """
     from langneurons.effects.mediate import mediated
-    from langneurons.model.loading import base_of, load
+    from langneurons.model.loading import base_of, in_full, load
 
     found = artifacts.read(neurons, Neurons.KIND)
     behind = counts_behind(found, counts)
@@ -181,7 +181,7 @@ def mediate(
     adapted = base_of(adapter)
     if adapted is None:
         raise InputError(f"{adapter} is no adapter folder: what alignment did is held against BASE")
-    if _same_place(adapted) != _same_place(base):
+    if in_full(adapted) != in_full(base):
         raise MismatchError(f"{adapter} adapts {adapted}, not {base}")
     texts = _judged(source, adapter, wanted, template)
     loaded = load(adapter, **asdict(loading))
@@ -254,11 +254,6 @@ class _Texts(NamedTuple):
     paired: bool
     digests: Mapping[str, str]
     notes: Sequence[str] = ()
-
-
-def _same_place(name: str) -> str:
-    """A model's name, a folder's in full."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _judged(

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from langneurons.effects.passes import BACKWARD, Unit, costs_of_rows, final_states, unmixed
+from langneurons.effects.passes import BACKWARD, Keyed, Unit, costs_of_rows, final_states, keyed
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Change, Entering
 from langneurons.model.forward import prompts_of
@@ -70,14 +70,17 @@ class FirstOrder:
         np.add.at(self.nll, part.keys[part.slots], part.nll)
         np.add.at(self.tokens, part.keys[part.slots], part.tokens)
 
+    def layers(self) -> list[NDArray[np.float64]]:
+        """Sums of each site, [2, K * G, *shape]; zeros where no cost depends on it."""
+        return [
+            np.zeros((2, self.keys, *site.shape)) if total is None else total.double().cpu().numpy()
+            for site, total in zip(self.work.sites, self.effects, strict=True)
+        ]
+
     def tensors(self) -> dict[str, NDArray]:
         """Everything summed up so far, by name."""
-        sums: dict[str, NDArray] = {"nll": self.nll, "tokens": self.tokens}
-        for i, site in enumerate(self.work.sites):
-            total = self.effects[i]
-            empty = np.zeros((2, self.keys, *site.shape))
-            sums[f"effects.{i:03d}"] = empty if total is None else total.double().cpu().numpy()
-        return sums
+        layers = {f"effects.{i:03d}": sums for i, sums in enumerate(self.layers())}
+        return {"nll": self.nll, "tokens": self.tokens, **layers}
 
     def load(self, sums: Mapping[str, NDArray]) -> None:
         """Go on from what `tensors` gave."""
@@ -97,11 +100,10 @@ class OfBatch:
         tokens: its scored tokens, [B].
     """
 
-    def __init__(self, work: Scored, batch: Batch) -> None:
+    def __init__(self, work: Scored, place: Keyed) -> None:
         """Nothing read yet."""
-        rows = [work.batches.rows[i] for i in batch.rows]
-        self.work = work
-        self.keys, self.slots = np.unique([row.key for row in rows], return_inverse=True)
+        rows = [work.batches.rows[i] for i in place.batch.rows]
+        self.work, self.keys, self.slots = work, place.keys, place.slots
         self.sums: list[Tensor | None] = [None] * len(work.sites)
         self.nll = np.zeros(len(rows))
         self.tokens = np.array([int(row.tokens.counted.sum()) for row in rows])
@@ -152,8 +154,8 @@ class OfBatch:
 @torch.enable_grad()
 def first_order(work: Scored, batch: Batch) -> OfBatch:
     """Run one batch forward and back, and add up what its gradients say."""
-    batch = unmixed(work.batches, batch)
-    part = OfBatch(work, batch)
+    place = keyed(work, batch)
+    batch, part = place.batch, OfBatch(work, place)
     hidden = final_states(
         work,
         batch,

@@ -278,10 +278,8 @@ class _Run:
 
         def run(unit: Unit) -> None:
             part = self._batch(unit.batch, sets)
-            signs = [self.judged[i].sign for i in unit.batch.rows]
-            where = [place[i] for i in unit.batch.rows]
-            for row, question in enumerate(where):
-                sums["outcomes"][:, :, question] -= part[:, :, row] * signs[row]
+            for row, i in enumerate(unit.batch.rows):
+                sums["outcomes"][:, :, place[i]] -= part[:, :, row] * self.judged[i].sign
 
         for number in units_left(
             costs,

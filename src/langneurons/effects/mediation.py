@@ -5,6 +5,7 @@ Letters: S set, Q question in one language, R resampling.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from langneurons import artifacts
 from langneurons.errors import InputError
-from langneurons.intervals import Estimate, Floats, Verdict, estimate, rises
+from langneurons.intervals import Estimate, Floats, Verdict, block_draws, estimate, rises
 
 if TYPE_CHECKING:
     import pyarrow
@@ -136,18 +137,19 @@ class Mediation:
         moved = self.moved[rows, WAYS.index(way)]
         return moved - self.base if way == "into base" else self.aligned - moved
 
-    def _draws(self, languages: Sequence[str]) -> Floats:
+    @cached_property
+    def _taken(self) -> Floats:
         """How often each question is taken: once, then in each resampling, [1 + R, Q].
 
         The draw is of ids, the same in every language.
         """
-        ids = [question for _, question in self.questions]
-        names, place = np.unique(ids, return_inverse=True)
-        inside = np.array([code in languages for code, _ in self.questions])
-        rng = np.random.default_rng(0)
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLINGS)
-        whole = np.concatenate([np.ones((1, len(names))), drawn])
-        return whole[:, place] * inside
+        names, place = np.unique([question for _, question in self.questions], return_inverse=True)
+        once = np.ones((1, len(names)))
+        return np.concatenate([once, block_draws(len(names), RESAMPLINGS, 0)])[:, place]
+
+    def _draws(self, languages: Sequence[str]) -> Floats:
+        """The same of questions in these languages alone; others are never taken."""
+        return self._taken * np.array([code in languages for code, _ in self.questions])
 
     def to_table(self) -> "pyarrow.Table":
         """The table of `mediation.parquet`: a row for each set, way and question."""

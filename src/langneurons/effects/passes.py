@@ -87,6 +87,27 @@ def unmixed(work: Batches, batch: Batch) -> Batch:
     return Batch(batch.rows, 0) if mixed else batch
 
 
+class Keyed(NamedTuple):
+    """A batch and which of its rows belong to which key.
+
+    Attributes:
+        batch: the batch.
+        keys: the keys that it holds, ascending, [U].
+        slots: place of each row's key among them, [B].
+    """
+
+    batch: Batch
+    keys: NDArray[np.int64]
+    slots: NDArray[np.int64]
+
+
+def keyed(work: Scored, batch: Batch) -> Keyed:
+    """A batch whose prompts serve rows of one key each, and these keys."""
+    batch = unmixed(work.batches, batch)
+    rows = [work.batches.rows[i].key for i in batch.rows]
+    return Keyed(batch, *np.unique(rows, return_inverse=True))
+
+
 def final_states(
     work: Scored, batch: Batch, in_prompts: Change, in_rows: Change, times: int = 1
 ) -> Tensor:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.config import AttributeConfig
-from langneurons.effects.passes import BACKWARD, Unit
-from langneurons.effects.scaling import Point, Positions, keyed, point
+from langneurons.effects.passes import BACKWARD, Unit, keyed
+from langneurons.effects.scaling import Point, Positions, point
 from langneurons.model.scored import Scored
 from langneurons.neurons.effects import Split
 
@@ -175,9 +175,7 @@ class Paths:
     def splits(self) -> list[Split]:
         """What was summed up, for each language that has a set."""
         batches = self.work.batches
-        tokens = np.zeros(len(self.costs), np.int64)
-        for row in batches.rows:
-            tokens[row.key] += int(row.tokens.counted.sum())
+        tokens = batches.counted()
         splits = []
         for k, (code, mine) in enumerate(zip(batches.languages, self.sets, strict=True)):
             keys = slice(k * batches.blocks, (k + 1) * batches.blocks)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from langneurons import layout
 from langneurons.effects.first_order import slots_of_prompts
-from langneurons.effects.passes import costs_of_rows, final_states, unmixed
+from langneurons.effects.passes import Keyed, costs_of_rows, final_states, unmixed
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Entering
 from langneurons.model.forward import prompts_of
@@ -39,27 +39,6 @@ class Point(NamedTuple):
 
     costs: NDArray[np.float64]
     split: NDArray[np.float64]
-
-
-class Keyed(NamedTuple):
-    """A batch and which of its rows belong to which key.
-
-    Attributes:
-        batch: the batch.
-        keys: the keys that it holds, ascending, [U].
-        slots: place of each row's key among them, [B].
-    """
-
-    batch: Batch
-    keys: NDArray[np.int64]
-    slots: NDArray[np.int64]
-
-
-def keyed(work: Scored, batch: Batch) -> Keyed:
-    """A batch whose prompts serve rows of one key each, and these keys."""
-    batch = unmixed(work.batches, batch)
-    rows = [work.batches.rows[i].key for i in batch.rows]
-    return Keyed(batch, *np.unique(rows, return_inverse=True))
 
 
 def costs_without(

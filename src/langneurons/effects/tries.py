@@ -161,9 +161,7 @@ class Trying:
     def tried(self) -> Tried:
         """What was measured."""
         batches = self.work.batches
-        tokens = np.zeros(len(batches.languages), np.int64)
-        for row in batches.rows:
-            tokens[row.key // batches.blocks] += int(row.tokens.counted.sum())
+        tokens = batches.counted().reshape(len(batches.languages), -1).sum(axis=1)
         return Tried(
             positions=np.array([one.position for one in self.tries]),
             groups=tuple(one.group for one in self.tries),
@@ -177,14 +175,9 @@ class Trying:
 def _by_language(sums: FirstOrder) -> Floats:
     """Effects summed over blocks, text and beginning, [2, K, M]."""
     languages = len(sums.work.batches.languages)
-    tensors = sums.tensors()
-    return np.concatenate(
-        [
-            tensors[f"effects.{i:03d}"].reshape(2, languages, sums.work.batches.blocks, -1).sum(2)
-            for i in range(len(sums.work.sites))
-        ],
-        axis=2,
-    )
+    blocks = sums.work.batches.blocks
+    layers = [layer.reshape(2, languages, blocks, -1).sum(axis=2) for layer in sums.layers()]
+    return np.concatenate(layers, axis=2)
 
 
 def _largest(effects: Floats, number: int) -> NDArray[np.int64]:

@@ -32,7 +32,6 @@ from langneurons.model.tokens import Tokens, tokenise
 from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts.flaws import has_own_letters
 from langneurons.texts.languages import is_english
-from langneurons.texts.responses import Response
 
 LOGITS = 1 << 22
 """Logits held at once: 16 MB in float32, of which a handful of copies are made."""
@@ -112,11 +111,7 @@ def _text_of(model: Loaded, row: Tokens, place: int) -> str:
 
 def _work(model: Loaded, sentences: Sentences, most: int) -> tuple[Batches, list[NDArray[np.intp]]]:
     """Every sentence in batches, and the positions of each that are read."""
-    texts = [
-        Response(own, code, "", text)
-        for code, of_language in zip(sentences.languages, sentences.texts, strict=True)
-        for own, text in zip(sentences.ids, of_language, strict=True)
-    ]
+    texts = sentences.responses()
     rows = tokenise(model.tokenizer, texts)
     limit = model.context
     for text, row in zip(texts, rows, strict=True):

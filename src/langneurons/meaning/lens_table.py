@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from langneurons import artifacts
 from langneurons.errors import FormatError
 from langneurons.intervals import Estimate, Floats, block_draws, estimate
-from langneurons.tables import Cell, Table
-from langneurons.texts.languages import is_english
+from langneurons.tables import Cell, Table, rounded
+from langneurons.texts.languages import english_among
 
 COLUMNS = ("positions", "known", "divergence", "echo", "as final")
 """What is summed of every sentence: positions; probability of known tokens; divergence of the final
@@ -69,9 +69,7 @@ class Lens:
         """Which states can be read, [S]."""
         return self.divergence <= READABLE
 
-    def share(
-        self, lang: str, of: str, *, resamplings: int = _RESAMPLINGS, seed: int = 0
-    ) -> Floats:
+    def share(self, lang: str, of: str, *, resamplings: int = _RESAMPLINGS) -> Floats:
         """Share of a language's tokens in the known mass that sentences of `lang` show, [R + 1, S];
         row 0 is what was observed.
         """
@@ -79,26 +77,25 @@ class Lens:
         part = self.sums["languages"][:, k, :, j]
         known = self.sums["numbers"][:, k, :, COLUMNS.index("known")]
         n = known.shape[1]
-        weights = np.concatenate([np.ones((1, n)), block_draws(n, resamplings, seed)])
+        weights = np.concatenate([np.ones((1, n)), block_draws(n, resamplings, 0)])
         whole = weights @ known.T
         unknown = np.full(whole.shape, np.nan)
         return np.divide(weights @ part.T, whole, out=unknown, where=whole > 0)
 
-    def leads_from(
-        self, lang: str, over: str, *, resamplings: int = _RESAMPLINGS, seed: int = 0
-    ) -> Estimate:
+    def leads_from(self, lang: str, over: str) -> Estimate:
         """The state from which a language's own tokens outweigh another's for good; one past the
         last where they never do.
         """
-        how: dict[str, int] = {"resamplings": resamplings, "seed": seed}
-        ahead = self.share(lang, lang, **how) > self.share(lang, over, **how)
+        ahead = self.share(lang, lang) > self.share(lang, over)
         for_good = np.logical_and.accumulate(ahead[:, ::-1], axis=1)
         first = ahead.shape[1] - for_good.sum(axis=1)
         return estimate(first[0], first[1:])
 
     def table(self) -> Table:
         """A row for each state and language of the sentences."""
-        english = next((code for code in self.known if is_english(code)), None)
+        english = english_among(self.known)
+        readable, positions = self.readable, self._sum("positions")
+        means = [self._mean(name) for name in COLUMNS[1:]]
         rows: list[tuple[Cell, ...]] = []
         for k, lang in enumerate(self.languages):
             own = _ends(self.share(lang, lang))
@@ -114,14 +111,14 @@ class Lens:
                     (
                         lang,
                         state,
-                        "yes" if self.readable[state] else "no",
+                        "yes" if readable[state] else "no",
                         *own[state],
                         *(of_english[state] if of_english and lang != english else (None,) * 3),
                         largest,
-                        _cell(others[largest][state]) if largest else None,
-                        *(_cell(self._mean(name)[state, k]) for name in COLUMNS[1:]),
-                        _cell(self._median_rank(state, k)),
-                        int(self._sum("positions")[state, k]),
+                        rounded(others[largest][state]) if largest else None,
+                        *(rounded(mean[state, k]) for mean in means),
+                        rounded(self._median_rank(state, k)),
+                        int(positions[state, k]),
                     )
                 )
         heads = (
@@ -139,7 +136,7 @@ class Lens:
 
     def lead_table(self) -> Table:
         """From which state each language's own tokens outweigh English's for good."""
-        english = next((code for code in self.known if is_english(code)), None)
+        english = english_among(self.known)
         rows: list[tuple[Cell, ...]] = []
         for lang in self.languages:
             if english is None or lang == english:
@@ -163,7 +160,7 @@ class Lens:
                     above, more, positions = latent[state, k, p]
                     if pivot != lang and positions:
                         numbers = (above / positions, 1e4 * more / positions)
-                        rows.append((lang, pivot, state, *map(_cell, numbers), int(positions)))
+                        rows.append((lang, pivot, state, *map(rounded, numbers), int(positions)))
         caption = (
             "Latent translation: the chance that rare words of the sentence's translation have "
             "more mass than those of another sentence's (0.5 by chance), and how much more, per "
@@ -220,10 +217,6 @@ def _ends(shares: Floats) -> list[tuple[Cell, Cell, Cell]]:
     """A share with the ends of its interval at each state."""
     told = estimate(shares[0], shares[1:])
     return [
-        (_cell(value), _cell(low), _cell(high))
+        (rounded(value), rounded(low), rounded(high))
         for value, low, high in zip(told.value, told.low, told.high, strict=True)
     ]
-
-
-def _cell(value: float | Floats) -> Cell:
-    return None if np.isnan(value) else round(float(value), 6)

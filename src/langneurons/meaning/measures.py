@@ -30,9 +30,8 @@ from langneurons.meaning.retrieval import (
     standardised,
 )
 from langneurons.neurons.agreement import Decomposition, decomposition, shuffled_agreement, told
-from langneurons.resume import Progress
-from langneurons.tables import Cell, Table
-from langneurons.texts.languages import is_english
+from langneurons.tables import Cell, Table, rounded
+from langneurons.texts.languages import english_among
 
 if TYPE_CHECKING:
     from langneurons.meaning.pooled import Pooled
@@ -134,7 +133,6 @@ def measures(
     config: MeaningConfig | None = None,
     *,
     notes: Sequence[str] = (),
-    on_step: Progress | None = None,
     **settings: object,
 ) -> Meaning:
     """What pooled states say of meaning.
@@ -144,7 +142,6 @@ def measures(
         languages: the K codes.
         config: settings; or give them by name.
         notes: what to know of the texts.
-        on_step: told of the states and layers done.
         **settings: fields of `MeaningConfig`.
 
     Raises:
@@ -157,7 +154,7 @@ def measures(
     work = [(HIDDEN, i, vectors) for i, vectors in enumerate(states.hidden)]
     work += [(RATES, i, vectors) for i, vectors in enumerate(states.rates) if vectors.size]
     places, pairs = [], []
-    for done, (kind, number, vectors) in enumerate(work, start=1):
+    for kind, number, vectors in work:
         place = _Place(np.asarray(vectors, np.float64), tuple(languages), pivot, draws, kind)
         places.append({"states": kind, "place": number} | place.whole(config))
         pairs += [
@@ -165,8 +162,6 @@ def measures(
             for code in languages
             if code != pivot
         ]
-        if on_step:
-            on_step(done, len(work))
     said = [*notes]
     if not states.rates:
         said.append(
@@ -201,7 +196,7 @@ def pivot_of(languages: Sequence[str], wanted: str | None) -> str:
     """
     if wanted is not None and wanted not in languages:
         raise InputError(f"pivot {wanted}: the languages of these texts are {', '.join(languages)}")
-    return wanted or next((code for code in languages if is_english(code)), languages[0])
+    return wanted or english_among(languages) or languages[0]
 
 
 class _Place:
@@ -236,19 +231,19 @@ class _Place:
             **_cells("language", told(shares.language[:, 0])),
             **_cells("meaning", told(shares.meaning[:, 0])),
             **_cells("agreement", told(shares.agreement[:, 0])),
-            "shuffled": _cell(self.shuffled),
+            "shuffled": rounded(self.shuffled),
         }
         for variant in VARIANTS:
             every = self.found[variant]
             with_pivot = [found for pair, found in every.items() if self.pivot in pair]
             row |= _cells(variant, self._score(with_pivot))
-            row[f"{variant} all"] = _cell(self._score(list(every.values())).value)
-            row[f"{variant} chance"] = _cell(np.mean([found.chance for found in with_pivot]))
+            row[f"{variant} all"] = rounded(self._score(list(every.values())).value)
+            row[f"{variant} chance"] = rounded(np.mean([found.chance for found in with_pivot]))
         taught = language_told(self.vectors)
         row |= _cells("told", estimate(taught.mean(), self._resampled(taught)))
         if config.cka:
             others = [code for code in self.languages if code != self.pivot]
-            row["CKA"] = _cell(np.mean([self._kernel_alignment(code) for code in others]))
+            row["CKA"] = rounded(np.mean([self._kernel_alignment(code) for code in others]))
         return row
 
     def pair(self, code: str, config: MeaningConfig) -> dict[str, Cell]:
@@ -257,9 +252,9 @@ class _Place:
         for variant in VARIANTS:
             found = self.found[variant][frozenset((self.pivot, code))]
             row |= _cells(variant, self._score([found]))
-            row[f"{variant} chance"] = _cell(found.chance)
+            row[f"{variant} chance"] = rounded(found.chance)
         if config.cka:
-            row["CKA"] = _cell(self._kernel_alignment(code))
+            row["CKA"] = rounded(self._kernel_alignment(code))
         return row
 
     def _score(self, found: Sequence[Found]) -> Estimate:
@@ -281,11 +276,7 @@ class _Place:
 def _cells(name: str, numbers: Estimate) -> dict[str, Cell]:
     """A number with the ends of its interval."""
     ends = zip((name, f"{name} low", f"{name} high"), numbers[:3], strict=True)
-    return {head: _cell(value) for head, value in ends}
-
-
-def _cell(value: float | Floats) -> Cell:
-    return None if np.isnan(value) else round(float(value), 6)
+    return {head: rounded(value) for head, value in ends}
 
 
 def _table(name: str, caption: str, rows: Sequence[Mapping[str, Cell]]) -> Table:

@@ -66,12 +66,7 @@ def pooled(
         SiteError: when the model's layers cannot be found.
         RecordError: for states that are not numbers.
     """
-    texts = [
-        Response(own, code, "", text)
-        for code, of_language in zip(sentences.languages, sentences.texts, strict=True)
-        for own, text in zip(sentences.ids, of_language, strict=True)
-    ]
-    work = _work(model, texts, sentences.languages)
+    work = _work(model, sentences.responses(), sentences.languages)
     sums = _Sums(model, work)
     costs = [work.computed(batch) for batch in work.batches]
     for number in units_left(

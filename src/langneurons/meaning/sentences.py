@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from langneurons.errors import InputError
+from langneurons.texts.responses import Response
 from langneurons.texts.running_text import Document
 
 LEAST = 25
@@ -27,6 +28,14 @@ class Sentences(NamedTuple):
     ids: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+
+    def responses(self) -> list[Response]:
+        """Each sentence as a response to nothing, language by language."""
+        return [
+            Response(own, code, "", text)
+            for code, of_language in zip(self.languages, self.texts, strict=True)
+            for own, text in zip(self.ids, of_language, strict=True)
+        ]
 
 
 def parallel(documents: Sequence[Document], languages: Sequence[str] | None = None) -> Sentences:

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from langneurons.errors import InputError
 from langneurons.model.tokens import Tokens, shared_prefix
 from langneurons.texts.responses import Response, block_of
@@ -59,6 +62,13 @@ class Batches:
     blocks: int
     rows: tuple[Row, ...]
     batches: tuple[Batch, ...]
+
+    def counted(self) -> NDArray[np.int64]:
+        """How many tokens count, by key, [K * G]."""
+        sums = np.zeros(len(self.languages) * self.blocks, np.int64)
+        for row in self.rows:
+            sums[row.key] += int(row.tokens.counted.sum())
+        return sums
 
     def computed(self, batch: Batch) -> int:
         """Tokens the model runs over in a batch, padding and prompts included: its cost."""

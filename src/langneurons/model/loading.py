@@ -303,6 +303,11 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> "PreTrained
         return _tokenizer(source, adapter)
 
 
+def in_full(name: str) -> str:
+    """A model's name; a folder's or file's in full, so that it is found from anywhere."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
 def base_of(name: str | Path) -> str | None:
     """What a PEFT adapter folder adapts: a folder, a GGUF file, `nano`, or an id on the Hub.
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from langneurons.errors import InputError
 from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.neurons.counts import Counts
-from langneurons.texts.languages import is_english
+from langneurons.texts.languages import english_among
 
 SHUFFLES = 20
 """Shufflings of the pairs, beside which agreement is shown: none of them is as high, by chance, in
@@ -276,7 +276,7 @@ def agreement(
     whole = parts.by_layer()
     ends = (*starts[1:], len(counts.active))
     stages = [parts.over(slice(*span)) for span in zip(starts, ends, strict=True)] if starts else []
-    english = next((code for code in counts.languages if is_english(code)), None)
+    english = english_among(counts.languages)
     others = [code for code in counts.languages if english and code != english]
     return Agreement(
         blocks=parts.weights.shape[1],

@@ -128,8 +128,13 @@ def classified(probability: Floats, widths: Widths, config: IdentifyConfig) -> C
 
 def moved(before: Classified, after: Classified) -> NDArray[np.int64]:
     """Neurons of each class before (rows) and after (columns), [5, 5]."""
+    return moves(before.kind, after.kind)
+
+
+def moves(before: NDArray[np.int8], after: NDArray[np.int8]) -> NDArray[np.int64]:
+    """The same from what each neuron is: its place in `CLASSES`, [M]."""
     size = len(CLASSES)
-    pairs = before.kind.astype(np.int64) * size + after.kind
+    pairs = before.astype(np.int64) * size + after
     return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 

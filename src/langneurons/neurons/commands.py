@@ -244,8 +244,7 @@ def export(
         if json:
             console.print_json({"out": str(made.folder), **made.facts})
             return made
-        for note in made.facts["notes"]:
-            print(f"note: {note}")
+        _tell_notes(made.facts)
         print(f"wrote {out}: {made.facts['silenced']:,} neurons silenced for good")
         return made
     if neurons is not None or languages is not None:

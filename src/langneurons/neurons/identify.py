@@ -239,28 +239,31 @@ def _found_again(counts: Levels, config: IdentifyConfig, whole: Neurons) -> tupl
     orders = [rng.permutation(counts.blocks) for _ in range(DRAWS)]
     sizes = dict.fromkeys(max(1, int(counts.blocks * part)) for part in PARTS)
     half = counts.blocks // 2
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def classified(blocks: NDArray[np.int64]) -> tuple[Floats, Found, Neurons] | None:
-            weights = np.bincount(blocks, minlength=counts.blocks)
-            try:
-                probability = counts.probability(weights, per=config.per)
-                found = find(probability, counts.widths, config)
-            except InputError:
-                return None
-            return probability, found, _tabulated(counts, config, probability, found)
+    def drawn(blocks: NDArray[np.int64]) -> tuple[Floats, Found] | None:
+        weights = np.bincount(blocks, minlength=counts.blocks)
+        try:
+            probability = counts.probability(weights, per=config.per)
+            return probability, find(probability, counts.widths, config)
+        except InputError:
+            return None
 
-        drawn = {size: list(pool.map(classified, [o[:size] for o in orders])) for size in sizes}
-        rest = list(pool.map(classified, [order[half : 2 * half] for order in orders]))
     rows = []
-    for size, outcomes in drawn.items():
-        tokens = [counts.tokens[:, order[:size]].sum(axis=1).min() for order in orders]
-        mean = round(float(np.mean(tokens)))
-        parts = [(whole, outcome[:2]) for outcome in outcomes if outcome]
-        rows.append(Again(size, mean, "all", _shares(counts, parts)))
-        if size == half:
-            both = [(b[2], a[:2]) for a, b in zip(outcomes, rest, strict=True) if a and b]
-            rows.append(Again(size, mean, "rest", _shares(counts, both)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for size in sizes:  # one after the other: each draw holds a number for every neuron
+            outcomes = list(pool.map(drawn, [order[:size] for order in orders]))
+            tokens = [counts.tokens[:, order[:size]].sum(axis=1).min() for order in orders]
+            mean = round(float(np.mean(tokens)))
+            parts = [(whole, outcome) for outcome in outcomes if outcome]
+            rows.append(Again(size, mean, "all", _shares(counts, parts)))
+            if size == half:
+                rest = pool.map(drawn, [order[half : 2 * half] for order in orders])
+                both = [
+                    (_tabulated(counts, config, *other), one)
+                    for one, other in zip(outcomes, rest, strict=True)
+                    if one and other
+                ]
+                rows.append(Again(size, mean, "rest", _shares(counts, both)))
     return tuple(row for row in rows if row.shares)
 
 

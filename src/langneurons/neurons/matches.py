@@ -58,8 +58,7 @@ def matches(by_rate: Neurons, by_effect: Neurons, effects: Effects) -> list[Matc
     """
     if by_rate.rule.by == "effect":
         raise MismatchError("both tables are by effect; --against takes neurons found by rate")
-    if by_rate.widths not in (None, effects.widths):
-        assert by_rate.widths is not None  # noqa: S101
+    if by_rate.widths is not None and by_rate.widths != effects.widths:
         raise MismatchError(
             f"the neurons are of layers {layout.describe(by_rate.widths)}, the effects of "
             f"{layout.describe(effects.widths)}: two different models"

@@ -270,7 +270,7 @@ class Neurons:
         """Which layers have neurons at all, [L]; in hybrids some have no feed-forward."""
         if self.widths is None:
             return np.ones(self.layers, dtype=bool)
-        return layout.sizes(self.widths) > 0
+        return layout.with_neurons(self.widths)
 
     @property
     def keys(self) -> NDArray[np.int64]:

@@ -204,15 +204,15 @@ def agreement_change_figure(table: Table) -> Figure:
         and row["first layer"] == row["last layer"]
         and row["change"] is not None
     ]
+    change = {
+        "x": enc("last layer:O", title="layer", axis={"labelOverlap": True}),
+        "y": enc("change:Q", title="change", axis={"tickCount": 5}),
+        "tooltip": tips(
+            "last layer:O", before=".3f", now=".3f", change="+.3f", low="+.3f", high="+.3f"
+        ),
+    }
     panels = []
     for name in dict.fromkeys(row["languages"] for row in rows):
-        change = {
-            "x": enc("last layer:O", title="layer", axis={"labelOverlap": True}),
-            "y": enc("change:Q", title="change", axis={"tickCount": 5}),
-            "tooltip": tips(
-                "last layer:O", before=".3f", now=".3f", change="+.3f", low="+.3f", high="+.3f"
-            ),
-        }
         of_group = [row for row in rows if row["languages"] == name]
         marks = [mark("bar", change, color=_NEARER[name])]
         if any(row["low"] is not None for row in of_group):

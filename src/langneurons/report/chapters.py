@@ -232,12 +232,9 @@ def swept(models: Iterable[Model]) -> Iterator[tuple[Where, Sweep | None, Neuron
     """Sweeps: of alignments; where a model was not aligned on some questions, its own."""
     for model in models:
         for questions, results in model.base.items():
-            aligned = {
-                alignment.name: (alignment, alignment.sweeps[questions])
-                for alignment in model.alignments
-                if questions in alignment.sweeps
-            }
-            for alignment, sweep in aligned.values():
+            aligned = [one for one in model.alignments if questions in one.sweeps]
+            for alignment in aligned:
+                sweep = alignment.sweeps[questions]
                 yield _of(model, questions, alignment), sweep, results.neurons
             if not aligned:
                 yield {"model": model.name, "questions": questions}, results.sweep, results.neurons

@@ -21,6 +21,9 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 NOTEBOOK = "application/vnd.vegalite.v6+json"
 """What a specification is written in, and what a notebook calls it."""
 
+ENDS = {"low": ",.1f", "high": ",.1f"}
+"""How the ends of an interval of counts stand in tooltips."""
+
 WIDTH = 640
 """Width of a figure in pixels, where nothing else sets it."""
 

@@ -15,6 +15,7 @@ from langneurons.neurons.tables import agreement_table, layers
 from langneurons.report.charts import (
     DASH,
     DRAWN,
+    ENDS,
     GENERAL,
     NONE,
     RELATED,
@@ -32,8 +33,6 @@ from langneurons.report.charts import (
     whiskers,
 )
 from langneurons.texts.languages import told_apart
-
-_ENDS = {"low": ",.1f", "high": ",.1f"}
 
 _CURVES = {"language": SPECIFIC, "meaning": RELATED}
 """Colours of the shares that are drawn."""
@@ -77,7 +76,7 @@ def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
         "x2": {"field": "to"},
         "y": enc("neurons:Q", title=kind, scale={"nice": 4}, axis={"tickCount": 4}),
         "color": kind_colour(),
-        "tooltip": tips("layer:O", neurons=",", **(_ENDS if resampled else {})),
+        "tooltip": tips("layer:O", neurons=",", **(ENDS if resampled else {})),
     }
     marks = [mark("bar", bars)]
     if resampled:

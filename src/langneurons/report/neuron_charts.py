@@ -6,6 +6,7 @@ from langneurons.neurons.table import KINDS, Lambda, Neurons, kind_of
 from langneurons.neurons.tables import per_language, shared_by
 from langneurons.report.charts import (
     DASH,
+    ENDS,
     GENERAL,
     WIDTH,
     Figure,
@@ -26,13 +27,11 @@ from langneurons.texts.languages import told_apart
 _ABOVE, _BELOW = "above tau", "not above tau"
 _SIDES = {_ABOVE: GENERAL, _BELOW: "#8fb4d4"}
 
-_ENDS = {"low": ",.1f", "high": ",.1f"}
-
 
 def language_figure(neurons: Neurons) -> Figure:
     """Specific and related neurons of every language."""
     table = per_language(neurons)
-    ends = _ENDS if neurons.uncertainty else {}
+    ends = ENDS if neurons.uncertainty else {}
     rows = []
     for record in table.records():
         for kind in ("specific", "related"):

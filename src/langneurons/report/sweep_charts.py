@@ -32,6 +32,7 @@ from langneurons.sweep.judged import BARS, EFFECTS
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.tables import (
     axis_table,
+    by_cell,
     chance_table,
     claim_table,
     of_claims,
@@ -122,14 +123,14 @@ def _point(place: int, row: Row, neurons: Neurons | None) -> Spec:
 
 def _is_cell_of(row: Row, neurons: Neurons) -> bool:
     """Whether a row is of the settings that neurons were identified with."""
-    said, status = neurons.rule, row.get("lam_rule")
+    said = neurons.rule
     given = said.lam is not None and said.lam.status == "given"
     lam = None if said.lam is None else str(said.lam.value) if given else "auto"
     return (
         (row["method"], row["rate"], row["tau_quantile"])
         == (said.method, said.rate, said.tau_quantile)
         and row["prefilter"] == said.prefilter
-        and status == lam
+        and row.get("lam_rule") == lam
         and row["left_out"] is None
         and row.get("thresholds") in (None, "own")
     )
@@ -248,7 +249,7 @@ def heat_maps(rows: Sequence[Row]) -> tuple[Figure, ...]:
     """Lambda, and the cuts of the stages, over rate and quantile; all else as in the paper."""
     cells = [
         row
-        for row in {row["cell"]: row for row in rows}.values()
+        for row in by_cell(rows)
         if row["left_out"] is None
         and (row["method"], row["lam_rule"]) == (PAPER.method, str(PAPER.lam))
         and row["prefilter"] == PAPER.prefilter

@@ -323,11 +323,7 @@ def _work(
         share_prompts=config.share_prompts,
     )
     work = Work(
-        model=scored.model,
-        sites=scored.sites,
-        head=scored.head,
-        batches=scored.batches,
-        targets=scored.targets,
+        **vars(scored),
         values=_values(scored.model, scored.sites, scored.batches, config.value),
         best=config.mix_argmax,
     )

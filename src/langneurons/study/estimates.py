@@ -161,12 +161,9 @@ class Estimates:
 
     def _reads(self, stage: RecordCounts | MeasurePerplexity) -> _Work | None:
         """The same of running text; None when it is not here."""
-        of, languages = self.study.domains[stage.domain], len(self.study.languages)
-        source, take, passes = of.texts, of.take, 1
-        if isinstance(stage, MeasurePerplexity):
-            passes = self._passes(languages)
-            if of.scored or of.scored_take:
-                source, take = of.scored or of.texts, of.scored_take
+        languages, scored = len(self.study.languages), isinstance(stage, MeasurePerplexity)
+        source, take = self.study.domains[stage.domain].read(scored=scored)
+        passes = self._passes(languages) if scored else 1
         documents, size = _documents(source)
         each = self.study.reading.tokens
         if isinstance(each, int):

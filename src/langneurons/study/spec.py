@@ -61,6 +61,12 @@ class Domain:
         if not self.texts and (self.scored or self.scored_take):
             raise InputError("scored: only texts are scored on others; leave it out")
 
+    def read(self, *, scored: bool = False) -> tuple[str, int]:
+        """Running text and how many documents of it; to be scored, others where it has any."""
+        if scored and (self.scored or self.scored_take):
+            return self.scored or self.texts, self.scored_take
+        return self.texts, self.take
+
 
 @dataclass(frozen=True)
 class Translator:

@@ -401,10 +401,7 @@ def _read(study: Study, domain: str, responses: str | None, *, scored: bool = Fa
     """Responses, or without them the texts of a domain; those that are scored where it has any."""
     if responses is not None:
         return _Read(Path(responses), {}, inputs=(responses,))
-    of = study.domains[domain]
-    others = scored and (of.scored or of.scored_take)
-    source = of.scored or of.texts if others else of.texts
-    take = of.scored_take if others else of.take
+    source, take = study.domains[domain].read(scored=scored)
     return _Read(Path(source), {"text": replace(study.reading, take=take)}, outside=(source,))
 
 

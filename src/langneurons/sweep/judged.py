@@ -21,12 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from langneurons import layout
 from langneurons.compare.changes import Changes, Resampled, mean_of, total
 from langneurons.compare.claims import general_rise, specific_to_related, stable, untrained_alike
-from langneurons.compare.model_claims import english_differs_in, four_stages_in
+from langneurons.compare.model_claims import can_ask_english, english_differs_in, four_stages_in
 from langneurons.compare.verdicts import Claim, in_numbers, in_words
 from langneurons.intervals import Estimate, Floats, estimate, rises
 from langneurons.layout import Widths
@@ -95,7 +94,9 @@ def _of_cell(counted: Counted, place: int, trained: Sequence[str]) -> list[Row]:
     judged = {
         "four-stages": lambda: _four_stages(counted.before.widths, numbers, drawn),
         "english": lambda: _english(numbers, drawn, languages(counted, cell)),
-        "related-exist": lambda: _related_exist(counted, place, numbers, drawn),
+        "related-exist": lambda: _related_exist(
+            common.get("related_by_chance_high") or 0.0, numbers, drawn
+        ),
     }
     made = [common | _row(judged[name]()) for name in alone]
     if not counted.after:
@@ -118,8 +119,8 @@ def languages(counted: Counted, cell: Cell) -> tuple[str, ...]:
 def _asked(counted: Counted, cell: Cell, trained: Sequence[str]) -> tuple[list[str], list[str]]:
     """The claims that can be asked in a cell: of one model, and of what changed."""
     codes = languages(counted, cell)
-    alone = ["four-stages"] if _with_neurons(counted.before.widths).sum() >= 5 else []
-    if len(codes) >= 4 and sum(map(is_english, codes)) == 1:
+    alone = ["four-stages"] if layout.with_neurons(counted.before.widths).sum() >= 5 else []
+    if can_ask_english(codes):
         alone.append("english")
     if len(codes) >= 3:
         alone.append("related-exist")
@@ -141,15 +142,10 @@ def _resampled(counted: Counted, place: int, who: Who) -> Numbers | None:
     return counted.numbers("resampled", place, "before", known) if len(known) else None
 
 
-def _with_neurons(widths: Widths) -> NDArray[np.bool_]:
-    """Which layers have neurons at all, [L]."""
-    return layout.sizes(widths) > 0
-
-
 def _four_stages(widths: Widths, numbers: Numbers, drawn: Numbers | None) -> _Judgement:
-    held = _with_neurons(widths)
+    held = layout.with_neurons(widths)
     claim = four_stages_in(numbers, held, drawn)
-    replicates = fits(_curves(drawn)[..., held], 4) if drawn else None
+    replicates = fits(np.log1p(curves(drawn))[..., held], 4) if drawn else None
     return _Judgement(claim, estimate(claim.numbers["fit of 4"], replicates))
 
 
@@ -166,18 +162,17 @@ def _english(numbers: Numbers, drawn: Numbers | None, codes: Sequence[str]) -> _
     return _Judgement(claim, _estimated(ratio, numbers, drawn))
 
 
-def _related_exist(
-    counted: Counted, place: int, numbers: Numbers, drawn: Numbers | None
-) -> _Judgement:
+def _related_exist(bar: float, numbers: Numbers, drawn: Numbers | None) -> _Judgement:
     """Some selected neurons are shared by several languages, and not by all (Fig. 1, 5, 10).
 
     It is a claim that something is there: it holds when there are more than languages with permuted
     labels give in 97.5% of the draws (with one block: when there are any), in the whole interval
     where there is one; it does not hold when there are none, or no more than that.
+
+    `bar` is what permuted labels give at most (97.5% of the draws); 0 where that is not known.
     """
     related = KINDS.index("related")
     found = estimate(numbers.kinds[related], drawn.kinds[..., related] if drawn else None)
-    bar = max(_permuted(counted, place).get("related_by_chance_high") or 0.0, 0.0)
     verdict = rises(found, bar)
     if np.isnan(found.low):
         verdict = "holds" if found.value > bar else "cannot tell"
@@ -307,11 +302,10 @@ def _common(counted: Counted, place: int) -> Row:
 
 def _stages(numbers: Numbers, widths: Widths) -> Row:
     """The cuts of four stages and their fit; beside it that of neurons shuffled over layers."""
-    held = _with_neurons(widths)
+    held = layout.with_neurons(widths)
     if held.sum() < 4:
         return {}
-    general = numbers.layers[KINDS.index("general")]
-    cut = layer_stages(numbers.language_neurons, general, of=held)
+    cut = layer_stages(*curves(numbers), of=held)
     shuffled = spread(fits(np.log1p(shuffled_curves(numbers, widths))[..., held], 4))
     return {
         "starts": list(cut.starts),
@@ -328,12 +322,11 @@ def shuffled_curves(numbers: Numbers, widths: Widths, seed: int = 0) -> Floats:
     """
     rng = np.random.default_rng([seed, 3])
     sizes = layout.sizes(widths)
-    totals = (numbers.language_neurons.sum(), numbers.layers[KINDS.index("general")].sum())
-    curves = [
+    drawn = [
         rng.multivariate_hypergeometric(sizes, int(total), SHUFFLES, method="marginals")
-        for total in totals
+        for total in curves(numbers).sum(axis=-1)
     ]
-    return np.stack(curves, axis=1).astype(np.float64)
+    return np.stack(drawn, axis=1).astype(np.float64)
 
 
 def _permuted(counted: Counted, place: int) -> Row:
@@ -398,10 +391,9 @@ def _estimated(
     return estimate(take(numbers), take(drawn) if drawn else None)
 
 
-def _curves(numbers: Numbers) -> Floats:
-    """log(1 + neurons) of each layer, of language and of general neurons, [R, 2, L]."""
-    general = numbers.layers[..., KINDS.index("general"), :]
-    return np.log1p(np.stack([numbers.language_neurons, general], axis=-2))
+def curves(numbers: Numbers) -> Floats:
+    """Language neurons and general neurons of each layer, [..., 2, L]."""
+    return np.stack([numbers.language_neurons, numbers.by_layer("general").value], axis=-2)
 
 
 def _number(value: Floats | float) -> float | None:

@@ -15,7 +15,7 @@ from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS
 from langneurons.resume import Progress, Saved
 from langneurons.sweep import tables
 from langneurons.sweep.grid import PAPER
-from langneurons.sweep.judged import Row, rows, shuffled_curves
+from langneurons.sweep.judged import Row, curves, rows, shuffled_curves
 from langneurons.sweep.units import Counted
 from langneurons.tables import Table
 
@@ -169,7 +169,7 @@ def _layers(counted: Counted) -> list[list[dict[str, float]]]:
     if PAPER not in counted.cells or counted.found[counted.cells.index(PAPER)].problem:
         return []
     numbers = counted.numbers("observed", counted.cells.index(PAPER), "before")
-    observed = (numbers.language_neurons, numbers.layers[KINDS.index("general")])
+    observed = curves(numbers)
     shuffled = shuffled_curves(numbers, counted.before.widths)
     return [_beside(curve, shuffled[:, k]) for k, curve in enumerate(observed)]
 

@@ -29,6 +29,8 @@ AXES = {
 
 VERDICTS = get_args(Verdict)
 
+_SETTINGS = ("rate", "tau quantile", "lambda rule", "filter", "left out", "paper's")
+
 
 def tables(rows: Rows) -> tuple[Table, ...]:
     """Every table."""
@@ -137,18 +139,19 @@ def _apart_in(rows: Rows, axis: str) -> list[tuple[Mapping[str, Any], Mapping[st
     return pairs
 
 
+def _settings(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """The settings of a row's cell, under the heads of `_SETTINGS`."""
+    filtered, papers = "on" if row["prefilter"] else "off", "yes" if row["paper"] else None
+    return (row["rate"], row["tau_quantile"], rule(row), filtered, row["left_out"], papers)
+
+
 def threshold_table(rows: Rows) -> Table:
     """Lambda, tau, the stages' cuts and the numbers of each kind in each cell."""
     made: list[tuple[Cell, ...]] = []
-    for row in _by_cell(rows):
+    for row in by_cell(rows):
         made.append(
             (
-                row["rate"],
-                row["tau_quantile"],
-                rule(row),
-                "on" if row["prefilter"] else "off",
-                row["left_out"],
-                "yes" if row["paper"] else None,
+                *_settings(row),
                 *(_number(row.get(name)) for name in ("lam", "tau")),
                 row.get("lam_status"),
                 ":".join(map(str, row.get("binding") or ())) or None,
@@ -162,7 +165,7 @@ def threshold_table(rows: Rows) -> Table:
         "Every cell: lambda (bound: by the neuron named), tau, neurons of each kind, first layers "
         "of the second to fourth stage and how much of the variance the stages explain.",
         (
-            *("rate", "tau quantile", "lambda rule", "filter", "left out", "paper's"),
+            *_SETTINGS,
             *("lambda", "tau", "status", "binding"),
             *("specific", "related", "general", "none", "cuts", "fit"),
         ),
@@ -173,7 +176,7 @@ def threshold_table(rows: Rows) -> Table:
 def chance_table(rows: Rows) -> Table:
     """What chance gives beside what was found, in each cell where it is known."""
     made: list[tuple[Cell, ...]] = []
-    for row in _by_cell(rows):
+    for row in by_cell(rows):
         if row.get("specific_by_chance") is None:
             continue
         of_kinds: list[Cell] = []
@@ -182,12 +185,7 @@ def chance_table(rows: Rows) -> Table:
             of_kinds.append(_number(row[f"{kind}_by_chance_high"]))
         made.append(
             (
-                row["rate"],
-                row["tau_quantile"],
-                rule(row),
-                "on" if row["prefilter"] else "off",
-                row["left_out"],
-                "yes" if row["paper"] else None,
+                *_settings(row),
                 *of_kinds,
                 _number(row.get("specific_to_half")),
                 _number(row.get("specific_to_half_high")),
@@ -204,7 +202,7 @@ def chance_table(rows: Rows) -> Table:
         "in every block: mean of the draws, and the end of the interval of 95%), and those "
         "specific to one half of a language's own blocks.",
         (
-            *("rate", "tau quantile", "lambda rule", "filter", "left out", "paper's"),
+            *_SETTINGS,
             *heads,
             *("specific to a half", "specific to a half, high"),
         ),
@@ -212,9 +210,12 @@ def chance_table(rows: Rows) -> Table:
     )
 
 
-def _by_cell(rows: Rows) -> list[Mapping[str, Any]]:
+def by_cell(rows: Rows) -> list[Mapping[str, Any]]:
     """One row of each cell."""
-    return list({row["cell"]: row for row in reversed(rows)}.values())[::-1]
+    first: dict[int, Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["cell"], row)
+    return list(first.values())
 
 
 def _number(found: float | None) -> float | None:

@@ -21,7 +21,7 @@ from langneurons.config import SweepConfig
 from langneurons.errors import InputError, MismatchError
 from langneurons.intervals import Floats, block_draws
 from langneurons.neurons.chance import permuted, specific_to_halves, split, splits
-from langneurons.neurons.classes import CLASSES, Thresholds
+from langneurons.neurons.classes import CLASSES, Thresholds, moves
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
 from langneurons.neurons.selection import require_some
@@ -93,7 +93,9 @@ class Counted:
             require_some(rate, neurons)
         self.cells = cells(config, self.languages)
         self.units = _units(before, config, self.cells)
-        self._width = 2 + (len(KINDS)) * len(before.widths) + 3 * len(self.languages) + 1
+        # tau, lambda, layers, languages, among: see `_packed`
+        of_languages = len(LANGUAGE_KINDS) * len(self.languages) + len(self.languages) + 1
+        self._width = 2 + len(KINDS) * len(before.widths) + of_languages
         numbers = self._width * (1 if after is None else 3) + (0 if after is None else 2 * MOVES)
         draws = {
             what: max((u.draw for u in self.units if u.what == what), default=-1) + 1
@@ -105,8 +107,8 @@ class Counted:
             )
             for what, number in draws.items()
         }
-        splits_done = sum(unit.what == "split" for unit in self.units)
-        self.halves = np.full((splits_done, len(self.cells)), np.nan)
+        splits_planned = sum(unit.what == "split" for unit in self.units)
+        self.halves = np.full((splits_planned, len(self.cells)), np.nan)
         self.found = [Found() for _ in self.cells]
         self.found_after = [Found() for _ in self.cells]
         self._draws = self._block_draws()
@@ -173,12 +175,13 @@ class Counted:
             except InputError as error:
                 if unit.what == "observed":
                     self.found_after[place] = Found(problem=str(error))
+            kind = base.kind
             for which, outcome in enumerate(outcomes):
                 if outcome:
                     start = self._width * (1 + which)
                     row[start : start + self._width] = self._packed(outcome.numbers, rows)
                     start = 3 * self._width + MOVES * which
-                    row[start : start + MOVES] = _moved(base.kind, outcome.kind).ravel()
+                    row[start : start + MOVES] = moves(kind, outcome.kind).ravel()
                     if unit.what == "observed" and not which:
                         self.found_after[place] = _found(outcome)
 
@@ -262,7 +265,7 @@ class Counted:
         self, what: What, place: int, who: Who, draws: NDArray[np.intp] | None = None
     ) -> Numbers:
         """The numbers of a cell: of the observed, or of these draws, every array [R, ...]."""
-        start = self._width * ("before", "own", "base's").index(who)
+        start = self._start(who)
         rows = self.arrays[what][:, place, start : start + self._width]
         rows = rows[0] if what == "observed" else rows if draws is None else rows[draws]
         layers, languages = len(self.before.widths), len(self.languages)
@@ -280,6 +283,10 @@ class Counted:
             everywhere=np.full((*shape, len(kept) + 1), np.nan),
         )
 
+    def _start(self, who: Who) -> int:
+        """Where the numbers of one of them begin in a row; both moves stand behind all three."""
+        return self._width * ("before", "own", "base's").index(who)
+
     def moves(self, what: What, place: int, who: Who) -> NDArray[np.int64]:
         """Neurons of each class before and after in a cell, [R, 5, 5], [5, 5] of the observed."""
         start = 3 * self._width + MOVES * ("own", "base's").index(who)
@@ -289,7 +296,7 @@ class Counted:
 
     def known(self, what: What, place: int, who: Who) -> NDArray[np.intp]:
         """The draws in which a cell gives something, before and after."""
-        start = self._width * ("before", "own", "base's").index(who)
+        start = self._start(who)
         rows = self.arrays[what][:, place]
         return np.flatnonzero(~np.isnan(rows[:, 0]) & ~np.isnan(rows[:, start]))
 
@@ -349,9 +356,3 @@ def _alike(before: Counts, after: Counts | None) -> Counts | None:
 def _found(outcome: Outcome) -> Found:
     lam = outcome.lam
     return Found(lam.status, lam.binding) if lam else Found()
-
-
-def _moved(before: NDArray[np.int8], after: NDArray[np.int8]) -> NDArray[np.intp]:
-    """Neurons of each class before (rows) and after (columns), [5, 5]."""
-    pairs = before.astype(np.intp) * len(CLASSES) + after
-    return np.bincount(pairs, minlength=MOVES)

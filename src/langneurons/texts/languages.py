@@ -193,6 +193,11 @@ def is_english(code: str) -> bool:
     return same(code, ENGLISH)
 
 
+def english_among(codes: Iterable[str]) -> str | None:
+    """The first code of English; None without."""
+    return next((code for code in codes if is_english(code)), None)
+
+
 def _identity(code: str) -> tuple[str | None, ...]:
     tag = _parsed(code)
     return (code,) if tag is None else (tag.language, _script(tag))
