@@ -1,6 +1,6 @@
 """An adapter that moves one known neuron is carried by it; any set by the plainest loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,13 @@ from langneurons.effects.mediation import Mediation, shares
 from langneurons.model.entering import Entering, entering
 from langneurons.model.loading import Loaded, load
 from langneurons.neurons.sets import select
-from langneurons.neurons.table import Neurons, Rule
 from langneurons.texts.responses import Response
 from support import adapters, families
 from support.command import refused
 from support.spoken import LANGS, drawn, texts
+from support.values import neurons_at
 
 NEURON = 7
-
-
-def table(
-    widths: Sequence[tuple[int, ...]], rows: Sequence[tuple[int, int, Sequence[int]]]
-) -> Neurons:
-    """Neurons of (layer, neuron, in which of the languages)."""
-    unknown = np.full(len(rows), np.nan)
-    return Neurons(
-        LANGS,
-        tuple(map(tuple, widths)),
-        Rule("imported"),
-        np.array([row[0] for row in rows]),
-        np.full(len(rows), -1),
-        np.array([row[1] for row in rows]),
-        np.array([row[2] for row in rows], bool),
-        np.ones(len(rows), bool),
-        unknown,
-        unknown,
-        np.full((len(rows), 3), np.nan),
-        unknown,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +73,8 @@ def judged() -> list[Judged]:
 
 def test_one_neuron_carries_what_it_alone_does(one: Path) -> None:
     model = load(one)
-    neurons = table(
-        model.widths, [(2, NEURON, (1, 1, 1)), (2, NEURON + 1, (1, 0, 0)), (1, 3, (1, 1, 0))]
-    )
+    rows = [(2, NEURON, "en zh sw"), (2, NEURON + 1, "en"), (1, 3, "en zh")]
+    neurons = neurons_at(rows, model.widths)
     config = MediateConfig(controls=2)
     found = mediated(model, neurons, judged(), config, paired=True, trained=("sw",)).mediation
     assert np.abs(found.aligned - found.base).max() > 0.01

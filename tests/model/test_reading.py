@@ -120,7 +120,7 @@ def test_cut_to_so_many_tokens(nano: Loaded, most: int) -> None:
         for i, text in enumerate(world.running_text("nano-stories", code, 15))
     ]
     texts = chunks(nano.tokenizer, documents, 512)
-    kept = cut(nano.tokenizer, texts, {"en": most, "bn": most})
+    kept = cut(nano.tokenizer, texts, counted(nano.tokenizer, texts), {"en": most, "bn": most})
     for code in ("en", "bn"):
         own = [text for text in kept if text.lang == code]
         whole = [text for text in texts if text.lang == code]

@@ -104,10 +104,8 @@ def _names(model: str, models: Sequence[Listed]) -> Iterator[str]:
     one model and answers to any name, it is that.
     """
     by_id = {entry.id: entry for entry in models}
-    entry = by_id.get(model, models[0] if len(models) == 1 else None)
-    if entry is None:
-        entry = Listed(model, None, None)
-    given: set[str] = set()
+    only = models[0] if len(models) == 1 else Listed(model, None, None)
+    entry = by_id.get(model, only)
 
     def names() -> Iterator[str | None]:
         yield entry.root
@@ -121,7 +119,4 @@ def _names(model: str, models: Sequence[Listed]) -> Iterator[str]:
             yield above.id
             parent = above.parent
 
-    for name in names():
-        if name and name not in given:
-            given.add(name)
-            yield name
+    yield from dict.fromkeys(filter(None, names()))

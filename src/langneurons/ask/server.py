@@ -276,8 +276,8 @@ class Server:
         refuses = code in _OF_A_PROMPT
         extra = [name for name in ("seed", *NEUTRAL) if name in body]
         leave = names(said, extra)
-        if not refuses:  # which may repeat all that was asked
-            leave = [name for name in leave if leave == ["seed"]]
+        if not refuses and leave != ["seed"]:  # a failure may repeat all that was asked
+            leave = []
         if not leave and body.get("n", 1) > 1 and not self._takes_several:
             return {**body, "n": 1}
         if not leave and refuses and body.get("n") == 1:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from langneurons.errors import LangneuronsError, first_line
 from langneurons.model.batches import Batch, Batches, Row
 from langneurons.model.experts import Common
-from langneurons.model.forward import cache_name, forward_arguments
+from langneurons.model.forward import forward_arguments, new_cache
 from langneurons.model.hooks import Reading, probe, run_to_last_site, silence, watch
 from langneurons.model.loading import Loaded
 from langneurons.model.parts import Dense, Normed, Part
@@ -269,15 +269,10 @@ def _continued(
 
 def _cached(model: Any, sites: Sequence[Site], rows: Sequence[Tensor]) -> list[list[Tensor]]:
     """Values of each row, its first half read first and kept as keys and values."""
-    from transformers import DynamicCache
-
     out = []
     for row in rows:
         half = len(row) // 2
-        kept = {
-            "use_cache": True,
-            cache_name(model): DynamicCache(config=model.config.get_text_config()),
-        }
+        kept = {"use_cache": True, **new_cache(model)}
         first = _values(model, sites, row[None, :half], **kept)
         mask = torch.ones_like(row[None])
         rest = _values(model, sites, row[None, half:], **kept, attention_mask=mask)
@@ -361,8 +356,9 @@ def _zeroed_weights(model: Any, masked: Sequence[tuple[Site, Tensor | None]]) ->
                 copied = _merged(adapted)
                 _zero(part, copied, own)
                 path, _, child = places[adapted].rpartition(".")
-                kept.append((model.get_submodule(path), child, adapted))
-                setattr(kept[-1][0], child, copied)
+                parent = model.get_submodule(path)
+                kept.append((parent, child, adapted))
+                setattr(parent, child, copied)
         yield
     finally:
         for parent, child, module in kept:
@@ -406,18 +402,13 @@ def _zero(part: Part, module: Any, mask: Tensor) -> None:
         if not hasattr(module, "weight"):  # packed under other names: GPTQ, AWQ
             raise _NotEditableError("the weights are quantised and cannot be edited")
         weight = _plain(module.weight)
-        transposed = hasattr(_inner(module), "nf")  # GPT-2's Conv1D keeps [in, out]
+        transposed = hasattr(module, "nf")  # GPT-2's Conv1D keeps [in, out]
     else:
         weight = _plain(getattr(module, "down_proj", None))
         transposed = weight.shape[1] == part.shape[1]  # [E, I, hidden], or [E, hidden, I]
         transposed = getattr(module, "is_transposed", transposed)
     mask = mask.to(weight.device)
     weight.masked_fill_(mask.unsqueeze(-1 if transposed else -2), 0)
-
-
-def _inner(module: Any) -> Any:
-    """The layer in an adapter's wrapper, which does not show all of it."""
-    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def _plain(weight: Any) -> Tensor:

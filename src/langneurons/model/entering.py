@@ -11,12 +11,11 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from langneurons.errors import SiteError
 from langneurons.model.experts import Common, Tap, tapped
-from langneurons.model.parts import Dense, Normed
+from langneurons.model.parts import Dense, Normed, rows_of_shared
 from langneurons.model.sites import Site
 
 
@@ -82,15 +81,8 @@ def _of_dense(i: int, site: Site, start: int, change: Change) -> Callable[..., t
         if len(site.shape) == 1:
             mine = Entering(i, values, len(values))
         else:
-            shared = values.shape[-1] // site.shape[-1]
-            rows = torch.arange(len(values) * shared, device=x.device)
-            mine = Entering(
-                site=i,
-                values=values.reshape(len(rows), -1),
-                size=len(values),
-                experts=first + rows % shared,
-                tokens=rows // shared,
-            )
+            rows = rows_of_shared(values, site.shape[-1], first)
+            mine = Entering(i, rows.values, len(values), experts=rows.experts, tokens=rows.tokens)
         return (change(mine).reshape(x.shape), *args[1:])
 
     return hook

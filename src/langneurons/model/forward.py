@@ -166,7 +166,11 @@ def of_attention_alone(cache: Any) -> bool:
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
-def spread_prompts(work: Batches, batch: Batch, cache: Any) -> None:
-    """Give every row the keys and values of its prompt, or whatever else its cache holds."""
+def spread_prompts(work: Batches, batch: Batch, cache: Any, times: int = 1) -> None:
+    """Give every row the keys and values of its prompt, or whatever else its cache holds.
+
+    `times`: how often the batch and its prompts run side by side, see `scored.tiled`.
+    """
     place = {prompt: i for i, prompt in enumerate(prompts_of(work, batch))}
-    cache.reorder_cache(torch.tensor([place[work.rows[i].prompt] for i in batch.rows]))
+    rows = torch.tensor([place[work.rows[i].prompt] for i in batch.rows])
+    cache.reorder_cache((torch.arange(times)[:, None] * len(place) + rows).flatten())

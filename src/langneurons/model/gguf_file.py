@@ -4,7 +4,6 @@ transformers reads such files with the library gguf, which takes a quarter of a 
 vocabulary of 262,144 and is asked three times. Here it is read once, and its lists in one go.
 """
 
-import hashlib
 import json
 import re
 import struct
@@ -123,12 +122,6 @@ def _require_heeded(reader: Reader, path: Path) -> None:
             "GGUF file, so that numbers would be another model's; give the folder or id of the "
             "model it was made from"
         )
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from langneurons.errors import SiteError, first_line
-from langneurons.model.batches import Batches
+from langneurons.model.batches import Batch, Batches
 from langneurons.model.forward import cache_name, model_inputs, spread_prompts
-from langneurons.model.parts import Activated, Functional, Normed, Part, Rows
+from langneurons.model.parts import Activated, Functional, Normed, Part, Rows, rows_of_shared
 from langneurons.model.sites import Site
 
 
@@ -153,6 +153,15 @@ def run_to_last_site(model: nn.Module, sites: Sequence[Site], **inputs: Any) -> 
     raise SiteError(
         f"{last.path} did not run in this forward, so nothing can be read of it; `probe` says more"
     )
+
+
+def after_prompts(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) -> dict[str, Any]:
+    """What the model is given for a batch, whose shared prompts are run into its cache first."""
+    prompts, inputs = model_inputs(model, work, batch)
+    if prompts:
+        run_to_last_site(model, sites, **prompts)
+        spread_prompts(work, batch, inputs[cache_name(model)])
+    return inputs
 
 
 def probe(model: nn.Module, sites: Sequence[Site], input_ids: Tensor) -> None:
@@ -280,10 +289,7 @@ def mean_activations(model: Any, sites: Sequence[Site], work: Batches) -> list[T
         return add
 
     for batch in work.batches:
-        prompts, inputs = model_inputs(model, work, batch)
-        if prompts:
-            run_to_last_site(model, sites, **prompts)
-            spread_prompts(work, batch, inputs[cache_name(model)])
+        inputs = after_prompts(model, sites, work, batch)
         weight = torch.zeros(languages, *inputs["input_ids"].shape)
         for row, i in enumerate(batch.rows):
             language = work.rows[i].key // work.blocks
@@ -342,10 +348,7 @@ def _as_reading(
         elif experts is not None:
             reading = Reading(i, values, first + experts if first else experts, tokens)
         else:
-            shared = values.shape[-1] // site.shape[-1]
-            row = torch.arange(len(values) * shared, device=values.device)
-            values = values.reshape(len(row), -1)
-            reading = Reading(i, values, first + row % shared, row // shared)
+            reading = Reading(i, *rows_of_shared(values, site.shape[-1], first))
         on_active(reading)
 
     return read

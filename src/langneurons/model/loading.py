@@ -281,7 +281,11 @@ def load(
     model.eval().requires_grad_(False)
     commit = getattr(model.config, "_commit_hash", None)
     loaded = Loaded(
-        model, tokenizer, str(name), revision=commit or source.revision, file=source.digest
+        model,
+        tokenizer,
+        str(name),
+        revision=commit or source.revision,
+        file=artifacts.file_digest(Path(base)) if source.reader else None,
     )
     loaded.inputs  # noqa: B018 - taken now, before anybody trains it
     if (whole := not_quantised(model)) and processes()[0] == 0:
@@ -516,7 +520,6 @@ class _Source(NamedTuple):
         place: the id or folder that transformers is given.
         options: what else it is given.
         reader: what reads the GGUF file; None without one.
-        digest: SHA-256 of that file.
     """
 
     base: str
@@ -524,7 +527,6 @@ class _Source(NamedTuple):
     place: str
     options: dict[str, Any]
     reader: "Reader | None" = None
-    digest: str | None = None
 
     @property
     def revision(self) -> str | None:
@@ -565,7 +567,6 @@ def _source(base: str, revision: str | None) -> Generator[_Source]:
             place=empty,
             options=options | {"gguf_file": str(path)},
             reader=reader,
-            digest=gguf_file.digest(path),
         )
 
 

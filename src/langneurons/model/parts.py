@@ -32,6 +32,16 @@ class Rows(NamedTuple):
     tokens: Tensor | None = None
 
 
+def rows_of_shared(values: Tensor, width: int, first: int) -> Rows:
+    """Values [N, E * I] of shared experts, a row for each token and expert.
+
+    `first` is the number of the first of these experts, `width` is I.
+    """
+    shared = values.shape[-1] // width
+    rows = torch.arange(len(values) * shared, device=values.device)
+    return Rows(values.reshape(len(rows), -1), first + rows % shared, rows // shared)
+
+
 OnRows = Callable[[Rows], object]
 """What is called with what was read."""
 

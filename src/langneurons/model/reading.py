@@ -188,15 +188,24 @@ def chunks(
 
 
 def cut(
-    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[Response], most: Mapping[str, int]
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[Response],
+    numbers: Sequence[int],
+    most: Mapping[str, int],
 ) -> list[Response]:
     """The first texts of each language, up to so many tokens; the last is cut before a token.
 
     Cut off, a text may have other tokens at its end: then it is made a little shorter still.
+
+    Args:
+        tokenizer: the tokenizer.
+        texts: the texts.
+        numbers: how many tokens of each are counted.
+        most: tokens of each language.
     """
     left = dict(most)
     kept = []
-    for text, number in zip(texts, counted(tokenizer, texts), strict=True):
+    for text, number in zip(texts, numbers, strict=True):
         had = left[text.lang]
         if not had:
             continue
@@ -274,11 +283,15 @@ def _running_text(
     )
     codes = dict.fromkeys(document.lang for document in there.documents)
     if config.tokens != "all":
-        each = dict.fromkeys(codes, 0)
-        for text, number in zip(texts, counted(tokenizer, texts), strict=True):
-            each[text.lang] += number
-        most = min(each.values()) if config.tokens == "even" else int(config.tokens)
-        texts = cut(tokenizer, texts, dict.fromkeys(codes, most))
+        numbers = counted(tokenizer, texts)
+        if config.tokens == "even":
+            each = dict.fromkeys(codes, 0)
+            for text, number in zip(texts, numbers, strict=True):
+                each[text.lang] += number
+            most = min(each.values())
+        else:
+            most = int(config.tokens)
+        texts = cut(tokenizer, texts, numbers, dict.fromkeys(codes, most))
     for row in gates:
         row["chunks"] = sum(text.lang == row["lang"] for text in texts)
     facts: dict[str, Any] = {"gates": gates}

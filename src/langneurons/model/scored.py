@@ -4,7 +4,7 @@ Letters: R row (text) of a batch, n scored position of the batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import ceil
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches, batched
@@ -21,8 +20,9 @@ from langneurons.model.forward import (
     cache_name,
     fitting,
     model_inputs,
+    new_cache,
     of_attention_alone,
-    prompts_of,
+    spread_prompts,
 )
 from langneurons.model.head import Head
 from langneurons.model.hooks import probe, run_to_last_site
@@ -95,7 +95,7 @@ class Scored:
             run_to_last_site(self.model, self.sites, **tiled(prompts, times))
         else:
             self.head.hidden(**tiled(prompts, times))
-        cache.reorder_cache(prompts_tiled(self.batches, batch, times))
+        spread_prompts(self.batches, batch, cache, times)
 
     def each(self, batch: Batch) -> tuple[Positions, Floats]:
         """Where a batch is scored, and what each of these tokens costs in nats, [n]."""
@@ -154,27 +154,26 @@ def prepared(
     sites = model.sites
     first = torch.from_numpy(whole[kept[0]].ids[:8][None]).long().to(model.device)
     probe(model.model, sites, first)
-    scored = Scored(
+    made = partial(
+        Scored,
         model=model.model,
         sites=sites,
         head=Head(model.model),
-        batches=cut(share_prompts=False),
         targets=[whole[i].ids[1:] for i in kept],
     )
     batches = cut_as_it_holds(
         cut,
         share_prompts,
-        lambda batches: _why_not(replace(scored, batches=batches), backward=backward),
+        lambda work: _why_not(made(batches=work), backward=backward),
         facts,
     )
-    return fit, replace(scored, batches=batches), facts
+    return fit, made(batches=batches), facts
 
 
 def _why_not(work: Scored, *, backward: bool) -> str | None:
     """Why prompts cannot be shared in this work; None where they can."""
-    batch = next(batch for batch in work.batches.batches if batch.prefix)
-    _, inputs = model_inputs(work.model, work.batches, batch)
-    if backward and not of_attention_alone(inputs[cache_name(work.model)]):
+    [cache] = new_cache(work.model).values()
+    if backward and not of_attention_alone(cache):
         return "the model keeps states of a prompt, which it overwrites, so that gradients are lost"
     return why_not(_tried(work), "nats for each token")
 
@@ -200,13 +199,6 @@ def tiled(inputs: dict[str, Any], times: int) -> dict[str, Any]:
     """Inputs of a batch several times over, all of it once, then all of it again."""
     repeated = {name: inputs[name].repeat(times, 1) for name in ("input_ids", "attention_mask")}
     return inputs | repeated
-
-
-def prompts_tiled(batches: Batches, batch: Batch, times: int) -> Tensor:
-    """For each row of a tiled batch, the row of its prompt among the tiled prompts."""
-    places = {prompt: place for place, prompt in enumerate(prompts_of(batches, batch))}
-    rows = torch.tensor([places[batches.rows[i].prompt] for i in batch.rows])
-    return (torch.arange(times)[:, None] * len(places) + rows).flatten()
 
 
 def shares(sets: int, at_once: int) -> list[tuple[int, int]]:

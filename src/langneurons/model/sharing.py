@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from langneurons.errors import InputError, RecordError, first_line
 from langneurons.model.batches import Batch, Batches
-from langneurons.model.forward import cache_name, model_inputs, spread_prompts
-from langneurons.model.hooks import Reading, run_to_last_site, watch
+from langneurons.model.hooks import Reading, after_prompts, run_to_last_site, watch
 from langneurons.model.sites import Site
 from langneurons.resume import free_memory, out_of_memory, processes
 
@@ -207,10 +206,7 @@ def _sketches(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) ->
     They are as far apart as the activations themselves, to a fourth or so. Zero for tokens that are
     not counted.
     """
-    prompts, inputs = model_inputs(model, work, batch)
-    if prompts:
-        run_to_last_site(model, sites, **prompts)
-        spread_prompts(work, batch, inputs[cache_name(model)])
+    inputs = after_prompts(model, sites, work, batch)
     rows, width = inputs["input_ids"].shape
     sums = torch.zeros(rows * width, len(sites), SUMS)
 

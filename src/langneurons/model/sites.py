@@ -294,10 +294,10 @@ class _Search:
             if _takes(type(module), "top_k_index"):
                 return looped_experts(path, module, activations[0], self.hidden)
             weight: Any = getattr(module, "down_proj", None)
-            if weight is not None and weight.ndim == 3 and weight.shape[2] == self.hidden:
-                return Stacked(path, tuple(weight.shape[:2]), module, activations[0])
-            if weight is not None and weight.ndim == 3 and weight.shape[1] == self.hidden:
-                return Stacked(path, (weight.shape[0], weight.shape[2]), module, activations[0])
+            if weight is not None and weight.ndim == 3 and self.hidden in weight.shape[1:]:
+                # [E, I, hidden], or [E, hidden, I]
+                width = weight.shape[1] if weight.shape[2] == self.hidden else weight.shape[2]
+                return Stacked(path, (weight.shape[0], width), module, activations[0])
         raise SiteError(
             f"{path} ({type(module).__name__}) holds experts of a form that langneurons cannot read"
         )

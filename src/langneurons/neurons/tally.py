@@ -15,8 +15,8 @@ from torch import Tensor
 
 from langneurons.errors import RecordError
 from langneurons.model.batches import Batch, Batches
-from langneurons.model.forward import cache_name, device_of, model_inputs, spread_prompts
-from langneurons.model.hooks import Reading, run_to_last_site, watch
+from langneurons.model.forward import device_of
+from langneurons.model.hooks import Reading, after_prompts, run_to_last_site, watch
 from langneurons.model.sites import Site
 from langneurons.neurons.counts import Counts
 from langneurons.resume import or_halves
@@ -218,10 +218,7 @@ def run_batch(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) ->
         RecordError: for activations that are not numbers.
     """
     pending = Pending(work, batch, sites)
-    prompts, inputs = model_inputs(model, work, batch)
-    if prompts:
-        run_to_last_site(model, sites, **prompts)
-        spread_prompts(work, batch, inputs[cache_name(model)])
+    inputs = after_prompts(model, sites, work, batch)
     with watch(sites, pending.read):
         run_to_last_site(model, sites, **inputs)
     # here the device is waited for, once a batch

@@ -23,12 +23,11 @@ from langneurons.config import of as settings_of
 from langneurons.errors import InputError, MismatchError, RecordError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches
-from langneurons.model.forward import cache_name, model_inputs, new_cache
+from langneurons.model.forward import cache_name, model_inputs, new_cache, spread_prompts
 from langneurons.model.hooks import hold, mean_activations, silence
 from langneurons.model.scored import (
     Scored,
     prepared,
-    prompts_tiled,
     scored_texts,
     shares,
     tiled,
@@ -267,8 +266,7 @@ def _hidden(work: Work, batch: Batch, sets: Sequence[Off]) -> Tensor:
             hidden = torch.cat((hidden, work.head.hidden(**rest)), dim=1)
         if not prompts:
             return hidden
-        cache = prompts[cache_name(work.model)]
-        cache.reorder_cache(prompts_tiled(work.batches, batch, times))
+        spread_prompts(work.batches, batch, prompts[cache_name(work.model)], times)
         return work.head.hidden(**tiled(inputs, times))
 
 

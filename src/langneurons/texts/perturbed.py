@@ -68,7 +68,7 @@ def shuffled(text: str, lang: str, rng: Random) -> str:
     parts = _LINE.split(text)
     for i in range(0, len(parts), 2):
         sentences = [s for s in _SENTENCE_END.split(parts[i]) if s and s.strip()]
-        parts[i] = (space or "").join(_sentence(s, words, space, rng) for s in sentences)
+        parts[i] = space.join(_sentence(s, words, space, rng) for s in sentences)
     return "".join(parts)
 
 

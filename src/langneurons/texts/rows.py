@@ -216,7 +216,7 @@ def _read(
                 item = build(row)
             except InputError as error:
                 raise InputError(f"{place}: {error}") from None
-            _check_language(place, item.lang, file.lang, languages)
+            check_language(place, item.lang, file.lang, languages)
             names = _names(item)
             if names in first_place:
                 raise InputError(
@@ -243,8 +243,8 @@ def _names(item: Question | Response) -> tuple[str, ...]:
     return item.question_id, item.lang, f"sample {item.sample}"
 
 
-def _check_language(
-    place: str, lang: str, lang_of_file: str | None, languages: Sequence[str] | None
+def check_language(
+    place: str, lang: str, lang_of_file: str | None, languages: Sequence[str] | None = None
 ) -> None:
     """Stop at a row that is not in the language of its file, or in none that is wanted."""
     if lang_of_file not in (None, lang):

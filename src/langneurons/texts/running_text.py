@@ -320,11 +320,7 @@ def _of_rows(
                 text = text_field(row, "text", may_be_empty=True)
             except InputError as error:
                 raise InputError(f"{place}: {error}") from None
-            if of_file not in (None, lang):
-                raise InputError(
-                    f"{place}: lang is {lang}, but the file is that of {of_file}; move the row or "
-                    "rename"
-                )
+            rows.check_language(place, lang, of_file)
             own = str(row.get("id", row.get("question_id", number)))
             if (lang, own) in seen:
                 raise InputError(f"{place}: {own}, {lang} stands twice; remove one")
