@@ -50,7 +50,7 @@ def test_it_is_that_model(gemma: Loaded) -> None:
     assert gemma.widths == ((WIDTH,),) * LAYERS
     assert gemma.rows == 262_144
     assert gemma.tokenizer("The sky").input_ids == [2, 818, 7217]
-    assert gemma.generate("One, two, three, four,", max_new_tokens=2).strip() == "five"
+    assert gemma.generate("One, two, three, four,", max_new_tokens=2) == " five,"
 
 
 @torch.no_grad()

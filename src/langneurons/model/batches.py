@@ -156,7 +156,7 @@ def _groups(rows: Sequence[Row], *, share_prompts: bool) -> dict[int, list[list[
         prefix = 0
         if share_prompts and len(members) > 1:
             prefix = shared_prefix([rows[i].tokens for i in members])
-        if prefix:
+        if prefix > 1:  # a beginning token alone is not worth a pass of its own
             groups[prefix].append(members)
         else:
             groups[0] += [[i] for i in members]
