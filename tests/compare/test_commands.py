@@ -218,3 +218,37 @@ def test_perturbed_texts_are_no_alignment(tmp_path: Path, langneurons: Callable)
         assert 0 < row["resampled"] <= 1
     both = {row["language"]: row for row in rows if row["kind"] == "specific+related"}
     assert all(row["ratio"] < row["resampled"] for row in both.values())
+
+
+def test_texts_of_one_language_alone(tmp_path: Path, langneurons: Callable) -> None:
+    """Where only French texts change, only French has another number than alone before; a language
+    whose texts are as before keeps all its neurons."""
+    before = random_counts(3, 4, blocks=5, widths=((60,),) * 6)
+    save(tmp_path / "plain", before)
+    k = before.languages.index("fr")
+    active = tuple(a.copy() for a in before.active)
+    for layer in active:
+        layer[k] = np.roll(layer[k], 1, axis=1)
+    save(tmp_path / "other", replace(before, active=active), perturb="romanise")
+    folders = (tmp_path / "plain", tmp_path / "other")
+    done = langneurons("compare", *folders, "--out", tmp_path / "c", "--bootstrap", 4)
+    assert "of their kind in" in done.out
+    assert "where its texts alone are so" in done.out
+    tables = Comparison.load(tmp_path / "c").tables
+    alone = {
+        (row["language"], row["kind"]): row
+        for row in tables["survival-alone"].records()
+        if row["thresholds"] == "own"
+    }
+    whole = {
+        (row["language"], row["kind"]): row
+        for row in tables["survival"].records()
+        if row["thresholds"] == "own"
+    }
+    assert alone.keys() == whole.keys()
+    for (code, kind), row in alone.items():
+        if code == "fr":
+            assert {**row, "after": 0} == {**whole[code, kind], "after": 0}
+        else:
+            assert row["both"] == row["before"] == row["now"]
+    assert any(row["both"] < row["before"] for (code, _), row in whole.items() if code != "fr")

@@ -266,7 +266,9 @@ def _print(made: Made[Comparison]) -> None:
     """What was found: overlap, changes, accuracy, claims."""
     tables = made.value.tables
     _print_overlap(tables["overlap"])
-    if "survival" in tables:
+    if "survival-alone" in tables:
+        _print_survival(tables["survival-alone"], " where its texts alone are so")
+    elif "survival" in tables:
         _print_survival(tables["survival"])
     for name in ("kind-changes", "group-changes"):
         if name in tables:
@@ -314,11 +316,11 @@ def _print_overlap(table: Table) -> None:
         print(console.columns(heads, cells, left=2))
 
 
-def _print_survival(table: Table) -> None:
+def _print_survival(table: Table, where: str = "") -> None:
     """Of each language's neurons how many stay its own, by own thresholds."""
     heads = ("stay", "kind", "before", "both", "ratio", "95% interval", "chance", "resampled")
     for after, rows in _by_after(table.records()).items():
-        print(f"-- neurons of a language that are its own and of their kind in {after}")
+        print(f"-- neurons of a language that are its own and of their kind in {after}{where}")
         cells = [
             (
                 row["language"],

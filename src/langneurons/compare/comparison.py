@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from langneurons import artifacts
 from langneurons.compare import tables
-from langneurons.compare.changes import Changes, Side, contrast
+from langneurons.compare.changes import Changes, Side, Source, contrast
 from langneurons.compare.claims import Evidence, claims
 from langneurons.compare.nearness import nearness
 from langneurons.compare.verdicts import Claim
+from langneurons.neurons.counts import merge
+from langneurons.neurons.identify import identify
 from langneurons.resume import Progress
 from langneurons.silencing.matrix import Matrices
 from langneurons.tables import Table
 from langneurons.texts.accuracy import Change, compare_accuracy, not_compared
 from langneurons.texts.responses import Response
+
+ALONE = 50
+"""Resamplings, at most, behind the intervals of each language alone: there are many of these."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,9 @@ def compare(
         accuracy: marked responses to the same questions, of the model before, then of each after;
             empty for none.
         trained: the languages that were aligned.
-        alignment: whether what is after is another model; where it is the same on other texts,
-            claims of what alignment does stay open.
+        alignment: whether what is after is another model. Where it is the same on other texts,
+            claims of what alignment does stay open, and it is told what the texts of each language
+            change alone.
         resamplings: how many lie behind every interval; 0 for none.
         seed: of the resampling.
         on_step: told of the resamplings done.
@@ -123,6 +129,11 @@ def compare(
         nearer, untold = nearness(before, alike, trained, resamplings=resamplings, seed=seed)
         made += [nearer] if nearer else []
         notes += untold
+    if not alignment and (alone := [one for side in alike for one in _alone(before, side)]):
+        fewer: dict[str, Any] = {**settings, "resamplings": min(resamplings, ALONE)}
+        found = contrast(before, [side for _, side in alone], **fewer)
+        codes = [code for code, _ in alone]
+        made.append(tables.alone_table(list(zip(codes, found, strict=True))))
     domains: tuple[Changes, ...] = ()
     if domain:
         (domains,) = contrast(before, [domain], paired=False, **settings)
@@ -144,6 +155,24 @@ def compare(
         trained=tuple(trained),
     )
     return Comparison({table.name: table for table in made}, claims(evidence), notes)
+
+
+def _alone(before: Side, after: Side) -> list[tuple[str, Side]]:
+    """For each language, what comes after with the texts of all other languages as before.
+
+    What is specific to a language depends on all of them: where all change at once, so do neurons
+    of a language whose own texts stay as they are. Empty without counts that can be put together.
+    """
+    first, second = before.source, after.source
+    if not first or not second or first.counts.block_rule != second.counts.block_rule:
+        return []
+    config = replace(second.config, bootstrap=0)
+    sides = []
+    for code in before.neurons.languages:
+        others = tuple(other for other in before.neurons.languages if other != code)
+        counts = merge([first.counts.spread(others), second.counts.spread((code,))])
+        sides.append((code, Side(after.name, identify(counts, config), Source(counts, config))))
+    return sides
 
 
 def _notes(changes: Changes) -> list[str]:

@@ -3,7 +3,7 @@
 Each table holds every `after` and both choices of thresholds, told apart by its first columns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -194,33 +194,55 @@ def stability_table(every: Sequence[Changes]) -> Table:
     return Table("stability", caption, heads, tuple(rows))
 
 
+_SURVIVAL = (
+    *(*_HEADS, "language", "name", "kind", "before", "now", "both"),
+    *("ratio", "low", "high", "chance", "resampled"),
+)
+_SURVIVAL_WORDS = (
+    "chance: of random sets of these sizes; resampled: the same ratio between before and its own "
+    f"resamplings, as much as texts of this size leave. {_OWN}"
+)
+
+
 def survival_table(every: Sequence[Changes]) -> Table:
     """How many of each language's neurons are of it and of their kind after, beside chance."""
-    rows = []
-    for changes in every:
-        ratio, ceiling = changes.survival(), changes.survival_by_chance()
-        sizes, after = set_sizes(changes.before), set_sizes(changes.after)
-        whole = int(changes.transitions.sum())
-        for k, (code, name) in enumerate(told_apart(changes.languages).items()):
-            for i, kinds in enumerate(SETS):
-                numbers = (
-                    *(sizes[i, k], after[i, k], changes.shared[i, k]),
-                    *(array[i, k] for array in _ends(ratio)),
-                    after[i, k] / whole,
-                    ceiling[i, k],
-                )
-                cells = map(_cell, numbers)
-                rows.append((*_heads(changes), code, name, "+".join(kinds), *cells))
-    heads = (
-        *(*_HEADS, "language", "name", "kind", "before", "now", "both"),
-        *("ratio", "low", "high", "chance", "resampled"),
-    )
+    rows = [row for changes in every for row in _survival_rows(changes, changes.languages)]
+    caption = f"Neurons of each language and kind before that are so after; {_SURVIVAL_WORDS}"
+    return Table("survival", caption, _SURVIVAL, tuple(rows))
+
+
+def alone_table(found: Sequence[tuple[str, tuple[Changes, ...]]]) -> Table:
+    """The same of each language where its texts alone are others.
+
+    Args:
+        found: the language whose texts are others, and what `changes.contrast` gave of it.
+    """
+    rows = [
+        row for code, choices in found for one in choices for row in _survival_rows(one, [code])
+    ]
     caption = (
-        "Neurons of each language and kind before that are so after; chance: of random sets of "
-        "these sizes; resampled: the same ratio between before and its own resamplings, as much as "
-        f"texts of this size leave. {_OWN}"
+        "Neurons of each language and kind before that are so where the texts of this language are "
+        f"those after, and those of all others are as before; {_SURVIVAL_WORDS}"
     )
-    return Table("survival", caption, heads, tuple(rows))
+    return Table("survival-alone", caption, _SURVIVAL, tuple(rows))
+
+
+def _survival_rows(changes: Changes, codes: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
+    """A row for each of these languages and each of `SETS`."""
+    ratio, ceiling = changes.survival(), changes.survival_by_chance()
+    sizes, after = set_sizes(changes.before), set_sizes(changes.after)
+    whole = int(changes.transitions.sum())
+    for k, (code, name) in enumerate(told_apart(changes.languages).items()):
+        if code not in codes:
+            continue
+        for i, kinds in enumerate(SETS):
+            numbers = (
+                *(sizes[i, k], after[i, k], changes.shared[i, k]),
+                *(array[i, k] for array in _ends(ratio)),
+                after[i, k] / whole,
+                ceiling[i, k],
+            )
+            yield (*_heads(changes), code, name, "+".join(kinds), *map(_cell, numbers))
 
 
 def threshold_table(every: Sequence[Changes]) -> Table:
