@@ -476,6 +476,39 @@ class EvaluateConfig:
         return SampleConfig(n=1, temperature=0.0, **asdict(self))
 
 
+@dataclass(frozen=True)
+class TaskConfig:
+    """What `evaluate` asks for, besides the numbers that questions have as answers.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    task: Literal["numbers", "choices", "translation"] = "numbers"
+    """What is asked: `numbers`, problems whose answer is a number; `choices`, which of the answers
+    that come with a question is the most probable; `translation` of parallel texts, by chrF."""
+    direction: Literal["into-english", "from-english"] = "into-english"
+    """With translation: from each language into English, or from English into each."""
+    shots: int = 4
+    """Worked examples in the prompt, the first of --examples in the language."""
+    calibrate: bool = True
+    """With choices: take the score that an answer has without the question off."""
+    take: int = 0
+    """The first so many questions or texts, the same in every language; 0: all."""
+
+    def __post_init__(self) -> None:
+        for name, words in (
+            ("task", ("numbers", "choices", "translation")),
+            ("direction", ("into-english", "from-english")),
+        ):
+            if getattr(self, name) not in words:
+                raise InputError(f"{name} {getattr(self, name)!r}: choose {', '.join(words)}")
+        if self.shots < 1:
+            raise InputError(f"shots {self.shots}: 1 or more; for none leave --examples out")
+        if self.take < 0:
+            raise InputError(f"take {self.take}: a number of questions, or 0 for all")
+
+
 AT_TEXT = " at text"
 """How a setting of `perplexity` ends whose neurons are silenced at all tokens but the first."""
 

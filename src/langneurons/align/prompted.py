@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from langneurons.align.translator import Text, Translation
 from langneurons.config import PromptedConfig, RewardConfig
 from langneurons.errors import InputError
 from langneurons.intervals import Floats
-from langneurons.model.batches import Batch
-from langneurons.model.scored import Scored, prepared
+from langneurons.model.scored import prepared
 from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts.languages import is_english, named, same
 from langneurons.texts.prompts import CHAT, load_template
@@ -177,15 +175,8 @@ def judged(
         on_step=on_step,
     ):
         batch = work.batches.batches[number]
-        sums[places[list(batch.rows)]] = _sums(work, batch)
+        sums[places[list(batch.rows)]] = work.log_probabilities(batch)
     return Judged(sums, tokens, cut_sources + cut_targets)
-
-
-@torch.inference_mode()
-def _sums(work: Scored, batch: Batch) -> Floats:
-    """Summed log-probability of the scored tokens of each row of a batch, [R]."""
-    where, costs = work.each(batch)
-    return np.bincount(where.row, weights=-costs, minlength=len(batch.rows)).astype(np.float64)
 
 
 def _shortened(

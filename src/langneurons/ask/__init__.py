@@ -10,6 +10,11 @@ Read in this order:
 - `server`: the engine that asks an OpenAI-compatible server, over `transport`;
 - `sample`: responses to questions, n to each, marked right or wrong;
 - `evaluate`: one response to each question, always the likeliest, and how many are right;
+- `marks`: what each answer is worth, with nothing and with neurons silenced, and its file;
+- `silenced`: a task done with nothing, each language's neurons and random sets silenced in turn;
+- `choices`, `translation`: tasks beyond numbers: the most probable of given answers, and parallel
+  texts translated, scored by chrF;
+- `told`: what answers are worth under each set, in words and as plain values;
 - `commands`: `langneurons sample` and `langneurons evaluate`.
 
 Whatever writes completions will do for `sample` and `evaluate`: it needs one method, see

@@ -3,21 +3,34 @@
 import hashlib
 import json as jsonlib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 from cyclopts.field_info import FieldInfo
 
 from langneurons import artifacts, console, resume
 from langneurons.ask.engine import NO_ROOM
-from langneurons.config import Asking, EvaluateConfig, ModelConfig, SampleConfig, cut, identity
+from langneurons.ask.marks import Marks
+from langneurons.ask.told import marks_as_json, marks_in_words
+from langneurons.config import (
+    Asking,
+    EvaluateConfig,
+    ModelConfig,
+    SampleConfig,
+    TaskConfig,
+    cut,
+    identity,
+)
 from langneurons.console import Force, Json, Made, Quiet, print_json
 from langneurons.errors import InputError, MismatchError
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.sets import counts_behind, notes_on_weights
 from langneurons.neurons.table import Neurons
 from langneurons.texts.accuracy import Change, Evaluation, compare_accuracy, not_compared
+from langneurons.texts.responses import Response
 from langneurons.texts.rows import Responses
 
 if TYPE_CHECKING:
@@ -25,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from langneurons.ask.engine import Engine
+    from langneurons.ask.marks import Measure
+    from langneurons.ask.silenced import Answering
     from langneurons.model.loading import Loaded
     from langneurons.texts.prompts import Template
     from langneurons.texts.responses import Question
@@ -113,17 +128,21 @@ def evaluate(
     *,
     out: Path,
     config: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
+    tasks: Annotated[TaskConfig, Parameter(name="*")] = TaskConfig(),
+    examples: Path | None = None,
     against: Path | None = None,
     base: bool = True,
+    controls: int | None = None,
     how: Annotated[Asking, Parameter(name="*")] = Asking(),
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
-) -> Made[Evaluation]:
+) -> Made[Evaluation] | Made[Marks]:
     """Let a model answer each question once, and say how many answers are right.
 
-    It always writes the likeliest token.
+    It always writes the likeliest token. With --silence and --controls, the neurons of each
+    language are silenced in turn, and random sets like them.
 
     Parameters
     ----------
@@ -136,17 +155,37 @@ def evaluate(
         Folder to write.
     config
         Settings.
+    tasks
+        What is asked.
+    examples
+        Worked examples that prompts show: with --task choices questions with their answers, with
+        --task translation parallel texts; a JSONL file or a folder of <language>.jsonl.
     against
         Folder of another evaluation on the same questions, of the model before: both are shown,
         with a paired test. Of an adapter by default its base, which is evaluated first, into a
         folder beside OUT: OUT-base.
     base
         Whether the base of an adapter is evaluated if there is no --against.
+    controls
+        With --silence: silence the neurons of each language in turn, beside so many random sets
+        like them, and tell what that costs every language.
     how
         How it is asked.
     loading
         How the model is loaded.
     """
+    _require_task(tasks, examples, how, controls=controls, against=against)
+    if tasks.task == "translation" or controls is not None:
+        return _marked(
+            model,
+            questions,
+            out,
+            _Marking(config, tasks, examples, controls, how, loading),
+            json=json,
+            force=force,
+            quiet=quiet,
+        )
+    asked = _Marking(config, tasks, examples, controls, how, loading)
     before: Made[Evaluation] | None = None
     if against:
         source = artifacts.read(against, Evaluation.KIND)
@@ -156,10 +195,8 @@ def evaluate(
 
         if adapted := base_of(model):
             beside = out.with_name(f"{out.name}-base")
-            before = _evaluated(
-                adapted, questions, beside, config, how, loading, force=force, quiet=quiet
-            )
-    made = _evaluated(model, questions, out, config, how, loading, force=force, quiet=quiet)
+            before = _evaluated(adapted, questions, beside, asked, force=force, quiet=quiet)
+    made = _evaluated(model, questions, out, asked, force=force, quiet=quiet)
     _tell_evaluated(made, before, json)
     return made
 
@@ -168,16 +205,18 @@ def _evaluated(
     model: str,
     questions: str,
     out: Path,
-    config: EvaluateConfig,
-    how: Asking,
-    loading: ModelConfig,
+    asked: "_Marking",
     *,
     force: bool,
     quiet: bool,
 ) -> Made[Evaluation]:
+    if asked.tasks.task == "choices":
+        return _chosen(model, questions, out, asked, force=force, quiet=quiet)
+
     from langneurons.ask.evaluate import evaluated
 
-    task = _task(model, questions, config, how, loading, force=force)
+    config = asked.config
+    task = _task(model, questions, config, asked.how, asked.loading, force=force)
 
     def make(
         state: resume.State, on_step: resume.Progress | None
@@ -207,6 +246,333 @@ def _evaluated(
         force=force,
         quiet=quiet,
     )
+
+
+@dataclass(frozen=True)
+class _Marking:
+    """What `evaluate` is told besides the model, the questions and where to write.
+
+    Attributes:
+        config: how answers are written.
+        tasks: what is asked.
+        examples: where worked examples are.
+        controls: random sets for each language's neurons; None: nothing is silenced in turn.
+        how: how the model is asked.
+        loading: how it is loaded.
+    """
+
+    config: EvaluateConfig
+    tasks: TaskConfig
+    examples: Path | None
+    controls: int | None
+    how: Asking
+    loading: ModelConfig
+
+
+class _Asked(NamedTuple):
+    """A task that a loaded model can be asked, with neurons silenced or not.
+
+    Attributes:
+        answer: how it answers.
+        codes: languages of what is asked.
+        measure: what an answer is worth.
+        settings: the settings that determine its answers.
+        inputs: digests of what they depend on, by name.
+        told: how it is asked, in words.
+        facts: given all answers, what else is to be known.
+    """
+
+    answer: "Answering"
+    codes: tuple[str, ...]
+    measure: "Measure"
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    told: str
+    facts: "Callable[[Sequence[Response]], Mapping[str, Any]]"
+
+
+def _require_task(
+    tasks: TaskConfig,
+    examples: Path | None,
+    how: Asking,
+    *,
+    controls: int | None,
+    against: Path | None,
+) -> None:
+    """Stop where what is asked for does not go together.
+
+    Raises:
+        InputError: in one line.
+    """
+    numbers = tasks.task == "numbers"
+    if examples is not None and numbers:
+        raise InputError("--examples is for --task choices and --task translation")
+    if how.engine != "transformers" and (not numbers or controls is not None):
+        what = f"--task {tasks.task}" if not numbers else "--controls"
+        raise InputError(f"{what} needs the model in this process; leave --engine at transformers")
+    if controls is None and how.silence and not numbers:
+        raise InputError(
+            f"--task {tasks.task} silences one language after the other: say how many random sets "
+            "each is held against, as in --controls 3, or 0 for none"
+        )
+    if controls is not None and controls < 0:
+        raise InputError(f"controls {controls}: random sets for each set, 0 for none")
+    if controls is not None and not how.silence:
+        raise InputError("--controls are random sets beside the neurons of --silence; give that")
+    if against and (controls is not None or tasks.task == "translation"):
+        raise InputError(
+            "--against holds the right answers of two models against each other; it goes neither "
+            "with --controls nor with --task translation"
+        )
+
+
+def _ready(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
+    """The task as this model is asked it; `--asked` chooses the languages."""
+    made = {"numbers": _of_numbers, "choices": _of_choices, "translation": _of_translation}
+    return made[asked.tasks.task](loaded, questions, asked)
+
+
+def _of_numbers(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
+    import math
+
+    from langneurons.ask.local import InProcess
+    from langneurons.ask.sample import sampled
+    from langneurons.ask.silenced import Answers, strays
+    from langneurons.texts.language_id import learn
+    from langneurons.texts.prompts import suited
+    from langneurons.texts.questions import chosen
+
+    config, how = asked.config, asked.how
+    rows = chosen(questions, console.codes(how.asked), asked.tasks.take)
+    form = suited(how.template, loaded.tokenizer)
+    texts: dict[str, list[str]] = {}
+    for row in rows:
+        texts.setdefault(row.lang, []).append(row.question)
+    identifier = learn(texts)
+
+    def answer(masks: "Sequence[Tensor | None] | None") -> Answers:
+        engine = InProcess(loaded, masks)
+        responses, _ = sampled(
+            engine, rows, config.greedy(), template=form.text, tokenizer=loaded.tokenizer
+        )
+        worth = [math.nan if one.correct is None else float(one.correct) for one in responses]
+        return Answers(responses, worth, strays(responses, identifier))
+
+    return _Asked(
+        answer=answer,
+        codes=tuple(texts),
+        measure="accuracy",
+        settings={**identity(config), "stop": list(config.stop), "template": form.text},
+        inputs={"questions": _digest([row.to_row() for row in rows])},
+        told=_in_words(config, how, form.name, list(texts), "the model's end token"),
+        facts=lambda _: {},
+    )
+
+
+def _of_choices(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
+    from langneurons.ask.choices import Chooser, Choosing, require_choices
+    from langneurons.texts.questions import chosen, load_questions
+
+    codes = console.codes(asked.how.asked)
+    shown = load_questions(str(asked.examples)) if asked.examples else []
+    ids = {one.id for one in shown}
+    rows = [one for one in chosen(questions, codes) if one.id not in ids]
+    if not rows:
+        raise InputError(f"every question of {questions} is among the examples; give others")
+    rows = chosen(rows, codes, asked.tasks.take)
+    require_choices(rows)
+    choosing = Choosing.of(asked.tasks, asked.how.template, shown, loaded.tokenizer)
+    chooser = Chooser(loaded, rows, choosing)
+    found = list(dict.fromkeys(row.lang for row in rows))
+    taken_off = ", its score without the question taken off" if choosing.calibrated else ""
+    return _Asked(
+        answer=chooser.answers,
+        codes=tuple(found),
+        measure="accuracy",
+        settings={
+            "template": choosing.template.text,
+            "shots": choosing.shots,
+            "calibrate": choosing.calibrated,
+        },
+        inputs={
+            "questions": _digest([row.to_row() for row in rows]),
+            "prompts": _digest(chooser.prompts),
+        },
+        told=(
+            f"asked in {', '.join(found)} with template {choosing.template.name} and "
+            f"{choosing.shots} examples; the choice of the highest log-probability{taken_off}"
+        ),
+        facts=lambda _: chooser.facts,
+    )
+
+
+def _of_translation(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
+    from langneurons.ask.translation import Translating
+    from langneurons.texts import running_text
+    from langneurons.texts.languages import ENGLISH
+
+    codes = console.codes(asked.how.asked)
+    wanted = None if codes is None else tuple(dict.fromkeys((ENGLISH, *codes)))
+    shown = running_text.read(asked.examples, wanted).documents if asked.examples else []
+    ids = {one.id for one in shown}
+    read = running_text.read(Path(questions), wanted)
+    texts = [one for one in read.documents if one.id not in ids]
+    translating = Translating(loaded, texts, asked.config, asked.tasks, shown)
+    shots = asked.tasks.shots if shown else 0
+    stop = list(translating.config.stop)
+    return _Asked(
+        answer=translating.answers,
+        codes=translating.codes,
+        measure="chrF",
+        settings={
+            "direction": asked.tasks.direction,
+            "shots": shots,
+            "stop": stop,
+            "max_new_tokens": asked.config.max_new_tokens,
+        },
+        inputs={
+            "prompts": _digest([one.prompt for one in translating.asked]),
+            "references": _digest([one.answer for one in translating.asked]),
+        },
+        told=(
+            f"translated {asked.tasks.direction.replace('-', ' ')} after {shots} examples, always "
+            f"the likeliest token, to {' or '.join(map(repr, stop))} or "
+            f"{asked.config.max_new_tokens} tokens; chrF by sacrebleu, of each text"
+        ),
+        facts=lambda responses: {"chrF of the corpus": translating.corpus_score(responses)},
+    )
+
+
+def _chosen(
+    model: str, questions: str, out: Path, asked: _Marking, *, force: bool, quiet: bool
+) -> Made[Evaluation]:
+    """The most probable choices as an evaluation, which can be held against another model's."""
+    from langneurons.ask.engine import STOP
+    from langneurons.ask.sample import describe
+    from langneurons.model.loading import load
+    from langneurons.texts.accuracy import accuracies
+
+    loaded = load(model, **asdict(asked.loading))
+    task = _ready(loaded, questions, asked)
+
+    def make(
+        _state: resume.State, _on_step: resume.Progress | None
+    ) -> tuple[Evaluation, dict[str, Any]]:
+        responses = task.answer(None).responses
+        facts = {
+            "languages": describe(responses, [STOP] * len(responses)),
+            "asked": task.told,
+            "model": loaded.facts,
+            **task.facts(responses),
+        }
+        return Evaluation(responses, accuracies(responses)), facts
+
+    settings = {"task": asked.tasks.task, "dtype": str(loaded.model.dtype), **task.settings}
+    return console.made(
+        Evaluation,
+        out,
+        "evaluate",
+        settings,
+        {**task.inputs, **loaded.inputs},
+        make,
+        doing=f"evaluating {model}",
+        force=force,
+        quiet=quiet,
+    )
+
+
+def _marked(
+    model: str,
+    questions: str,
+    out: Path,
+    asked: _Marking,
+    *,
+    json: bool,
+    force: bool,
+    quiet: bool,
+) -> Made[Marks]:
+    """What answers are worth, with nothing silenced and, if asked for, language by language."""
+    from langneurons.ask.silenced import NOTHING, marked, sets_of, silenced_facts
+    from langneurons.model.loading import load
+
+    source = artifacts.read(asked.how.silence, Neurons.KIND) if asked.how.silence else None
+    behind = counts_behind(source, None) if source else None
+    loaded = load(model, **asdict(asked.loading))
+    notes = []
+    if source:
+        found_on = source.manifest["facts"].get("model")
+        notes = notes_on_weights(found_on, loaded.fingerprint, force=force)
+    wanted = console.codes(asked.how.languages)
+    narrowed = wanted if wanted and not asked.how.asked else console.codes(asked.how.asked)
+    how = replace(asked.how, asked=",".join(narrowed) if narrowed else None)
+    task = _ready(loaded, questions, replace(asked, how=how))
+    settings = {"task": asked.tasks.task, "dtype": str(loaded.model.dtype), **task.settings}
+    inputs = {**task.inputs, **loaded.inputs}
+    kinds = tuple(kind.strip() for kind in asked.how.kinds.split(","))
+    if source:
+        settings |= {"controls": asked.controls, "kinds": list(kinds)}
+        inputs["neurons"] = source.digest
+        if behind:
+            inputs["counts"] = behind.digest
+
+    def make(
+        state: resume.State, on_step: resume.Progress | None
+    ) -> tuple[Marks, Mapping[str, Any]]:
+        sets, rates = NOTHING, None
+        if source:
+            neurons = Neurons.load(source)
+            if lacking := [code for code in task.codes if code not in neurons.languages]:
+                raise InputError(
+                    f"the neurons have no {', '.join(lacking)}; they have "
+                    f"{', '.join(neurons.languages)}; choose languages with --asked"
+                )
+            rates = Counts.load(behind).rates() if behind else None
+            sets = sets_of(
+                loaded,
+                neurons,
+                task.codes,
+                kinds=kinds,
+                controls=asked.controls or 0,
+                rates=rates,
+            )
+        marks = marked(
+            loaded,
+            task.answer,
+            sets,
+            task.codes,
+            measure=task.measure,
+            state=state,
+            on_step=on_step,
+            save_every=asked.config.save_every,
+        )
+        facts = {
+            "asked": task.told,
+            "model": loaded.facts,
+            "notes": notes,
+            **task.facts(marks.responses),
+        }
+        if source:
+            facts |= silenced_facts(marks, rates)
+        return marks, facts
+
+    made = console.made(
+        Marks,
+        out,
+        "evaluate",
+        settings,
+        inputs,
+        make,
+        doing=f"evaluating {model}",
+        unit="sets of neurons",
+        force=force,
+        quiet=quiet,
+    )
+    if json:
+        console.print_json(marks_as_json(made.folder, made.value, made.facts))
+    else:
+        print(marks_in_words(made.value, made.facts))
+        print(f"wrote {made.folder}")
+    return made
 
 
 @dataclass(frozen=True)
@@ -421,7 +787,10 @@ def _silenced(how: Asking) -> _Silenced | None:
         return None
     source = artifacts.read(how.silence, Neurons.KIND)
     if not codes:
-        raise InputError(f"--silence {how.silence}: say whose neurons, with --languages")
+        raise InputError(
+            f"--silence {how.silence}: say whose neurons, with --languages, or silence those of "
+            "each language in turn: evaluate --controls 3"
+        )
     return _Silenced(source, codes, tuple(kind.strip() for kind in how.kinds.split(",")))
 
 

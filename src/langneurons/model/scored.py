@@ -108,6 +108,12 @@ class Scored:
         costs = self.head.costs(hidden[where.row, where.column], targets).nll
         return where, costs.double().cpu().numpy()
 
+    @torch.inference_mode()
+    def log_probabilities(self, batch: Batch) -> Floats:
+        """Summed log-probability of the scored tokens of each row of a batch, in nats, [R]."""
+        where, costs = self.each(batch)
+        return np.bincount(where.row, weights=-costs, minlength=len(batch.rows)).astype(np.float64)
+
 
 def scored_texts(
     responses: Sequence[Response], codes: Sequence[str], text: Literal["response", "prompt"]

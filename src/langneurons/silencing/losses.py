@@ -40,6 +40,17 @@ class Condition(NamedTuple):
         return (self.setting or "").endswith(AT_TEXT)
 
 
+def places(
+    conditions: Sequence[Condition], languages: Sequence[str], setting: str, draw: int = 0
+) -> list[int]:
+    """Positions of the conditions of a setting and draw, one for each language."""
+    numbers = {
+        (condition.silenced, condition.setting, condition.draw): place
+        for place, condition in enumerate(conditions)
+    }
+    return [numbers[code, setting, draw] for code in languages]
+
+
 @dataclass(frozen=True)
 class Losses:
     """Sums of costs, per condition, language and block.
@@ -133,11 +144,7 @@ class Losses:
 
     def find(self, setting: str, draw: int = 0) -> list[int]:
         """Positions of the conditions of a setting and draw, one for each language."""
-        places = {
-            (condition.silenced, condition.setting, condition.draw): place
-            for place, condition in enumerate(self.conditions)
-        }
-        return [places[code, setting, draw] for code in self.languages]
+        return places(self.conditions, self.languages, setting, draw)
 
     def silenced(self) -> dict[str, dict[str, int]]:
         """Setting -> silenced language -> how many neurons were silenced."""

@@ -6,7 +6,7 @@ what texts have in common cancels out.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons.intervals import SURE, Verdict, block_draws, interval
-from langneurons.silencing.losses import Losses
+from langneurons.silencing.losses import Condition, Losses, places
 
 MEASURES = ("difference", "log ratio", "bits per byte")
 """What a change is: of the perplexity (the paper), of its logarithm, of the bits per byte of
@@ -187,25 +187,60 @@ def matrix(losses: Losses, setting: str, measure: str = "difference", seed: int 
         "log ratio": losses.log_perplexity,
         "bits per byte": losses.bits_per_byte,
     }[measure]
+    return changed(
+        value,
+        losses.conditions,
+        losses.languages,
+        setting=setting,
+        measure=measure,
+        units=losses.blocks,
+        seed=seed,
+    )
+
+
+def changed(
+    value: Callable[[NDArray[np.int64] | None], NDArray[np.float64]],
+    conditions: Sequence[Condition],
+    languages: tuple[str, ...],
+    *,
+    setting: str,
+    measure: str,
+    units: int,
+    seed: int,
+) -> Matrix:
+    """Changes of any number that grows where a language is hurt.
+
+    Args:
+        value: gives it under every condition and in every language, [..., C, K], where units are
+            taken so often, [..., G]; each once for None.
+        conditions: the C conditions; the first silences nothing.
+        languages: the K codes, silenced and evaluated.
+        setting: which conditions.
+        measure: what the number is called.
+        units: how many there are to draw from, G: blocks of questions, or questions.
+        seed: of the drawing.
+    """
     observed = value(None)
     before = observed[0]
-    rows = losses.find(setting)
+    rows = places(conditions, languages, setting)
     change = observed[rows] - before
+    draws = max(condition.draw for condition in conditions)
     controls = [
-        observed[losses.find(setting, draw)] - before for draw in range(1, losses.controls + 1)
+        observed[places(conditions, languages, setting, draw)] - before
+        for draw in range(1, draws + 1)
     ]
-    if losses.blocks > 1:
-        resampled = value(block_draws(losses.blocks, RESAMPLINGS, seed))
+    if units > 1:
+        resampled = value(block_draws(units, RESAMPLINGS, seed))
         replicates = resampled[:, rows] - resampled[:, :1]
         low, high = interval(replicates, change)
     else:
         replicates = np.full((0, *change.shape), np.nan)
         low = high = np.full(change.shape, np.nan)
     return Matrix(
-        languages=losses.languages,
+        languages=languages,
         setting=setting,
         measure=measure,
-        neurons=np.array([losses.conditions[row].neurons for row in rows]),
+        neurons=np.array([conditions[row].neurons for row in rows]),
         before=before,
         change=change,
         low=low,

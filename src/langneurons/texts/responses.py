@@ -80,16 +80,19 @@ class Question:
         lang: code of its language.
         question: its text.
         answer: the right answer, where known.
+        choices: the answers to choose from, where there are any.
     """
 
     id: str
     lang: str
     question: str
     answer: float | str | None = None
+    choices: tuple[str, ...] = ()
 
     def to_row(self) -> dict[str, Any]:
         """The row of a JSONL file of questions."""
-        return {"id": self.id, "lang": self.lang, "question": self.question, "answer": self.answer}
+        row = {"id": self.id, "lang": self.lang, "question": self.question, "answer": self.answer}
+        return row | ({"choices": list(self.choices)} if self.choices else {})
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Question":
@@ -103,6 +106,7 @@ class Question:
             lang=text_field(row, "lang"),
             question=text_field(row, "question"),
             answer=_answer(row),
+            choices=_choices(row),
         )
 
 
@@ -161,6 +165,23 @@ def _answer(row: Mapping[str, Any]) -> float | str | None:
     if isinstance(answer, float) and math.isfinite(answer):
         return answer
     raise InputError(f"field answer is {_seen(answer)}; a number, text or null is needed")
+
+
+def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The answers that a row gives to choose from."""
+    choices = row.get("choices")
+    if choices is None:
+        return ()
+    texts = isinstance(choices, list) and all(
+        isinstance(one, str) and one.strip() for one in choices
+    )
+    if not texts or len(set(choices)) < max(2, len(choices)):
+        raise InputError(
+            f"field choices is {_seen(choices)}; a list of 2 texts or more is needed, no two alike"
+        )
+    if row.get("answer") not in (None, *choices):
+        raise InputError(f"field answer is {_seen(row['answer'])}, which is not among the choices")
+    return tuple(choices)
 
 
 def _seen(value: object) -> str:
