@@ -1,9 +1,9 @@
-"""What a sentence is about, as questions with choices: the labels of SIB-200 on FLORES-200.
+r"""What a sentence is about, as questions with choices: the labels of SIB-200 on FLORES-200.
 
 git clone https://github.com/dadelani/sib-200                  # CC BY-SA 4.0
 python examples/topics.py sib-200 topics
 langneurons evaluate MODEL topics/questions --task choices --examples topics/examples
-    --template 'Text: {question}\\nTopic:' --out runs/topics
+    --template 'Text: {question}\nTopic:' --out runs/topics
 
 Questions are the sentences of the test part, in order of their number; examples four of the part
 for training: the first of at most 100 characters in English, of four topics.
