@@ -1,5 +1,6 @@
 """A model exported with neurons silenced answers as the silenced model does, to the last bit."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from langneurons import layout
 from langneurons.model.loading import load
 from langneurons.neurons.sets import select, silence
+from langneurons.texts.rows import read_responses
 from support import adapters, families
 from support.command import refused
 from support.spoken import drawn
@@ -96,3 +98,36 @@ def test_what_cannot_be_exported(tmp_path: Path, langneurons: Callable) -> None:
         assert not (tmp_path / "out").exists()
     words = ("export", "njunlp", tmp_path / "neurons", tmp_path / "neurons", "--out", "mask.pt")
     refused(langneurons(*words), "takes a folder of neurons alone")
+
+
+def test_an_exported_model_answers_as_evaluate_silences(
+    tmp_path: Path, langneurons: Callable
+) -> None:
+    """Word for word, by transformers alone, which knows nothing of langneurons."""
+    folder = families.save("llama", tmp_path / "model")
+    drawn(load(folder).widths).save(tmp_path / "neurons")
+    asked = tmp_path / "asked.jsonl"
+    rows = [
+        {"id": f"q{i}", "lang": code, "question": f"{text} {i}?", "answer": i}
+        for code, text in (("en", "she has"), ("zh", "她有"))
+        for i in range(4)
+    ]
+    asked.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    of = ("--kinds", "specific,related", "--languages", "zh")
+    words = ("evaluate", folder, asked, "--template", "plain", "--max-new-tokens", 16)
+    done = langneurons(*words, "--silence", tmp_path / "neurons", *of, "--out", tmp_path / "a")
+    assert done.status == 0, done.err
+    words = ("export", "checkpoint", folder, tmp_path / "neurons", *of, "--out", tmp_path / "out")
+    assert langneurons(*words).status == 0
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    responses = read_responses(tmp_path / "a")
+    assert len(responses) == 8
+    for response in responses:
+        ids = tokenizer(response.prompt, return_tensors="pt").input_ids
+        whole = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16
+        )
+        text = tokenizer.decode(whole[0], skip_special_tokens=True)
+        before = tokenizer.decode(ids[0], skip_special_tokens=True)
+        assert text.removeprefix(before) == response.response

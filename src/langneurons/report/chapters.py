@@ -11,6 +11,7 @@ from langneurons.neurons.summary import rules
 from langneurons.neurons.table import Neurons
 from langneurons.report.change_charts import change_figures
 from langneurons.report.charts import Figure, table_figure
+from langneurons.report.effect_charts import effect_figures
 from langneurons.report.figures import neuron_figures, silencing_figures
 from langneurons.report.parts import Chapter, Note, Panel, Preview, Where
 from langneurons.report.results import Alignment, Compared, Manifest, Model, Results
@@ -33,6 +34,9 @@ _HOW = {
     "accuracy": "Accuracy: one greedy answer to each question; intervals are Wilson's, of the "
     "mean by resampling questions.",
     "counts": "Counts: how often each neuron is above 0, over tokens of responses.",
+    "effects": "Effects of single neurons to first order: minus activation times gradient at the "
+    "input of the down projection, summed over tokens; never over neurons, which stand in for each "
+    "other.",
     "perplexity": "Perplexity of responses given their prompts, with neurons set to zero.",
 }
 """How each kind of result is made."""
@@ -151,6 +155,24 @@ def silencing(found: Found) -> Chapter:
         title="Silencing",
         text="Each language's neurons are switched off, and every language is read again: who "
         "loses?",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
+
+
+def effects(found: Found) -> Chapter:
+    """What silencing single neurons would cost, and how far those are the ones found by rate."""
+    panels, notes = [], []
+    for where, results in found:
+        if results.effects:
+            made = effect_figures(results.effects, results.matched)
+            panels += [Panel(figure, where) for figure in made]
+            notes.append(Note(_how(results, "effects"), where))
+    return Chapter(
+        name="effects",
+        title="Effects",
+        text="What each neuron is worth to each language: what silencing it would cost, rather "
+        "than how often it fires. Each neuron's own numbers are on its card below.",
         panels=tuple(panels),
         notes=tuple(notes),
     )

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from langneurons import layout
+from langneurons.neurons.effects import Effects
+from langneurons.neurons.table import Neurons
 from langneurons.report.charts import LIGHT, Figure
 from langneurons.report.figures import first_card
 from langneurons.report.markup import SHOWN, visible
@@ -112,6 +115,7 @@ def _set(explored: Explored, *, whole: bool) -> dict[str, Any]:
         "keeps": _column(neurons.keeps, 3),
         "card": _card(card) if card else None,
         "costs": _costs(explored.matrices) if explored.matrices else [],
+        "own": _own(neurons, explored.effects) if explored.effects else None,
     }
 
 
@@ -148,6 +152,24 @@ def _costs(matrices: Matrices) -> list[dict[str, Any]]:
             }
         )
     return costs
+
+
+def _own(neurons: Neurons, effects: Effects) -> dict[str, Any] | None:
+    """What silencing each neuron alone would cost every language, in millionths of a nat a token.
+
+    Beside it the share of the model's neurons that would cost the language less; None where the
+    effects are of a model of another shape.
+    """
+    if neurons.widths != effects.widths or not len(neurons):
+        return None
+    costs = effects.per_token()
+    places = layout.positions(effects.widths, neurons.keys)
+    below = [np.searchsorted(np.sort(of_one), of_one[places]) for of_one in costs]
+    return {
+        "names": [visible(name) for name in told_apart(effects.languages).values()],
+        "effects": np.round(costs[:, places].T * 1e6).astype(int).tolist(),
+        "below": np.round(np.array(below).T / costs.shape[1], 4).tolist(),
+    }
 
 
 def _known(values: NDArray[np.float64]) -> list[float | None]:

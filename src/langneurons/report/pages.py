@@ -42,6 +42,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
     parts = (
         chapters.neurons([(everywhere, results)]),
         chapters.silencing([(everywhere, results)]),
+        chapters.effects([(everywhere, results)]),
         chapters.sweeps([(everywhere, results.sweep, results.neurons)]),
     )
     return Page(
@@ -52,7 +53,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
         tiles=(Tiles(tiles(neurons), everywhere),),
         judged=(Judged(_claims(results), everywhere),),
         chapters=_filled(parts),
-        explored=(Explored(neurons, results.matrices, everywhere),),
+        explored=(Explored(neurons, results.matrices, everywhere, results.effects),),
         provenance=tuple(provenance),
         settings={},
     )
@@ -74,6 +75,7 @@ def study_page(title: str, found: StudyResults) -> Page:
         chapters.answers(models),
         chapters.neurons(before),
         chapters.silencing([*before, *after]),
+        chapters.effects([*before]),
         chapters.aligning(models),
         chapters.changes(models),
         chapters.sweeps(chapters.swept(models)),
@@ -97,7 +99,7 @@ def study_page(title: str, found: StudyResults) -> Page:
         judged=tuple(_judged(models)),
         chapters=_filled(parts),
         explored=tuple(
-            Explored(results.neurons, results.matrices, where)
+            Explored(results.neurons, results.matrices, where, results.effects)
             for where, results in before
             if results.neurons
         ),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from langneurons.align.pairs import Pair
 from langneurons.compare.verdicts import Claim
+from langneurons.neurons.effects import Effects
 from langneurons.neurons.summary import Tile
 from langneurons.neurons.table import Neurons
 from langneurons.report.charts import Figure
@@ -53,11 +54,19 @@ class Judged(NamedTuple):
 
 
 class Explored(NamedTuple):
-    """Neurons to look through one by one, what silencing them costs, and what they are about."""
+    """Neurons to look through one by one, what silencing them costs, and what they are about.
+
+    Attributes:
+        neurons: the neurons.
+        matrices: what silencing sets of them costs.
+        where: what they are about.
+        effects: what silencing each of them would cost.
+    """
 
     neurons: Neurons
     matrices: Matrices | None
     where: Where
+    effects: Effects | None = None
 
 
 class Chapter(NamedTuple):

@@ -9,12 +9,14 @@ from langneurons import artifacts, run_folder
 from langneurons.align.adapter import Adapter
 from langneurons.align.pairs import Pair, Pairs
 from langneurons.align.scores import Scores
+from langneurons.ask.marks import Marks
 from langneurons.compare.comparison import Comparison
 from langneurons.compare.verdicts import Claim
 from langneurons.errors import FormatError, InputError
 from langneurons.meaning.lens_table import Lens
 from langneurons.meaning.measures import Meaning
 from langneurons.neurons.counts import Counts
+from langneurons.neurons.effects import Effects
 from langneurons.neurons.table import Neurons
 from langneurons.report.files import FigureFiles
 from langneurons.report.parts import Provenance
@@ -37,7 +39,9 @@ _KINDS: tuple[type[artifacts.Result], ...] = (
     Evaluation,
     Counts,
     Neurons,
+    Effects,
     Losses,
+    Marks,
     Meaning,
     Lens,
     Scores,
@@ -70,6 +74,8 @@ class Results(NamedTuple):
         matrices: what silencing them costs.
         accuracy: right answers per language, then their mean.
         sweep: the claims over a grid of settings.
+        effects: what silencing each neuron would cost each language.
+        matched: how far neurons by effect are those by rate, as `matches.Match`, as plain values.
         manifests: kind of result -> manifest.
     """
 
@@ -77,6 +83,8 @@ class Results(NamedTuple):
     matrices: Matrices | None = None
     accuracy: tuple[Accuracy, ...] = ()
     sweep: Sweep | None = None
+    effects: Effects | None = None
+    matched: tuple[Mapping[str, Any], ...] = ()
     manifests: Mapping[str, Manifest] = {}
 
 
@@ -197,6 +205,8 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
     counts: list[artifacts.Artifact] = []
     costs: list[artifacts.Artifact] = []
     sweeps: list[artifacts.Artifact] = []
+    effects: list[artifacts.Artifact] = []
+    matched: tuple[Mapping[str, Any], ...] = ()
     if (run / artifacts.MANIFEST).is_file():
         neurons = artifacts.read(run, "neurons")
     else:
@@ -214,13 +224,44 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
             if one.manifest["inputs"].get("counts") == made_from
         ]
         sweeps.sort(key=lambda one: "after" not in one.manifest["inputs"])
-    chosen = (*counts, neurons, *costs[:1], *sweeps[:1])
+        effects = _effects_of(run, neurons)
+        matched = _matched(run, neurons)
+    chosen = (*counts, neurons, *costs[:1], *sweeps[:1], *effects[:1])
     sources = {source.manifest["kind"]: source for source in chosen}
     return FolderResults(
-        results=_results(sources),
+        results=_results(sources)._replace(matched=matched),
         provenance=_provenance(run, sources.values()),
         inputs={"neurons": neurons.digest},
     )
+
+
+def _effects_of(run: Path, neurons: artifacts.Artifact) -> list[artifacts.Artifact]:
+    """Effects that belong to some neurons: they come from them, or are of their model.
+
+    Those that the neurons were found by come first, then those whose sets they are.
+    """
+
+    def far(effects: artifacts.Artifact) -> int:
+        if neurons.manifest["inputs"].get(Effects.KIND) == effects.digest:
+            return 0
+        return 1 if effects.manifest["inputs"].get("neurons") == neurons.digest else 2
+
+    model = neurons.manifest["facts"].get("model")
+    there = [
+        one
+        for one in artifacts.find(run, Effects.KIND)
+        if far(one) < 2 or (model and one.manifest["inputs"].get("model") == model)
+    ]
+    return sorted(there, key=far)
+
+
+def _matched(run: Path, neurons: artifacts.Artifact) -> tuple[Mapping[str, Any], ...]:
+    """How far the neurons are those by effect, or by rate, that some were held against."""
+    for one in (neurons, *artifacts.find(run, Neurons.KIND)):
+        of_these = neurons.digest in (one.digest, one.manifest["inputs"].get("neurons"))
+        if of_these and "against" in one.manifest["facts"]:
+            return tuple(one.manifest["facts"]["against"])
+    return ()
 
 
 def _chosen(run: Path, name: str | None) -> artifacts.Artifact:
@@ -372,7 +413,7 @@ def _by_step(tables: Mapping[str, Table]) -> dict[str, Table]:
 
 def _measured(folder: Path) -> dict[str, artifacts.Artifact]:
     """What there is of a model on some questions: kind -> result."""
-    kinds = ("responses", "accuracy", "counts", "neurons", "perplexity", "sweep")
+    kinds = ("responses", "accuracy", "counts", "neurons", "perplexity", "sweep", "effects")
     return {kind: found for kind in kinds if (found := _finished(folder / kind, kind))}
 
 
@@ -383,6 +424,7 @@ def _results(sources: Mapping[str, artifacts.Artifact]) -> Results:
         matrices=matrices(Losses.load(costs)) if costs else None,
         accuracy=tuple(Evaluation.load(marked).accuracies) if marked else (),
         sweep=Sweep.load(sources["sweep"]) if "sweep" in sources else None,
+        effects=Effects.load(sources["effects"]) if "effects" in sources else None,
         manifests={kind: source.manifest for kind, source in sources.items()},
     )
 

@@ -131,6 +131,14 @@ function effects(i) {
     }));
 }
 
+/* What silencing this neuron alone would cost each language: the languages it costs most first. */
+function alone(i) {
+  if (!neurons.own) return [];
+  const mine = neurons.own.names.map((name, k) => [name, neurons.own.effects[i][k], neurons.own.below[i][k]]);
+  return mine.sort((a, b) => b[1] - a[1]).map(([name, cost, below]) =>
+    `${name}: ${cost < 0 ? "−" : "+"}${(Math.abs(cost) / 1e6).toFixed(6)}, more than ${(100 * below).toFixed(below > 0.99 ? 2 : 0)}% of all neurons`);
+}
+
 async function showCard(i = state.card) {
   state.card = i;
   if (i === null) return;
@@ -138,9 +146,9 @@ async function showCard(i = state.card) {
   const facts = [
     ["kind", neurons.kind[i] + (neurons.selected[i] ? "" : ", not among the selected")],
     ["highly active in", neurons.member[i].map((k) => neurons.languages[k].name).join(", ") || "no language"],
-    neurons.score && ["score", neurons.score[i].toFixed(6)],
-    neurons.margin && ["margin", `${neurons.margin[i].toFixed(6)} ${neurons.margin[i] < 0 ? "outside" : "inside"} the selection`],
-    neurons.keeps && neurons.keeps[i] != null && ["keeps its class", `in ${(100 * neurons.keeps[i]).toFixed(0)}% of the resamplings`],
+    neurons.score?.[i] != null && ["score", neurons.score[i].toFixed(6)],
+    neurons.margin?.[i] != null && ["margin", `${neurons.margin[i].toFixed(6)} ${neurons.margin[i] < 0 ? "outside" : "inside"} the selection`],
+    neurons.keeps?.[i] != null && ["keeps its class", `in ${(100 * neurons.keeps[i]).toFixed(0)}% of the resamplings`],
   ].filter(Boolean);
   const where = address(i), costs = effects(i);
   const name = where.length === 3 ? `Layer ${where[0]}, expert ${where[1]}, neuron ${where[2]}` : `Layer ${where[0]}, neuron ${where[1]}`;
@@ -149,8 +157,11 @@ async function showCard(i = state.card) {
   $("h3", card).textContent = name;
   $("dl", card).append(...facts.flatMap(([term, words]) => [element("dt", {}, term), element("dd", {}, words)]));
   $(".effects", card).append(...costs.map((cost) => element("li", {}, cost)));
+  const own = alone(i);
+  $(".alone", card).append(...own.map((cost) => element("li", {}, cost)));
   if (!drawn) $(".downloads", card).remove();
-  if (!costs.length) for (const part of $$("h4, .effects", card)) part.remove();
+  if (!costs.length) for (const part of $$(".of-sets, .effects", card)) part.remove();
+  if (!own.length) for (const part of $$(".of-one, .alone", card)) part.remove();
   $("#card").replaceChildren(card);
   if (drawn) await draw($("#card .plot"), neurons.card, cardSpec(i));
 }
