@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langneurons.errors import InputError
-from langneurons.neurons.layer_stages import layer_stages, order_of_layers, segment
+from langneurons.neurons.layer_stages import layer_stages, null, segment
 
 
 def error(curves: np.ndarray, cuts: tuple[int, ...]) -> float:
@@ -57,7 +57,7 @@ def test_too_few_layers() -> None:
         layer_stages(np.array([1, 2, 3]), np.array([3, 2, 1]))
 
 
-def test_order_of_layers_is_the_share_of_orders() -> None:
+def test_p_is_the_share_of_orders() -> None:
     """Against every order of six layers, each cut by the exact program of `stages`."""
     curves = np.array([[5.0, 5, 1, 0, 3, 4], [1, 2, 6, 7, 0, 8]])
     best = segment(curves, 3).fit
@@ -67,14 +67,27 @@ def test_order_of_layers_is_the_share_of_orders() -> None:
             for order in itertools.permutations(range(6))
         ]
     )
-    assert order_of_layers(curves, 3) == pytest.approx(share, abs=0.04)
-    assert order_of_layers(np.ones((2, 6)), 3) == 1
-    assert order_of_layers(curves, 6) == 1
+    assert null(curves, 3).orders == pytest.approx(share, abs=0.04)
+    assert null(np.ones((2, 6)), 3) == (1, 1)
+    assert null(curves, 6) == (1, 1)
 
 
-def test_order_of_layers_finds_runs_and_no_others() -> None:
+def test_p_is_the_share_of_walks() -> None:
+    """Against every walk of four steps: each order of them, with each choice of signs."""
+    curves = np.array([[5.0, 5, 1, 2, 4], [1, 2, 6, 7, 3]])
+    best = segment(curves, 2).fit
+    steps = np.diff(curves, axis=1)
+    fits = [
+        segment(np.concatenate([np.zeros((2, 1)), (steps[:, order] * signs).cumsum(1)], 1), 2).fit
+        for order in map(list, itertools.permutations(range(4)))
+        for signs in itertools.product((-1, 1), repeat=4)
+    ]
+    assert null(curves, 2).walks == pytest.approx(np.mean(np.array(fits) >= best - 1e-9), abs=0.04)
+
+
+def test_orders_find_runs_and_no_others() -> None:
     """Runs are found; layers without order pass as ordered about as often as promised."""
     runs = np.repeat([4.0, 0, 6, 1], 4)
     noise = np.random.default_rng(0).standard_normal((30, 2, 16))
-    assert order_of_layers(np.stack([runs, -runs]) + noise[0], 4) < 0.01
-    assert sum(order_of_layers(one, 4) <= 0.05 for one in noise) <= 5
+    assert null(np.stack([runs, -runs]) + noise[0], 4).orders < 0.01
+    assert sum(null(one, 4).orders <= 0.05 for one in noise) <= 5

@@ -98,6 +98,7 @@ def test_neurons(model: Model) -> None:
             "per-language",
             "lambda",
             "stages",
+            "contrasts",
             "english",
         ]
         counted, selected, *_ = lines(chapter, where)

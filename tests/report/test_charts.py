@@ -129,10 +129,11 @@ def test_figures_of_a_result(school: FolderResults) -> None:
     assert neurons
     assert matrices
     made = ln.figures(neurons)
-    names = ["layers", "shared-by", "per-language", "lambda", "stages", "english"]
+    tables = ["stages", "contrasts", "english"]
+    names = ["layers", "shared-by", "per-language", "lambda", *tables]
     assert [*made] == [*names, next(name for name in made if name.startswith("card-"))]
     assert all(figure.name == name and figure.text for name, figure in made.items())
-    assert [name for name, figure in made.items() if figure.spec is None] == ["stages", "english"]
+    assert [name for name, figure in made.items() if figure.spec is None] == tables
     costs = ln.figures(matrices.losses)
     assert [*costs] == ["perplexity", "perplexity-z", "dominance"]
     one = losses({"specific": [[0.5, 0.1], [0.0, np.nan]]}, [1.0, 1.2])

@@ -49,7 +49,7 @@ def test_the_claims_are_those_of_the_comparisons(page: Page, study: Path) -> Non
         home = study / "models" / "small" / judged.where["alignment"] / "comparison"
         written = Comparison.load(home / judged.where["questions"])
         assert list(judged.claims) == list(written.claims)
-        assert len([claim for claim in judged.claims if claim.numbers]) < len(judged.claims) == 11
+        assert len([claim for claim in judged.claims if claim.numbers]) < len(judged.claims) == 12
 
 
 def test_four_numbers_of_every_choice(page: Page, found: StudyResults) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from langneurons.compare.changes import Side, Source
 from langneurons.compare.comparison import compare
+from langneurons.compare.verdicts import both
 from langneurons.config import SweepConfig
 from langneurons.errors import InputError, MismatchError
 from langneurons.neurons.chance import permuted, split
@@ -18,7 +19,7 @@ from langneurons.neurons.identify import identify
 from langneurons.sweep.grid import PAPER, Cell, cells
 from langneurons.sweep.sweep import Sweep, sweep
 from langneurons.sweep.units import Counted
-from support.values import random_counts
+from support.values import random_counts, with_questions
 
 SMALL = SweepConfig(
     rates="0.1,0.2",
@@ -40,7 +41,7 @@ def pair() -> tuple[Counts, Counts]:
     for first, second in zip(before.active, moved.active, strict=True):
         mixed = np.where(rng.random(60) < 0.2, second, first)
         active.append(np.minimum(mixed, before.tokens[:, :, None]))
-    return before, replace(before, active=tuple(active))
+    return with_questions(before), with_questions(replace(before, active=tuple(active)))
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +68,22 @@ def test_claims_are_those_of_compare(pair: tuple[Counts, Counts], swept: Sweep) 
         ]
         made = compare(sides[0], sides[1:], trained=("fr",), resamplings=6)
         expected = {claim.name: claim for claim in made.claims}
-        for name in ("four-stages", "english"):
+        english = of(swept, number, "english")
+        assert english["verdict"] == expected["english"].verdict
+        assert english["words"] == expected["english"].words
+        neurons = sides[0].neurons
+        assert neurons.agreement
+        own = {"four-stages": neurons.contrasts, "stages-by-meaning": neurons.agreement.contrasts}
+        for name, asked in own.items():  # a sweep leaves languages out in cells of their own
             row = of(swept, number, name)
-            assert row["verdict"] == expected[name].verdict
-            assert row["words"] == expected[name].words
+            verdicts = [contrast._replace(without={}).verdict for contrast in asked]
+            assert row["verdict"] == both(verdicts)
+            starts = f"cut before layers {', '.join(map(str, row['starts'][1:]))}; "
+            assert row["words"].startswith(starts)
+            assert expected[name].words.startswith(starts)
+            least = min(contrast.difference.value for contrast in asked)
+            assert np.sign(row["effect"]) == np.sign(least)
+            assert row["low"] <= row["effect"] <= row["high"]
         for name in ("specific-to-related", "untrained-alike", "general-rise", "stable-alignment"):
             row = of(swept, number, name, "own")
             assert row["verdict"] == expected[name].verdict

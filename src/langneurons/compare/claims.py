@@ -22,6 +22,7 @@ from langneurons.compare.model_claims import (
     english_differs,
     four_stages,
     related_add,
+    stages_by_meaning,
 )
 from langneurons.compare.verdicts import (
     Claim,
@@ -66,7 +67,8 @@ def claims(evidence: Evidence) -> list[Claim]:
     neurons, changes, domains, matrices, accuracy, trained = evidence
     resampled = next((c.resampled.before for c in (*changes, *domains) if c.resampled), None)
     return [
-        four_stages(neurons, resampled),
+        four_stages(neurons),
+        stages_by_meaning(neurons),
         diagonal_dominance(matrices),
         related_add(matrices.losses if matrices else None),
         specific_to_related(changes),

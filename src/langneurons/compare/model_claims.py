@@ -5,7 +5,7 @@ Where numbers were resampled, their intervals take part in the verdicts.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from langneurons.compare.verdicts import (
     missing,
 )
 from langneurons.intervals import (
-    LEVEL,
     SURE,
     Estimate,
     Floats,
@@ -28,7 +27,9 @@ from langneurons.intervals import (
     lower_than_others,
     rises,
 )
-from langneurons.neurons.layer_stages import Segmentation, layer_stages, order_of_layers
+from langneurons.neurons.agreement import STAGES
+from langneurons.neurons.contrasts import Contrast, of_neurons
+from langneurons.neurons.layer_stages import Segmentation, layer_stages, null, segment
 from langneurons.neurons.numbers import LANGUAGE_KINDS, Numbers
 from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
@@ -42,6 +43,11 @@ _FOUR_STAGES = (
     "Layers form four stages, by the kinds of neurons they hold",
     "Fig. 3",
 )
+_BY_MEANING = (
+    "stages-by-meaning",
+    "The four stages show in how far languages agree, of all neurons",
+    "Fig. 3",
+)
 _ENGLISH = (
     "english",
     "English has far fewer specific and related neurons than other languages",
@@ -50,60 +56,121 @@ _ENGLISH = (
 _ENGLISH_NEEDS = "the neurons of English and at least three other languages"
 
 
-def four_stages(neurons: Neurons | None, resampled: Numbers | None = None) -> Claim:
+FITS = (2, 3, 4, 5, 6)
+"""Numbers of stages whose fit is shown."""
+
+
+def four_stages(neurons: Neurons | None) -> Claim:
     """Layers form four stages, told by which neurons they hold (Fig. 3).
 
-    Two things are asked. Order: do layers that follow each other look alike at all? The fit of the
-    best division into four is held against that of the same layers in random orders (permutation
-    test: under the null hypothesis depth does not matter and every order is as likely). Pattern:
-    per layer, language neurons (specific and related) fewer in the second stage than in the first
-    and third; general ones more in the second than in the first and third, and more in the fourth
-    than in the third. It holds with p at most 0.05 and the pattern, also in 95% of the resamplings
-    where there are any; it does not hold when the pattern is absent, from 95% of them. That four
-    stages fit better than three or five is not tested: the fits stand beside it.
+    The stages are cut from the neurons and then stay as they are. What is asked is what they differ
+    in (`contrasts.BY_NEURONS`): per layer, language neurons (specific and related) fewer in the
+    second stage than in the first and third; general ones more in the second than in the first and
+    third, and more in the fourth than in the third. It holds when every difference does: its 95%
+    interval over blocks lies above 0, and so does its value without any one language. It does not
+    hold when the interval of one lies at or below 0. Random walks, cut the same way, have such a
+    pattern in 1 of 200 cases.
+
+    How well the stages fit decides nothing. The fits of 2 to 6 stages stand beside it, with how
+    often random orders of the layers, a null that any smooth curve passes, and random walks of the
+    curves' own steps are fitted as well.
     """
     if neurons is None:
         return missing(*_FOUR_STAGES, "the neurons of a model")
-    return four_stages_in(neurons.numbers, neurons.with_neurons, resampled)
-
-
-def four_stages_in(
-    observed: Numbers, held: NDArray[np.bool_], resampled: Numbers | None = None
-) -> Claim:
-    """The same of numbers alone, and of which layers have neurons, [L]; see `four_stages`."""
-    stated = _FOUR_STAGES  # hybrids have layers without any neurons
-    if held.sum() < 5:
-        return missing(*stated, f"more layers than {held.sum()}: four stages of at least 5")
-    language = observed.language_neurons[held]
-    general = observed.by_layer("general").value[held]
-    cut = layer_stages(language, general)
-    p = order_of_layers(np.log1p(np.stack([language, general])), 4)
-    pattern = {what: bool(is_so) for what, is_so in _pattern(language, general, cut).items()}
-    whole = all(pattern.values())
-    starts = np.flatnonzero(held)[list(cut.starts)].tolist()
-    numbers: dict[str, Any] = {"starts": starts, "p": p, "pattern": pattern}
-    for stages in (3, 4, 5):
-        numbers[f"fit of {stages}"] = layer_stages(language, general, stages).fit
-    share = float(whole)
-    if resampled:
-        in_resamplings = _pattern(
-            resampled.language_neurons[..., held],
-            resampled.by_layer("general").value[..., held],
-            cut,
-        )
-        share = float(np.all(list(in_resamplings.values()), axis=0).mean())
-        numbers["resamplings with the pattern"] = share
-    verdict: Verdict = "cannot tell"
-    if whole and share >= LEVEL and p <= SURE:
-        verdict = "holds"
-    elif not whole and share <= 1 - LEVEL:
-        verdict = "does not hold"
-    lacking = [what for what, is_so in pattern.items() if not is_so]
+    held = neurons.with_neurons
+    if held.sum() <= STAGES:
+        return missing(*_FOUR_STAGES, f"more layers than {held.sum()}: four stages of at least 5")
+    numbers = neurons.numbers
+    curves = np.stack([numbers.language_neurons, numbers.by_layer("general").value])
+    cut = layer_stages(*curves, of=held)
+    asked = neurons.contrasts or of_neurons(numbers, cut.starts, held)
+    claim = four_stages_in(asked, cut)
+    logs = np.log1p(curves[:, held])
+    fits = {}
+    for stages in FITS:
+        if stages <= held.sum():
+            fits[str(stages)] = {"fit": segment(logs, stages).fit} | null(logs, stages)._asdict()
+    own = fits[str(STAGES)]
     words = (
-        f"cut before layers {', '.join(map(str, starts[1:]))}; fit {cut.fit:.2f}, p = {p:.2g}; "
-        + (f"not so: {'; '.join(lacking)}" if lacking else "the pattern is there")
+        f"{claim.words}; random orders fit as well with p = {own['orders']:.2g}, random walks of "
+        f"the same steps with p = {own['walks']:.2g}"
     )
-    return Claim(*stated, verdict=verdict, numbers=plain(numbers), words=words)
+    return claim._replace(numbers=plain(claim.numbers | {"fits": fits}), words=words)
+
+
+def four_stages_in(asked: Sequence[Contrast], cut: Segmentation) -> Claim:
+    """The same of contrasts alone, between these stages; without what fits are held against."""
+    words = (
+        f"cut before layers {', '.join(map(str, cut.starts[1:]))}; {_contrasts_in_words(asked)}; "
+        f"fit {cut.fit:.2f}"
+    )
+    numbers = {"starts": list(cut.starts), "fit": cut.fit, **_contrasts_in_numbers(asked)}
+    verdict = both([contrast.verdict for contrast in asked])
+    return Claim(*_FOUR_STAGES, verdict=verdict, numbers=plain(numbers), words=words)
+
+
+def stages_by_meaning(neurons: Neurons | None) -> Claim:
+    """The four stages show in what all neurons do, whatever their class.
+
+    The stages are those of the neurons' numbers, which know nothing of this. What is asked is what
+    they differ in (`contrasts.BY_MEANING`): languages agree more in the second stage than in the
+    first, and language's share of the variance is larger in the first, third and fourth than in the
+    second. It is judged as `four_stages`. Counts whose blocks are not parallel leave it open.
+    """
+    if neurons is None:
+        return missing(*_BY_MEANING, "the neurons of a model")
+    known = neurons.agreement
+    if known is None:
+        why = "counts of the same questions in every language, in at least 3 blocks"
+        return missing(*_BY_MEANING, why)
+    if not known.contrasts:
+        return missing(*_BY_MEANING, "four stages of the layers (identify the neurons anew)")
+    if len(neurons.languages) < 3:
+        return missing(*_BY_MEANING, "at least 3 languages, as each is left out in turn")
+    return stages_by_meaning_in(known.contrasts, known.starts)
+
+
+def stages_by_meaning_in(asked: Sequence[Contrast], starts: Sequence[int]) -> Claim:
+    """The same of contrasts alone, between stages that start at these layers."""
+    words = f"cut before layers {', '.join(map(str, starts[1:]))}; {_contrasts_in_words(asked)}"
+    numbers = {"starts": list(starts), **_contrasts_in_numbers(asked)}
+    verdict = both([contrast.verdict for contrast in asked])
+    return Claim(*_BY_MEANING, verdict=verdict, numbers=plain(numbers), words=words)
+
+
+def _contrasts_in_numbers(asked: Sequence[Contrast]) -> dict[str, Any]:
+    """Each difference with its interval, and the least without one language."""
+    numbers: dict[str, Any] = {}
+    for contrast in asked:
+        numbers[contrast.name] = in_numbers(contrast.difference)
+        if contrast.without:
+            least = min(contrast.without, key=lambda code, c=contrast: c.without[code])
+            numbers[contrast.name] |= {
+                "least without a language": contrast.without[least],
+                "that language": least,
+            }
+    return numbers
+
+
+def _contrasts_in_words(asked: Sequence[Contrast]) -> str:
+    """Which differences are there, which are not, and which one cannot tell."""
+    if np.isnan(asked[0].difference.low):
+        lacking = [contrast.name for contrast in asked if not contrast.difference.value > 0]
+        seen = f"not so: {', '.join(lacking)}" if lacking else "the pattern is there"
+        return f"no intervals, as with one block of questions; {seen}"
+    told = {
+        verdict: [
+            f"{contrast.name} ({in_words(contrast.difference, '+.3g')})"
+            if verdict != "holds"
+            else contrast.name
+            for contrast in asked
+            if contrast.verdict == verdict
+        ]
+        for verdict in get_args(Verdict)
+    }
+    heads = {"holds": "so", "does not hold": "not so", "cannot tell": "cannot be told"}
+    parts = [f"{heads[verdict]}: {', '.join(names)}" for verdict, names in told.items() if names]
+    return "; ".join(parts)
 
 
 def diagonal_dominance(matrices: Matrices | None) -> Claim:
@@ -210,26 +277,6 @@ def english_differs_in(
 def can_ask_english(languages: Sequence[str]) -> bool:
     """Whether there is one English, and others enough to hold it against."""
     return sum(map(is_english, languages)) == 1 and len(languages) >= 4
-
-
-def _pattern(
-    language: NDArray[np.number], general: NDArray[np.number], cut: Segmentation
-) -> dict[str, NDArray[np.bool_]]:
-    """What the four stages are said to look like, and whether they do, of neurons per layer."""
-    stages = list(zip(cut.starts, cut.ends, strict=True))
-    language_1, language_2, language_3, _ = (
-        language[..., start:end].mean(axis=-1) for start, end in stages
-    )
-    general_1, general_2, general_3, general_4 = (
-        general[..., start:end].mean(axis=-1) for start, end in stages
-    )
-    return {
-        "language neurons fewer in the second stage than in the first": language_2 < language_1,
-        "language neurons fewer in the second stage than in the third": language_2 < language_3,
-        "general neurons more in the second stage than in the first": general_2 > general_1,
-        "general neurons more in the second stage than in the third": general_2 > general_3,
-        "general neurons more in the fourth stage than in the third": general_4 > general_3,
-    }
 
 
 def _fewer_in_english(

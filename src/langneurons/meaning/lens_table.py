@@ -82,6 +82,24 @@ class Lens:
         unknown = np.full(whole.shape, np.nan)
         return np.divide(weights @ part.T, whole, out=unknown, where=whole > 0)
 
+    def curves(self) -> dict[str, Estimate]:
+        """Shares of the known mass at each state, [S], mean over the languages that are not
+        English: of a sentence's own language, of English, and of whichever third is largest.
+        """
+        english = english_among(self.known)
+        chosen = [code for code in self.languages if code != english]
+        shares: dict[str, list[Floats]] = {}
+        for lang in chosen:
+            thirds = [code for code in self.known if code not in (lang, english)]
+            shares.setdefault("own language", []).append(self.share(lang, lang))
+            if english:
+                shares.setdefault("English", []).append(self.share(lang, english))
+            if thirds:
+                largest = np.max([self.share(lang, code) for code in thirds], axis=0)
+                shares.setdefault("largest other", []).append(largest)
+        means = {name: np.mean(each, axis=0) for name, each in shares.items()}
+        return {name: estimate(mean[0], mean[1:]) for name, mean in means.items()}
+
     def leads_from(self, lang: str, over: str) -> Estimate:
         """The state from which a language's own tokens outweigh another's for good; one past the
         last where they never do.

@@ -13,6 +13,7 @@ Read in this order:
 - `identify`: from counts to the table, with intervals from resampling blocks
 - `classes`: what every neuron is, by a model's own thresholds or by given ones
 - `layer_stages`: layers cut into runs that look alike, such as the paper's four stages
+- `contrasts`: what differs between stages that are fixed beforehand
 - `tables`, `summary`: the numbers as plain rows, and those that are told first
 - `sets`: which neurons to switch off, as positions and masks, and `silence`, which does so
 - `other_tools`: counts and masks of NJUNLP and LAPE, in and out

@@ -14,8 +14,8 @@ Blocks of m questions, which is what counts keep, stand in for sentences. Means 
 language's variance and divide the others' by m: agreement stays, and the share of language is told
 of single questions, v_L / (v_L + m (v_M + v_E)).
 
-Letters: K language, n sentence or block, D neuron or dimension, L layer, R resampling, row 0 being
-what was observed.
+Letters: K language, n sentence or block, D neuron or dimension, L layer, S stage, R resampling,
+row 0 being what was observed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,12 +28,19 @@ from numpy.typing import NDArray
 
 from langneurons.errors import InputError
 from langneurons.intervals import Estimate, Floats, block_draws, estimate
+from langneurons.neurons.contrasts import AGREEMENT, BY_MEANING, SHARE, Contrast, contrasts
 from langneurons.neurons.counts import Counts
 from langneurons.texts.languages import english_among
 
 SHUFFLES = 20
 """Shufflings of the pairs, beside which agreement is shown: none of them is as high, by chance, in
 19 of 20 cases."""
+
+STAGES = 4
+"""Stages that the paper tells apart, of which contrasts are told."""
+
+FEWER = 8
+"""How many times as many dimensions as states there are, for these to be worth condensing."""
 
 LEAST_BLOCKS = 3
 """Fewest blocks of questions from which agreement is told."""
@@ -85,6 +92,14 @@ class Decomposition:
         cells = self.cells[layers].sum(axis=0, keepdims=True)
         means = self.means[layers].sum(axis=0, keepdims=True)
         return Shares(*(part[:, 0] for part in self._shares(cells, means, languages)))
+
+    def by_stage(self, starts: Sequence[int], *languages: str) -> Shares:
+        """Shares of each stage, [R + 1, S], given the first layer of each."""
+        if not starts:
+            return Shares(*[np.zeros((len(self.weights), 0))] * 4)
+        spans = zip(starts, (*starts[1:], len(self.cells)), strict=True)
+        stages = [self.over(slice(*span), *languages) for span in spans]
+        return Shares(*(np.stack(part, axis=1) for part in zip(*stages, strict=True)))
 
     def _shares(self, cells: Floats, means: Floats, languages: Sequence[str]) -> Shares:
         chosen = [self.languages.index(code) for code in languages or self.languages]
@@ -141,11 +156,13 @@ def shuffled_agreement(states: Floats, seed: int = 0) -> Floats:
 
 
 def _condensed(states: Floats) -> Floats:
-    """States [K, n, D] about their mean, with the same inner products in at most K n dimensions."""
+    """States [K, n, D] about their mean, with the same inner products in at most K n dimensions
+    where that many are far fewer: finding them costs as much as many products.
+    """
     states = np.asarray(states, dtype=np.float64)
     states = states - states.mean(axis=(0, 1))
     languages, n, width = states.shape
-    if width <= languages * n:
+    if width <= FEWER * languages * n:
         return states
     flat = states.reshape(languages * n, width)
     squares, directions = np.linalg.eigh(flat @ flat.T)
@@ -212,6 +229,9 @@ class Agreement(NamedTuple):
         starts: first layer of each stage, as the neurons tell the stages; empty without them.
         stage_language: share of language in each stage.
         stage_agreement: agreement in each stage.
+        stage_english: agreement of English with each other language in each stage, by its code.
+        contrasts: what differs between four stages, as `contrasts.BY_MEANING` claims it; empty
+            without them.
     """
 
     blocks: int
@@ -224,6 +244,8 @@ class Agreement(NamedTuple):
     starts: tuple[int, ...]
     stage_language: Estimate
     stage_agreement: Estimate
+    stage_english: Mapping[str, Estimate] = {}
+    contrasts: tuple[Contrast, ...] = ()
 
     def to_meta(self) -> dict[str, Any]:
         """The numbers as the metadata of a file keep them; None for what is not known."""
@@ -233,6 +255,8 @@ class Agreement(NamedTuple):
             "shuffled": _listed(self.shuffled),
             "starts": list(self.starts),
             "english": {code: _ends(one) for code, one in self.english.items()},
+            "stage_english": {code: _ends(one) for code, one in self.stage_english.items()},
+            "contrasts": [contrast.to_meta() for contrast in self.contrasts],
             **{name: _ends(getattr(self, name)) for name in _ESTIMATES},
         }
 
@@ -245,6 +269,10 @@ class Agreement(NamedTuple):
             shuffled=_known(meta["shuffled"]),
             starts=tuple(meta["starts"]),
             english={code: _estimate(ends) for code, ends in meta["english"].items()},
+            stage_english={
+                code: _estimate(ends) for code, ends in meta.get("stage_english", {}).items()
+            },
+            contrasts=tuple(map(Contrast.from_meta, meta.get("contrasts", ()))),
             **{name: _estimate(meta[name]) for name in _ESTIMATES},
         )
 
@@ -274,10 +302,12 @@ def agreement(
     """
     parts = decomposed(counts, resamplings=resamplings, seed=seed)
     whole = parts.by_layer()
-    ends = (*starts[1:], len(counts.active))
-    stages = [parts.over(slice(*span)) for span in zip(starts, ends, strict=True)] if starts else []
+    stages = parts.by_stage(starts)
     english = english_among(counts.languages)
     others = [code for code in counts.languages if english and code != english]
+    with_english = {
+        code: parts.by_stage(starts, str(english), code).agreement for code in others if starts
+    }
     return Agreement(
         blocks=parts.weights.shape[1],
         questions=len(counts.questions[0]),
@@ -287,9 +317,36 @@ def agreement(
         shuffled=np.array([shuffled_agreement(rates, seed).max() for rates in _rates(counts)]),
         english={code: told(parts.by_layer(str(english), code).agreement) for code in others},
         starts=tuple(starts),
-        stage_language=_by_stage([stage.language for stage in stages]),
-        stage_agreement=_by_stage([stage.agreement for stage in stages]),
+        stage_language=told(stages.language),
+        stage_agreement=told(stages.agreement),
+        stage_english={code: told(shares) for code, shares in with_english.items()},
+        contrasts=of_meaning(parts, starts) if len(starts) == STAGES else (),
     )
+
+
+def of_meaning(
+    parts: Decomposition, starts: Sequence[int], *languages: str, leave_out: bool = True
+) -> tuple[Contrast, ...]:
+    """What `contrasts.BY_MEANING` claims of four stages.
+
+    Args:
+        parts: of every layer.
+        starts: first layers of the stages.
+        *languages: those that take part; all when none is named.
+        leave_out: whether to tell it with each of the languages left out too, of three or more.
+    """
+    codes = languages or parts.languages
+
+    def told_of(*chosen: str) -> dict[str, Floats]:
+        shares = parts.by_stage(starts, *chosen)
+        return {AGREEMENT: shares.agreement, SHARE: shares.language}
+
+    without = {}
+    if leave_out and len(codes) > 2:
+        for left_out in codes:
+            rest = told_of(*(code for code in codes if code != left_out))
+            without[left_out] = {what: rows[0] for what, rows in rest.items()}
+    return contrasts(BY_MEANING, told_of(*codes), without)
 
 
 def decomposed(counts: Counts, *, resamplings: int = 200, seed: int = 0) -> Decomposition:
@@ -347,7 +404,7 @@ def _not_shared(counts: Counts) -> str:
 
 def told(shares: Floats) -> Estimate:
     """Shares [R + 1, ...] as an estimate: row 0 with the interval of the others."""
-    return estimate(shares[0], shares[1:])
+    return estimate(shares[0], shares[1:] if shares[0].size else None)
 
 
 def _filled(counts: Counts) -> NDArray[np.intp]:
@@ -361,11 +418,6 @@ def _rates(counts: Counts) -> Iterator[Floats]:
     tokens = counts.tokens[:, filled, None]
     for active in counts.active:
         yield active[:, filled].reshape(*tokens.shape[:2], -1) / tokens
-
-
-def _by_stage(shares: Sequence[Floats]) -> Estimate:
-    """One share of each stage, [stages], from its rows [R + 1]."""
-    return told(np.stack(shares, axis=-1)) if shares else estimate(np.zeros(0))
 
 
 def _listed(values: Floats) -> list[float | None]:

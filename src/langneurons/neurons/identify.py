@@ -26,6 +26,8 @@ from langneurons.intervals import LEVEL, Floats, block_draws
 from langneurons.layout import Widths
 from langneurons.neurons.agreement import agreement, unavailable
 from langneurons.neurons.chance import by_chance
+from langneurons.neurons.classes import classified
+from langneurons.neurons.contrasts import of_neurons
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.effects import Effects
 from langneurons.neurons.numbers import KINDS, Numbers, kind_of, stacked
@@ -93,18 +95,44 @@ def identify(
     probability = counts.probability(per=config.per)
     found = find(probability, counts.widths, config, curve=True)
     neurons = _tabulated(counts, config, probability, found)
+    cut = stages(neurons)
     if isinstance(counts, Counts) and not unavailable(counts):
-        cut = stages(neurons)
         known = agreement(
             counts, cut.starts if cut else (), resamplings=config.bootstrap, seed=config.seed
         )
         neurons = replace(neurons, agreement=known)
     if isinstance(counts, Counts):
         neurons = replace(neurons, chance=by_chance(counts, config))
-    if counts.blocks < 2 or not config.bootstrap:
+    without = _without(counts.widths, config, probability, counts.languages)
+    resampled = None
+    if counts.blocks > 1 and config.bootstrap:
+        neurons, resampled = _resampled(counts, config, neurons, on_step)
+        neurons = replace(neurons, again=_found_again(counts, config, neurons))
+    if cut is None:
         return neurons
-    whole = _resampled(counts, config, neurons, on_step)
-    return replace(whole, again=_found_again(counts, config, whole))
+    found_more = of_neurons(
+        neurons.numbers, cut.starts, neurons.with_neurons, resampled=resampled, without=without
+    )
+    return replace(neurons, contrasts=found_more)
+
+
+def _without(
+    widths: Widths, config: IdentifyConfig, probability: Floats, languages: Sequence[str]
+) -> dict[str, Numbers | None]:
+    """Numbers with each of the languages left out; None for one without which there is no lambda.
+
+    Nothing is specific to one of fewer than two, so of two none can be left out.
+    """
+    if len(languages) < 3:
+        return {}
+    numbers: dict[str, Numbers | None] = {}
+    for k, code in enumerate(languages):
+        try:
+            rest = classified(np.delete(probability, k, axis=0), widths, config)
+            numbers[code] = rest.numbers
+        except InputError:
+            numbers[code] = None
+    return numbers
 
 
 def _tabulated(
@@ -165,8 +193,8 @@ class _Replicate(NamedTuple):
 
 def _resampled(
     counts: Levels, config: IdentifyConfig, neurons: Neurons, on_step: Progress | None
-) -> Neurons:
-    """The same neurons with `uncertainty` and `keeps` filled in."""
+) -> tuple[Neurons, Numbers]:
+    """The same neurons with `uncertainty` and `keeps` filled in, and the numbers resampled."""
     draws = block_draws(counts.blocks, config.bootstrap, config.seed)
     listed = layout.positions(counts.widths, neurons.keys)
 
@@ -191,20 +219,19 @@ def _resampled(
             f"none of {len(draws)} resamplings of the {counts.blocks} blocks allows a lambda or "
             "has tokens in every language; use a lower --rate, more responses, or --bootstrap 0"
         )
-    numbers = neurons.numbers.with_intervals(stacked([one.numbers for one in replicates]))
+    resampled = stacked([one.numbers for one in replicates])
+    numbers = neurons.numbers.with_intervals(resampled)
     assert numbers.intervals is not None  # noqa: S101 - `with_intervals` gives them
     keeps = np.mean([one.kept for one in replicates], axis=0)
-    return replace(
-        neurons,
-        keeps=np.where(neurons.selected, keeps, np.nan),
-        uncertainty=Uncertainty(
-            blocks=counts.blocks,
-            replicates=len(draws),
-            level=LEVEL,
-            failed=len(draws) - len(replicates),
-            intervals=numbers.intervals,
-        ),
+    uncertainty = Uncertainty(
+        blocks=counts.blocks,
+        replicates=len(draws),
+        level=LEVEL,
+        failed=len(draws) - len(replicates),
+        intervals=numbers.intervals,
     )
+    kept = np.where(neurons.selected, keeps, np.nan)
+    return replace(neurons, keeps=kept, uncertainty=uncertainty), resampled
 
 
 def _kept(

@@ -3,7 +3,9 @@
 The paper divides the layers by looking at how many neurons of each kind they hold: understanding,
 reasoning, output transformation, vocabulary output. Here the same division is found instead of
 drawn by eye: the piecewise-constant fit of the layer curves with the least squared error, over
-every possible division (exact dynamic programme). Letters: S curve, L layer, P set of curves.
+every possible division (exact dynamic programme). That such a fit is good says little: it is for
+any smooth curve (`null`); what stages differ in is asked by `contrasts`. Letters: S curve, L layer,
+P set of curves.
 """
 
 from functools import cache
@@ -19,7 +21,7 @@ NAMES = ("understanding", "reasoning", "output transformation", "vocabulary outp
 """The paper's names for four stages, first to last."""
 
 ORDERS = 1000
-"""Random orders of the layers behind a p-value."""
+"""Random orders of the layers, and random walks, that a fit is held against."""
 
 _AT_ONCE = 50  # orders worked on at once; bounds the memory
 
@@ -100,25 +102,41 @@ def segment(curves: NDArray[np.floating], stages: int) -> Segmentation:
     return Segmentation(tuple(starts), (*starts[1:], layers), fit)
 
 
-def order_of_layers(curves: Floats, stages: int, seed: int = 0) -> float:
-    """How likely layers in a random order are cut into stages as well as they are.
+class Null(NamedTuple):
+    """How often curves without stages are cut into stages as well as those observed.
 
-    The p of a permutation test: the true order is one of those it is held against.
+    Attributes:
+        orders: p of the same layers in random orders. A weak null: any smooth curve passes it, a
+            straight line too.
+        walks: p of random walks of the curves' own steps, in random order and with random signs,
+            the same for all curves.
+    """
+
+    orders: float
+    walks: float
+
+
+def null(curves: Floats, stages: int, seed: int = 0) -> Null:
+    """How often curves without stages are cut as well; the observed ones are among those counted.
 
     Args:
         curves: S curves over L layers, [S, L], standardised here as in `segment`.
         stages: number of runs to cut.
-        seed: of the orders.
+        seed: of the orders and walks.
     """
-    z = _standardised(curves)
-    observed = _left_over(z[None], stages)[0]
-    as_good = 0
-    orders = _orders(z.shape[1], seed)
+    z = _standardised(np.asarray(curves, dtype=np.float64))
+    bar = _left_over(z[None], stages)[0] + 1e-9
+    orders, signs = _orders(z.shape[1], seed), _signs(z.shape[1] - 1, seed)
+    steps, order_of_steps = np.diff(z, axis=1), _orders(z.shape[1] - 1, seed)
+    as_good = np.zeros(2, dtype=int)
     for first in range(0, ORDERS, _AT_ONCE):
-        some = orders[first : first + _AT_ONCE]
-        left_over = _left_over(z[:, some].swapaxes(0, 1), stages)
-        as_good += int((left_over <= observed + 1e-9).sum())
-    return (1 + as_good) / (1 + ORDERS)
+        some = slice(first, first + _AT_ONCE)
+        ordered = z[:, orders[some]].swapaxes(0, 1)
+        walked = (steps[:, order_of_steps[some]] * signs[some]).cumsum(axis=2).swapaxes(0, 1)
+        started = np.concatenate([np.zeros((*walked.shape[:2], 1)), walked], axis=2)
+        for place, tried in enumerate((ordered, _standardised(started))):
+            as_good[place] += int((_left_over(tried, stages) <= bar).sum())
+    return Null(*((1 + as_good) / (1 + ORDERS)).tolist())
 
 
 def fits(curves: Floats, stages: int) -> Floats:
@@ -140,6 +158,12 @@ def _orders(layers: int, seed: int) -> NDArray[np.intp]:
     """Random orders of so many layers, [ORDERS, L]; the same for every set of curves."""
     copies = np.tile(np.arange(layers), (ORDERS, 1))
     return np.random.default_rng(seed).permuted(copies, axis=1)
+
+
+@cache
+def _signs(steps: int, seed: int) -> NDArray[np.float64]:
+    """Random signs of so many steps, [ORDERS, L - 1]."""
+    return np.random.default_rng([seed, 1]).choice([-1.0, 1.0], (ORDERS, steps))
 
 
 def _standardised(curves: Floats) -> Floats:

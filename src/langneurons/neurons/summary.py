@@ -5,13 +5,14 @@ lines for people.
 """
 
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from langneurons.errors import InputError
-from langneurons.intervals import Estimate
+from langneurons.intervals import Estimate, Verdict
 from langneurons.neurons.agreement import Agreement
+from langneurons.neurons.contrasts import Contrast
 from langneurons.neurons.layer_stages import NAMES, Segmentation, layer_stages
 from langneurons.neurons.numbers import (
     KINDS,
@@ -60,6 +61,7 @@ class Facts(NamedTuple):
         english: English against the others; None without English.
         stages: the layers cut into the paper's four stages; None with fewer layers.
         agreement: how far all neurons do the same in all languages; None where it is not known.
+        contrasts: what the stages differ in, as the paper has it; empty where it is not known.
     """
 
     languages: tuple[str, ...]
@@ -74,6 +76,7 @@ class Facts(NamedTuple):
     english: Table | None
     stages: Segmentation | None
     agreement: Agreement | None
+    contrasts: tuple[Contrast, ...]
 
 
 def facts(neurons: Neurons) -> Facts:
@@ -95,6 +98,7 @@ def facts(neurons: Neurons) -> Facts:
         english=english(neurons),
         stages=stages(neurons),
         agreement=neurons.agreement,
+        contrasts=neurons.contrasts,
     )
 
 
@@ -259,6 +263,7 @@ def values(neurons: Neurons) -> dict[str, Any]:
         },
         "stages": cut and {"starts": cut.starts, "fit": cut.fit},
         "agreement": told.agreement and told.agreement.to_meta(),
+        "contrasts": [contrast.to_meta() for contrast in told.contrasts] or None,
         "intervals": told.ends or None,
         "again": [asdict(row) for row in neurons.again],
         "chance": told.chance and asdict(told.chance),
@@ -279,6 +284,7 @@ def lines(neurons: Neurons) -> list[str]:
         cut = zip(told.stages.starts, told.stages.ends, NAMES, strict=True)
         named = ", ".join(f"{start}-{end - 1} {name}" for start, end, name in cut)
         out.append(f"stages   {named} (fit {told.stages.fit:.2f})")
+    out += _contrast_lines(told)
     out += _again_lines(neurons)
     out += _chance_lines(told)
     if told.agreement:
@@ -361,10 +367,32 @@ def _agreement_lines(agreement: Agreement) -> list[str]:
     def by_stage(shares: Estimate) -> str:
         return ", ".join(f"{share:.2f}" for share in shares.value)
 
-    return [
+    out = [
         f"agreement of languages by stage {by_stage(agreement.stage_agreement)}; {peak}",
         f"language's share of the variance by stage {by_stage(agreement.stage_language)}",
     ]
+    if agreement.stage_english and agreement.stage_agreement.value.size > 1:
+        place = int(np.nanargmax(agreement.stage_agreement.value))
+        shares = agreement.stage_english.items()
+        each = ", ".join(f"{code} {share.value[place]:.2f}" for code, share in shares)
+        out.append(f"agreement with English in stage {place + 1}: {each}")
+    return out
+
+
+def _contrast_lines(told: Facts) -> list[str]:
+    """What the stages differ in as the paper has it, and what not."""
+    known = told.agreement.contrasts if told.agreement else ()
+    out = []
+    for what, asked in (("neurons", told.contrasts), ("agreement", known)):
+        if not asked or np.isnan(asked[0].difference.low):
+            continue
+        names = {
+            verdict: [one.name for one in asked if one.verdict == verdict]
+            for verdict in get_args(Verdict)
+        }
+        words = "; ".join(f"{verdict}: {', '.join(of)}" for verdict, of in names.items() if of)
+        out.append(f"{'':<8} by {what}: {words}")
+    return out
 
 
 def _chance_lines(told: Facts) -> list[str]:

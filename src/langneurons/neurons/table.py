@@ -12,6 +12,7 @@ from langneurons import artifacts, layout
 from langneurons.errors import InputError, MissingExtraError
 from langneurons.layout import Widths
 from langneurons.neurons.agreement import Agreement
+from langneurons.neurons.contrasts import Contrast
 from langneurons.neurons.numbers import (
     KINDS,
     Intervals,
@@ -197,6 +198,8 @@ class Neurons:
         agreement: how far the model's neurons do the same in all languages, of all neurons, listed
             or not; None where the counts do not tell.
         chance: what the thresholds give by chance; None when there was one block.
+        contrasts: how neurons per layer differ between the four stages, as `contrasts.BY_NEURONS`
+            claims it; empty where there are no four, and for imports.
     """
 
     KIND: ClassVar[str] = "neurons"
@@ -218,6 +221,7 @@ class Neurons:
     again: tuple[Again, ...] = ()
     agreement: Agreement | None = None
     chance: Chance | None = None
+    contrasts: tuple[Contrast, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -302,10 +306,10 @@ class Neurons:
     def where(self, mask: NDArray[np.bool_]) -> "Neurons":
         """The rows for which `mask` [n] is true.
 
-        Without `uncertainty`, `again` and `chance`, which are of all of them.
+        Without `uncertainty`, `again`, `chance` and `contrasts`, which are of all of them.
         """
         rows = {name: getattr(self, name)[mask] for name in _COLUMNS}
-        return replace(self, **rows, uncertainty=None, again=(), chance=None)
+        return replace(self, **rows, uncertainty=None, again=(), chance=None, contrasts=())
 
     def of(self, *languages: str, kinds: Sequence[str] = ("specific", "related")) -> "Neurons":
         """The rows of these kinds that are highly active in one of these languages, at least.
@@ -373,6 +377,7 @@ class Neurons:
             "again": [asdict(row) for row in self.again],
             "agreement": self.agreement and self.agreement.to_meta(),
             "chance": self.chance and asdict(self.chance),
+            "contrasts": [contrast.to_meta() for contrast in self.contrasts],
         }
         return artifacts.with_meta(pa.table(columns), meta)
 
@@ -411,6 +416,7 @@ class Neurons:
             again=tuple(_again(row) for row in meta.get("again", ())),
             agreement=meta.get("agreement") and Agreement.from_meta(meta["agreement"]),
             chance=_chance(meta.get("chance")),
+            contrasts=tuple(map(Contrast.from_meta, meta.get("contrasts", ()))),
         )
 
     def to_pandas(self) -> "pandas.DataFrame":

@@ -112,6 +112,32 @@ def agreement_table(neurons: Neurons) -> Table:
     return Table("agreement", caption, ("layer", *columns), tuple(rows))
 
 
+def contrast_table(neurons: Neurons) -> Table | None:
+    """What the four stages differ in, as the paper has it; None where there are no four."""
+    known = neurons.agreement
+    asked = (*neurons.contrasts, *(known.contrasts if known else ()))
+    if not asked:
+        return None
+    rows = []
+    for contrast in asked:
+        value, low, high = (
+            None if np.isnan(end) else round(float(end), 4) for end in contrast.difference[:3]
+        )
+        left_out = {code: value for code, value in contrast.without.items() if np.isfinite(value)}
+        least = min(left_out, key=lambda code, of=left_out: of[code], default=None)
+        without = None if least is None else round(left_out[least], 4)
+        stages = (contrast.what, contrast.more, contrast.less)
+        rows.append((*stages, value, low, high, without, least, contrast.verdict))
+    caption = (
+        "What the four stages differ in as the paper has it, the stages being those of the neurons "
+        "here: a stage that has more less one that has fewer, of language neurons (specific and "
+        "related) and general ones per layer, of agreement and of language's share of the "
+        "variance; 95% interval over blocks; the least without one language, and which."
+    )
+    heads = ("of", "more in stage", "less in stage", "difference", "low", "high", "least")
+    return Table("contrasts", caption, (*heads, "without", "verdict"), tuple(rows))
+
+
 def stage_table(segmentations: dict[int, Segmentation]) -> Table:
     """Stages of the layers for each number of stages, with the share of variance they explain."""
     rows = []

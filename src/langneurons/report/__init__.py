@@ -5,6 +5,7 @@ In the order to read it:
 results            what a run or a folder of results holds, as values; load_result for any kind
 charts             a figure, and the dialect its Vega-Lite specification is written in
 layer_charts       what lies in which layer: neurons, agreement of languages
+meaning_charts     where states are of what texts mean, and where of their language
 neuron_charts      figures of one set of neurons; silencing_charts, sweep_charts, change_charts
                    and run_charts:
                    of what their names say

@@ -13,6 +13,7 @@ from langneurons.report.change_charts import change_figures
 from langneurons.report.charts import Figure, table_figure
 from langneurons.report.effect_charts import effect_figures
 from langneurons.report.figures import neuron_figures, silencing_figures
+from langneurons.report.meaning_charts import meaning_figures, not_drawn
 from langneurons.report.parts import Chapter, Note, Panel, Preview, Where
 from langneurons.report.results import Alignment, Compared, Manifest, Model, Results
 from langneurons.report.run_charts import (
@@ -38,6 +39,10 @@ _HOW = {
     "input of the down projection, summed over tokens; never over neurons, which stand in for each "
     "other.",
     "perplexity": "Perplexity of responses given their prompts, with neurons set to zero.",
+    "meaning": "Meaning: one vector for each sentence, the mean over its tokens, later ones "
+    "weighted more; intervals resample sentences.",
+    "lens": "Lens: the final norm and head on every state; tokens are told by language from texts "
+    "that are not measured; intervals resample sentences.",
 }
 """How each kind of result is made."""
 
@@ -137,6 +142,24 @@ def neurons(found: Found) -> Chapter:
         title="Neurons",
         text="Neurons that are highly active in one language, in several, or in all, and where "
         "in the model they are.",
+        panels=tuple(panels),
+        notes=tuple(notes),
+    )
+
+
+def meanings(found: Found) -> Chapter:
+    """Where a model's states are of what texts mean, where of their language."""
+    panels, notes = [], []
+    for where, results in found:
+        if not (results.meaning or results.lens):
+            continue
+        panels += [Panel(figure, where) for figure in meaning_figures(results)]
+        notes.append(Note((*_how(results, "meaning", "lens"), *not_drawn(results)), where))
+    return Chapter(
+        name="meaning",
+        title="Meaning and language",
+        text="The same sentences in every language: where in the model do languages meet, and "
+        "where does the language of the answer come in?",
         panels=tuple(panels),
         notes=tuple(notes),
     )

@@ -5,7 +5,7 @@
 
 from langneurons.neurons.summary import stages
 from langneurons.neurons.table import Neurons
-from langneurons.neurons.tables import english, stage_table
+from langneurons.neurons.tables import contrast_table, english, stage_table
 from langneurons.report.charts import Figure, table_figure
 from langneurons.report.layer_charts import agreement_figure, layer_figure
 from langneurons.report.neuron_charts import (
@@ -41,7 +41,7 @@ def figures(result: Neurons | Losses) -> dict[str, Figure]:
 def neuron_figures(neurons: Neurons) -> tuple[Figure, ...]:
     """Every figure and table of one set of neurons, but for cards of single ones."""
     cuts = {number: cut for number in STAGES if (cut := stages(neurons, number))}
-    contrast = english(neurons)
+    contrast, differences = english(neurons), contrast_table(neurons)
     made = (
         layer_figure(neurons, cuts.get(4)),
         agreement_figure(neurons, cuts.get(4)),
@@ -49,6 +49,7 @@ def neuron_figures(neurons: Neurons) -> tuple[Figure, ...]:
         language_figure(neurons),
         lambda_figure(neurons),
         table_figure("Stages of the layers", stage_table(cuts)) if cuts else None,
+        table_figure("What stages differ in", differences) if differences else None,
         table_figure("English and the others", contrast) if contrast else None,
     )
     return tuple(figure for figure in made if figure)

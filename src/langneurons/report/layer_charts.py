@@ -46,13 +46,9 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
         "general over all."
     )
     if cut:
-        stages = ", ".join(
-            f"{number} {name} ({first}-{end - 1})"
-            for number, (first, end, name) in enumerate(_stages(cut), 1)
-        )
         text += (
-            f" Shaded: the best division into stages, {stages}; it explains {cut.fit:.0%} of the "
-            "variance."
+            f" Shaded: the best division into stages, {stages_in_words(cut)}; it explains "
+            f"{cut.fit:.0%} of the variance."
         )
     return Figure(
         name="layers",
@@ -70,7 +66,7 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
 def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
     """Bars of one kind, over the stages; only the lowest panel names the layers."""
     resampled = not np.isnan(counts.low).any()
-    x = _layers(len(counts.value), lowest=kind == DRAWN[-1])
+    x = layer_axis(len(counts.value), lowest=kind == DRAWN[-1])
     bars = {
         "x": enc("from:Q", bin="binned", **x),
         "x2": {"field": "to"},
@@ -82,10 +78,9 @@ def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
     if resampled:
         marks.append(whiskers("y", {"x": enc("layer:Q", **x)}, strokeWidth=1))
     if cut:
-        bands = _bands(cut)
-        marks.insert(0, _shading(bands, x))
+        marks.insert(0, shading(bands(cut), x))
         if kind == DRAWN[0]:
-            marks.append(_stage_numbers(bands, x))
+            marks.append(stage_numbers(bands(cut), x))
     return layered(_layer_rows(kind, counts), *marks, width=WIDTH, height=130)
 
 
@@ -108,7 +103,7 @@ def agreement_figure(neurons: Neurons, cut: Segmentation | None) -> Figure | Non
     panels = [_curve_panel(known, cut), _share_panel(known, cut)]
     if known.english:
         panels.append(_language_panel(known))
-    panels[-1]["encoding"]["x"] = _layers(len(known.shuffled), lowest=True)
+    panels[-1]["encoding"]["x"] = layer_axis(len(known.shuffled), lowest=True)
     return Figure(
         name="agreement",
         title="Where languages agree",
@@ -154,7 +149,7 @@ def _lines(
 ) -> Spec:
     """Curves over the layers with bands of their intervals, stages shaded."""
     count = 1 + max(row["layer"] for row in rows)
-    x = _layers(count, lowest=False)
+    x = layer_axis(count, lowest=False)
     legend = top_legend() | {"symbolOpacity": 1} if len(colours) > 1 else None
     shared = {
         "x": enc("layer:Q", **x),
@@ -170,7 +165,7 @@ def _lines(
         ends = {"y": enc("low:Q"), "y2": {"field": "high"}}
         marks.insert(0, mark("area", shared | ends, opacity=0.2))
     if cut:
-        marks.insert(0, _shading(_bands(cut), x))
+        marks.insert(0, shading(bands(cut), x))
     return layered(rows, *marks, shared={"x": shared["x"]}, width=WIDTH, height=130)
 
 
@@ -210,7 +205,7 @@ def _curve(shares: Estimate) -> list[Spec]:
     return rows
 
 
-def _layers(count: int, *, lowest: bool) -> Spec:
+def layer_axis(count: int, *, lowest: bool) -> Spec:
     """The axis of layers; only the lowest panel names them."""
     return {
         "scale": {"domain": [-0.5, count - 0.5], "nice": False},
@@ -224,7 +219,7 @@ def _layers(count: int, *, lowest: bool) -> Spec:
     }
 
 
-def _bands(cut: Segmentation) -> list[Spec]:
+def bands(cut: Segmentation) -> list[Spec]:
     """Where each stage lies, and what it is called."""
     return [
         {
@@ -240,19 +235,29 @@ def _bands(cut: Segmentation) -> list[Spec]:
     ]
 
 
-def _shading(bands: list[Spec], x: Spec) -> Spec:
+def shading(stages: list[Spec], x: Spec) -> Spec:
+    """The ground of the stages, from `bands`, on the axis of layers."""
     shade = enc("shade:Q", scale={"domain": [0, 1], "range": [0.06, 0.16]}, legend=None)
     ground = {"x": enc("start:Q", **x), "x2": {"field": "end"}, "opacity": shade}
-    return mark("rect", ground | _band_tips(), rows=bands, color="#808080")
+    return mark("rect", ground | _band_tips(), rows=stages, color="#808080")
 
 
-def _stage_numbers(bands: list[Spec], x: Spec) -> Spec:
+def stage_numbers(stages: list[Spec], x: Spec) -> Spec:
+    """Their numbers, above the chart."""
     places = {"x": enc("middle:Q", **x), "y": {"value": 0}, "text": enc("number:N")}
-    return mark("text", places | _band_tips(), rows=bands, dy=-6, fontSize=12)
+    return mark("text", places | _band_tips(), rows=stages, dy=-6, fontSize=12)
 
 
 def _band_tips() -> Spec:
     return {"tooltip": tips("name:N", "layers:N")}
+
+
+def stages_in_words(cut: Segmentation) -> str:
+    """Number, name and layers of each stage."""
+    return ", ".join(
+        f"{number} {name} ({first}-{end - 1})"
+        for number, (first, end, name) in enumerate(_stages(cut), 1)
+    )
 
 
 def _stages(cut: Segmentation) -> list[tuple[int, int, str]]:

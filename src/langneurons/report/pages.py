@@ -41,6 +41,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
     shape = f"{describe(widths)} neurons" if widths else f"{neurons.layers} layers"
     parts = (
         chapters.neurons([(everywhere, results)]),
+        chapters.meanings([(everywhere, results)]),
         chapters.silencing([(everywhere, results)]),
         chapters.effects([(everywhere, results)]),
         chapters.sweeps([(everywhere, results.sweep, results.neurons)]),
@@ -74,6 +75,7 @@ def study_page(title: str, found: StudyResults) -> Page:
     parts = (
         chapters.answers(models),
         chapters.neurons(before),
+        chapters.meanings(before),
         chapters.silencing([*before, *after]),
         chapters.effects([*before]),
         chapters.aligning(models),

@@ -76,6 +76,8 @@ class Results(NamedTuple):
         sweep: the claims over a grid of settings.
         effects: what silencing each neuron would cost each language.
         matched: how far neurons by effect are those by rate, as `matches.Match`, as plain values.
+        meaning: where its states are of what texts mean.
+        lens: what it would say at each layer.
         manifests: kind of result -> manifest.
     """
 
@@ -85,6 +87,8 @@ class Results(NamedTuple):
     sweep: Sweep | None = None
     effects: Effects | None = None
     matched: tuple[Mapping[str, Any], ...] = ()
+    meaning: Meaning | None = None
+    lens: Lens | None = None
     manifests: Mapping[str, Manifest] = {}
 
 
@@ -207,6 +211,7 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
     sweeps: list[artifacts.Artifact] = []
     effects: list[artifacts.Artifact] = []
     matched: tuple[Mapping[str, Any], ...] = ()
+    states: list[artifacts.Artifact] = []
     if (run / artifacts.MANIFEST).is_file():
         neurons = artifacts.read(run, "neurons")
     else:
@@ -226,7 +231,12 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
         sweeps.sort(key=lambda one: "after" not in one.manifest["inputs"])
         effects = _effects_of(run, neurons)
         matched = _matched(run, neurons)
-    chosen = (*counts, neurons, *costs[:1], *sweeps[:1], *effects[:1])
+        states = [
+            one
+            for kind in (Meaning.KIND, Lens.KIND)
+            for one in _of_model(artifacts.find(run, kind), counts)[:1]
+        ]
+    chosen = (*counts, neurons, *costs[:1], *sweeps[:1], *effects[:1], *states)
     sources = {source.manifest["kind"]: source for source in chosen}
     return FolderResults(
         results=_results(sources)._replace(matched=matched),
@@ -262,6 +272,14 @@ def _matched(run: Path, neurons: artifacts.Artifact) -> tuple[Mapping[str, Any],
         if of_these and "against" in one.manifest["facts"]:
             return tuple(one.manifest["facts"]["against"])
     return ()
+
+
+def _of_model(
+    found: Sequence[artifacts.Artifact], counts: Sequence[artifacts.Artifact]
+) -> list[artifacts.Artifact]:
+    """Those of the same model as the counts; all where these do not say."""
+    models = {one.manifest["inputs"].get("model") for one in counts} - {None}
+    return [one for one in found if not models or one.manifest["inputs"].get("model") in models]
 
 
 def _chosen(run: Path, name: str | None) -> artifacts.Artifact:
@@ -413,7 +431,10 @@ def _by_step(tables: Mapping[str, Table]) -> dict[str, Table]:
 
 def _measured(folder: Path) -> dict[str, artifacts.Artifact]:
     """What there is of a model on some questions: kind -> result."""
-    kinds = ("responses", "accuracy", "counts", "neurons", "perplexity", "sweep", "effects")
+    kinds = (
+        *("responses", "accuracy", "counts", "neurons", "perplexity", "sweep", "effects"),
+        *("meaning", "lens"),
+    )
     return {kind: found for kind in kinds if (found := _finished(folder / kind, kind))}
 
 
@@ -425,6 +446,8 @@ def _results(sources: Mapping[str, artifacts.Artifact]) -> Results:
         accuracy=tuple(Evaluation.load(marked).accuracies) if marked else (),
         sweep=Sweep.load(sources["sweep"]) if "sweep" in sources else None,
         effects=Effects.load(sources["effects"]) if "effects" in sources else None,
+        meaning=Meaning.load(sources["meaning"]) if "meaning" in sources else None,
+        lens=Lens.load(sources["lens"]) if "lens" in sources else None,
         manifests={kind: source.manifest for kind, source in sources.items()},
     )
 

@@ -47,6 +47,7 @@ _COLOURS = {"holds": GENERAL, "cannot tell": NONE, "does not hold": SPECIFIC}
 _SHAPES = ["circle", "square", "cross"]
 _TITLES = {
     "four-stages": "Four stages",
+    "stages-by-meaning": "Stages by agreement",
     "english": "English has far fewer",
     "related-exist": "Some are shared by several",
     "specific-to-related": "Specific fall, related rise",
@@ -106,7 +107,13 @@ def curve_figure(claim: str, rows: Sequence[Row], neurons: Neurons | None = None
     )
 
 
-_SIGNED = ("specific-to-related", "untrained-alike", "general-rise")
+_SIGNED = (
+    "four-stages",
+    "stages-by-meaning",
+    "specific-to-related",
+    "untrained-alike",
+    "general-rise",
+)
 
 
 def _point(place: int, row: Row, neurons: Neurons | None) -> Spec:

@@ -3,8 +3,9 @@
 Verdicts are those of `claims`; beside each stands its effect, one number that lies above a bar
 where the claim is right, so that cells can be put in order:
 
-four-stages          share of the variance that four stages explain; neurons shuffled over layers
-                     beside it
+four-stages          the least of the differences between stages that are claimed, over the sum of
+                     both stages
+stages-by-meaning    the same of agreement and of language's share of the variance
 english              English's neurons over the others' mean, of the kind of which that is more
 related-exist        related neurons among the selected, as a share
 specific-to-related  fall of specific or rise of related, whichever is less, as a share of those
@@ -25,12 +26,26 @@ import numpy as np
 from langneurons import layout
 from langneurons.compare.changes import Changes, Resampled, mean_of, total
 from langneurons.compare.claims import general_rise, specific_to_related, stable, untrained_alike
-from langneurons.compare.model_claims import can_ask_english, english_differs_in, four_stages_in
+from langneurons.compare.model_claims import (
+    can_ask_english,
+    english_differs_in,
+    four_stages_in,
+    stages_by_meaning_in,
+)
 from langneurons.compare.verdicts import Claim, in_numbers, in_words
 from langneurons.intervals import Estimate, Floats, estimate, rises
 from langneurons.layout import Widths
+from langneurons.neurons.agreement import STAGES, Decomposition, decomposed, of_meaning, unavailable
 from langneurons.neurons.chance import spread
 from langneurons.neurons.classes import SETS
+from langneurons.neurons.contrasts import (
+    AGREEMENT,
+    BY_MEANING,
+    BY_NEURONS,
+    SHARE,
+    neurons_in_stages,
+    of_neurons,
+)
 from langneurons.neurons.layer_stages import fits, layer_stages
 from langneurons.neurons.numbers import KINDS, LANGUAGE_KINDS, Numbers
 from langneurons.sweep.grid import PAPER, Cell
@@ -42,7 +57,8 @@ SHUFFLES = 100
 """Times that neurons are shuffled over layers."""
 
 EFFECTS = {
-    "four-stages": "variance explained by four stages",
+    "four-stages": "the least difference of stages",
+    "stages-by-meaning": "the least difference of stages",
     "english": "English's neurons over the others' mean",
     "related-exist": "related among the selected",
     "specific-to-related": "the lesser of fall and rise",
@@ -53,7 +69,7 @@ EFFECTS = {
 """What the effect of each claim is."""
 
 BARS = {"english": 1.0, "stable-alignment": 0.5}
-"""Where a claim's effect changes sides; 0 for those that are not named. The stages have none."""
+"""Where a claim's effect changes sides; 0 for those that are not named."""
 
 Row = dict[str, Any]
 
@@ -71,18 +87,23 @@ def rows(counted: Counted, trained: Sequence[str] = ()) -> list[Row]:
     A claim that cannot be asked in a cell has no row there: English where it is left out, untrained
     languages where none is said to be trained.
     """
+    config, parts = counted.config, None
+    if not unavailable(counted.before):
+        parts = decomposed(counted.before, resamplings=config.bootstrap, seed=config.seed)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         of_cells = pool.map(
-            lambda place: _of_cell(counted, place, trained), range(len(counted.cells))
+            lambda place: _of_cell(counted, place, trained, parts), range(len(counted.cells))
         )
         return [row for made in of_cells for row in made]
 
 
-def _of_cell(counted: Counted, place: int, trained: Sequence[str]) -> list[Row]:
-    """The rows of one cell."""
+def _of_cell(
+    counted: Counted, place: int, trained: Sequence[str], parts: Decomposition | None
+) -> list[Row]:
+    """The rows of one cell; `parts` are those of agreement, where the counts tell of it."""
     cell = counted.cells[place]
     common = _common(counted, place)
-    alone, changes = _asked(counted, cell, trained)
+    alone, changes = _asked(counted, cell, trained, agreed=parts is not None)
     if problem := counted.found[place].problem:
         made = [common | _unknown(name, problem) for name in alone]
         if counted.after:
@@ -91,9 +112,11 @@ def _of_cell(counted: Counted, place: int, trained: Sequence[str]) -> list[Row]:
         return made
     numbers = counted.numbers("observed", place, "before")
     drawn = _resampled(counted, place, "before")
+    codes = languages(counted, cell)
     judged = {
         "four-stages": lambda: _four_stages(counted.before.widths, numbers, drawn),
-        "english": lambda: _english(numbers, drawn, languages(counted, cell)),
+        "stages-by-meaning": lambda: _by_meaning(parts, common["starts"], codes),
+        "english": lambda: _english(numbers, drawn, codes),
         "related-exist": lambda: _related_exist(
             common.get("related_by_chance_high") or 0.0, numbers, drawn
         ),
@@ -116,10 +139,14 @@ def languages(counted: Counted, cell: Cell) -> tuple[str, ...]:
     return tuple(code for code in counted.languages if code != cell.left_out)
 
 
-def _asked(counted: Counted, cell: Cell, trained: Sequence[str]) -> tuple[list[str], list[str]]:
+def _asked(
+    counted: Counted, cell: Cell, trained: Sequence[str], *, agreed: bool
+) -> tuple[list[str], list[str]]:
     """The claims that can be asked in a cell: of one model, and of what changed."""
     codes = languages(counted, cell)
-    alone = ["four-stages"] if layout.with_neurons(counted.before.widths).sum() >= 5 else []
+    alone = []
+    if layout.with_neurons(counted.before.widths).sum() > STAGES:
+        alone = ["four-stages", "stages-by-meaning"] if agreed else ["four-stages"]
     if can_ask_english(codes):
         alone.append("english")
     if len(codes) >= 3:
@@ -143,10 +170,37 @@ def _resampled(counted: Counted, place: int, who: Who) -> Numbers | None:
 
 
 def _four_stages(widths: Widths, numbers: Numbers, drawn: Numbers | None) -> _Judgement:
+    """By intervals alone: languages are left out in cells of their own."""
     held = layout.with_neurons(widths)
-    claim = four_stages_in(numbers, held, drawn)
-    replicates = fits(np.log1p(curves(drawn))[..., held], 4) if drawn else None
-    return _Judgement(claim, estimate(claim.numbers["fit of 4"], replicates))
+    cut = layer_stages(*curves(numbers), of=held)
+    claim = four_stages_in(of_neurons(numbers, cut.starts, held, drawn), cut)
+    stages = neurons_in_stages(numbers, cut.starts, held)
+    replicates = _least(BY_NEURONS, neurons_in_stages(drawn, cut.starts, held)) if drawn else None
+    return _Judgement(claim, estimate(_least(BY_NEURONS, stages), replicates))
+
+
+def _by_meaning(
+    parts: Decomposition | None, starts: Sequence[int], codes: Sequence[str]
+) -> _Judgement:
+    """By intervals alone, as `_four_stages`."""
+    assert parts  # noqa: S101 - asked only where the counts tell of agreement
+    claim = stages_by_meaning_in(of_meaning(parts, starts, *codes, leave_out=False), starts)
+    shares = parts.by_stage(starts, *codes)
+    least = _least(BY_MEANING, {AGREEMENT: shares.agreement, SHARE: shares.language})
+    return _Judgement(claim, estimate(least[0], least[1:]))
+
+
+def _least(claimed: Sequence[tuple[str, int, int]], stages: Mapping[str, Floats]) -> Floats:
+    """The least difference that is claimed, each over the sum of both stages, [..., S] -> [...];
+    0 for two stages that have nothing.
+    """
+    shares = []
+    for what, more, less in claimed:
+        first, second = stages[what][..., more - 1], stages[what][..., less - 1]
+        whole = np.abs(first) + np.abs(second)
+        nothing = np.zeros(np.shape(whole))
+        shares.append(np.divide(first - second, whole, out=nothing, where=whole > 0))
+    return np.min(shares, axis=0)
 
 
 def _english(numbers: Numbers, drawn: Numbers | None, codes: Sequence[str]) -> _Judgement:
