@@ -4,7 +4,7 @@
 study.json                                        what it is a run of, and what is done
 questions/DOMAIN, questions/seeds                 what is asked
 models/MODEL/base/DOMAIN/responses, accuracy, counts, neurons, perplexity,
-                                                  sweep
+                                                  meaning, lens, sweep
 models/MODEL/seeds/responses, scored
 models/MODEL/ALIGNMENT/pairs, adapter
 models/MODEL/ALIGNMENT/step-N/DOMAIN/...          as under base

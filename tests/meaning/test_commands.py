@@ -41,13 +41,32 @@ def test_texts_that_do_not_do(model_folder: Path, texts: Path, tmp_path: Path, l
     both = one.read_text("utf-8") + "".join(f"{json.dumps(row)}\n" for row in rows)
     apart = tmp_path / "apart.jsonl"
     apart.write_text(both, "utf-8")
+    twins = tmp_path / "twins"
+    twins.mkdir()
+    for code in ("en", "sw"):
+        first, *others = (texts / f"{code}.jsonl").read_text("utf-8").splitlines()
+        again = json.loads(first) | {"id": "again"}
+        lines = [first, *others, json.dumps(again)]
+        (twins / f"{code}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     for source, told in (
         (one, "one language"),
         (apart, "not parallel"),
+        (twins, "sentences s0 and again are the same in en"),
         (texts, "10 sentences in each language"),
     ):
         take = ("--take", 10) if source == texts else ()
         refused(langneurons("meaning", model_folder, source, "--out", tmp_path / "o", *take), told)
+
+
+def test_a_model_that_does_not_do(texts: Path, tmp_path: Path, langneurons) -> None:
+    """In one line: one without decoder layers of its own, or a head."""
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    config = {"model_type": "t5", "is_encoder_decoder": True}
+    (encoder / "config.json").write_text(json.dumps(config), "utf-8")
+    for command in ("meaning", "lens"):
+        words = (command, encoder, texts, "--languages", "en,zh,sw", "--take", 26)
+        refused(langneurons(*words, "--out", tmp_path / "o"), "encoder with a decoder")
 
 
 def test_settings_out_of_range(

@@ -9,7 +9,7 @@ import torch
 
 from langneurons import resume
 from langneurons.config import LensConfig
-from langneurons.errors import InputError
+from langneurons.errors import InputError, ModelError
 from langneurons.meaning import lens as module
 from langneurons.meaning import token_languages as languages_of
 from langneurons.meaning.lens import lens, positions
@@ -175,6 +175,14 @@ def test_a_language_without_a_position_is_named(
     digits = tuple(f"{i} {i + 1} {i + 2}" for i in range(6))
     with pytest.raises(InputError, match="no sentence in zh has a token with letters"):
         lens(model, few._replace(texts=(few.texts[0], digits, few.texts[2])), tokens, CONFIG)
+
+
+def test_a_model_without_a_head_is_refused(
+    model: Loaded, few: Sentences, tokens: TokenLanguages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(model.model), "get_output_embeddings", lambda _: None)
+    with pytest.raises(ModelError, match="has no LM head"):
+        lens(model, few, tokens, CONFIG)
 
 
 def test_in_and_out_of_a_folder(seen: Lens, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from langneurons import cli, nano
 from langneurons.study import plan
-from langneurons.study.stages import STAGES
+from langneurons.study.stages import STAGES, LookThroughLens, MeasureMeaning
 from langneurons.study.toml import load, parse
 from support.studies import STUDIES, TINY
 
@@ -25,7 +25,7 @@ def test_every_study_that_comes_with_langneurons(path: str) -> None:
 
 def test_every_stage_is_in_the_plan_of_the_demo() -> None:
     stages = {type(step.stage) for step in plan.steps(load("nano").study)}
-    assert stages == set(STAGES)
+    assert stages == set(STAGES) - {MeasureMeaning, LookThroughLens}  # which read running text
 
 
 def test_a_sweep_of_an_alignment_is_of_before_and_after() -> None:
@@ -101,6 +101,19 @@ domains.news = { texts = "news", take = 5, scored = "more", scored-take = 2 }
 domains.stories = { texts = "nano-stories", analyses = [] }
 reading.tokens = "even"
 """
+
+
+def test_meaning_and_lens_are_of_running_text_alone() -> None:
+    asked = 'domains.asked = { questions = "questions" }\n'
+    wanted = 'analyses.base = ["meaning", "lens"]\nmeaning.take = 40\nlens.positions = 1\n'
+    at = {step.out: step for step in plan.steps(parse(READS + asked + wanted, "x"))}
+    looked = [out for out in at if out.endswith(("meaning", "lens"))]
+    assert looked == ["models/tiny/base/news/meaning", "models/tiny/base/news/lens"]
+    for out, own in zip(looked, ("--take 40", "--positions 1"), strict=True):
+        assert at[out].needs == ()
+        assert at[out].call.outside == ("model", "news")
+        command = f"langneurons {at[out].stage.name} model news --out {out} --languages en,sw {own}"
+        assert at[out].command() == command
 
 
 def test_running_text_is_read_without_being_sampled() -> None:

@@ -20,6 +20,8 @@ from langneurons.study.stages import (
     AlignModel,
     EvaluateModel,
     FetchQuestions,
+    LookThroughLens,
+    MeasureMeaning,
     MeasurePerplexity,
     RecordCounts,
     SampleResponses,
@@ -30,6 +32,9 @@ from langneurons.texts import world
 PROMPT = 150
 """Tokens a prompt is taken to have."""
 
+STATES = 32
+"""States that a lens is taken to look at."""
+
 GPU, CORE = 1e14, 2e10
 """Operations a second a GPU and a core of a CPU are taken to do where tokens are read; a tenth
 where they are written one by one."""
@@ -38,7 +43,14 @@ KNOWN = {"mgsm": 250, "msvamp": 1000} | dict.fromkeys(world.QUESTIONS, world.NUM
 """Questions of a language in what is known by name."""
 
 RunsModel = (
-    SampleResponses | EvaluateModel | RecordCounts | MeasurePerplexity | ScoreResponses | AlignModel
+    SampleResponses
+    | EvaluateModel
+    | RecordCounts
+    | MeasurePerplexity
+    | MeasureMeaning
+    | LookThroughLens
+    | ScoreResponses
+    | AlignModel
 )
 """The stages that run a model."""
 
@@ -132,6 +144,8 @@ class Estimates:
             longest = min(study.align.max_tokens, PROMPT + response)
             tokens = study.align.steps * study.align.batch * 2 * longest
             return _Work(tokens, 8 * tokens)
+        if isinstance(stage, MeasureMeaning | LookThroughLens):
+            return self._sentences(stage)
         domain = run_folder.SEEDS if isinstance(stage, ScoreResponses) else stage.domain
         if isinstance(stage, RecordCounts | MeasurePerplexity) and stage.responses is None:
             return self._reads(stage)
@@ -175,6 +189,24 @@ class Estimates:
         else:
             return None
         return _Work(tokens * passes, 2 * tokens * passes)
+
+    def _sentences(self, stage: MeasureMeaning | LookThroughLens) -> _Work | None:
+        """The same of sentences, each of which is taken for half a prompt.
+
+        A lens makes all logits at every state: of a position as much as of a token per state.
+        """
+        study, languages = self.study, len(self.study.languages)
+        meaning = isinstance(stage, MeasureMeaning)
+        take = study.meaning.take if meaning else study.lens.take
+        documents, _ = _documents(study.domains[stage.domain].read()[0])
+        number = min(take, documents) if take and documents else take or documents
+        if not number:
+            return None
+        tokens = number * languages * PROMPT / 2
+        if meaning:
+            return _Work(tokens, 2 * tokens)
+        states = number * languages * study.lens.positions * STATES
+        return _Work(tokens, 2 * (tokens + states))
 
     def _kept(self, stage: RunsModel, known: Size) -> float:
         """Numbers the largest batch keeps: of tokens while writing, of logits while training."""

@@ -15,7 +15,9 @@ from langneurons.study.stages import (
     EvaluateModel,
     FetchQuestions,
     IdentifyNeurons,
+    LookThroughLens,
     MakeReport,
+    MeasureMeaning,
     MeasurePerplexity,
     PairResponses,
     RecordCounts,
@@ -117,8 +119,7 @@ def _measured(
     counts = f"{folder}/{RecordCounts.yields}"
     neurons = f"{folder}/{IdentifyNeurons.yields}"
     wanted = set(measures) & set(study.domains[domain].analyses)
-    if reads:
-        wanted -= {"evaluate"}
+    wanted -= {"evaluate"} if reads else {"meaning", "lens"}
     stages: list[Stage] = []
     if own:
         stages.append(SampleResponses(model, domain))
@@ -134,6 +135,10 @@ def _measured(
                 model=model, domain=domain, neurons=neurons, responses=responses, counts=counts
             )
         )
+    if "meaning" in wanted:
+        stages.append(MeasureMeaning(model, domain))
+    if "lens" in wanted:
+        stages.append(LookThroughLens(model, domain))
     return [_step(study, stage, f"{folder}/{stage.yields}") for stage in stages]
 
 

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from langneurons.config import (
     AlignConfig,
     EvaluateConfig,
     IdentifyConfig,
+    LensConfig,
+    MeaningConfig,
     ModelConfig,
     PairConfig,
     PerplexityConfig,
@@ -24,7 +26,7 @@ from langneurons.texts.languages import ENGLISH, is_english
 SEED_RESPONSES = 20
 """Responses to each question to align on, unless told otherwise (MAPO's scripts)."""
 
-Measure = Literal["evaluate", "perplexity", "sweep"]
+Measure = Literal["evaluate", "perplexity", "sweep", "meaning", "lens"]
 """What can be measured of a model besides its neurons."""
 
 
@@ -47,8 +49,9 @@ class Domain:
     """With texts: others to measure perplexity on [default: the same]."""
     scored_take: int = 0
     """The first so many documents of these; 0: all."""
-    analyses: tuple[Measure, ...] = ("evaluate", "perplexity", "sweep")
-    """Of what the study measures, what is measured on these; running text is not evaluated."""
+    analyses: tuple[Measure, ...] = get_args(Measure)
+    """Of what the study measures, what is measured on these; running text is not evaluated, and
+    meaning and lens need it: the same sentences in every language."""
 
     def __post_init__(self) -> None:
         if self.take < 0 or self.scored_take < 0:
@@ -144,6 +147,10 @@ class Study:
     """Neurons; its resampling is that of comparisons too."""
     perplexity: PerplexityConfig = field(default_factory=PerplexityConfig)
     """What silencing costs."""
+    meaning: MeaningConfig = field(default_factory=MeaningConfig)
+    """Where states are of what sentences mean."""
+    lens: LensConfig = field(default_factory=LensConfig)
+    """What models would say at each layer."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
     """Claims over a grid of settings."""
     reward: RewardConfig = field(default_factory=RewardConfig)

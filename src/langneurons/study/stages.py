@@ -214,6 +214,48 @@ class MeasurePerplexity(Stage):
 
 
 @dataclass(frozen=True)
+class _ReadSentences(Stage):
+    """Read the sentences of a domain, which are the same in every language."""
+
+    model: StudyModel
+    domain: str
+
+    def _call(self, study: Study, config: Any) -> Call:
+        source, _ = study.domains[self.domain].read()
+        return Call(
+            given=(self.model.given, Path(source)),
+            options={**_of_texts(study), "config": config},
+            inputs=self.model.inputs,
+            outside=(*self.model.outside, source),
+            model=self.model.source,
+        )
+
+
+@dataclass(frozen=True)
+class MeasureMeaning(_ReadSentences):
+    """Measure where a model's states are of what sentences mean."""
+
+    name = "meaning"
+    yields = "meaning"
+
+    def call(self, study: Study) -> Call:
+        """`meaning MODEL TEXTS`."""
+        return self._call(study, study.meaning)
+
+
+@dataclass(frozen=True)
+class LookThroughLens(_ReadSentences):
+    """Look what a model would say at each layer."""
+
+    name = "lens"
+    yields = "lens"
+
+    def call(self, study: Study) -> Call:
+        """`lens MODEL TEXTS`."""
+        return self._call(study, study.lens)
+
+
+@dataclass(frozen=True)
 class ScoreResponses(Stage):
     """Score responses to align on, by a translation model."""
 
@@ -371,6 +413,8 @@ STAGES: tuple[type[Stage], ...] = (
     RecordCounts,
     IdentifyNeurons,
     MeasurePerplexity,
+    MeasureMeaning,
+    LookThroughLens,
     ScoreResponses,
     PairResponses,
     AlignModel,
