@@ -1,5 +1,5 @@
-"""What first-order effects cost: python bench/attribute.py [--nano] [--device cuda --dtype bfloat16
---shape 7b].
+"""What first-order effects cost: python bench/attribute.py [--nano | --model MODEL]
+[--device cuda --dtype bfloat16 --shape 7b].
 
 On the texts of bench/perplexity.py, by turns, batch by batch:
 
@@ -34,12 +34,17 @@ def main() -> None:
     parser.add_argument(
         "--nano", action="store_true", help="the embedded model, on word problems of its own world"
     )
+    parser.add_argument(
+        "--model", help="a MODEL, such as gemma, on the same problems, each text by itself"
+    )
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument("--no-share", action="store_true", help="each text with its own prompt")
     asked = parser.parse_args()
-    if asked.nano:
-        loaded = models.load("nano", device=asked.device, dtype=asked.dtype)
+    if asked.nano or asked.model:
+        loaded = models.load(asked.model or "nano", device=asked.device, dtype=asked.dtype)
         model, tokenizer, responses = loaded.model, loaded.tokenizer, problems(asked.questions)
+        if asked.model:
+            responses = [response for response in responses if not response.sample]
     else:
         responses = texts(asked.data, asked.questions)
         tokenizer = train_tokenizer(responses)
@@ -59,7 +64,8 @@ def main() -> None:
         for way in sorted(ways, reverse=bool(number % 2)):
             spent[way] += clock(asked.device, ways[way])
     computed = sum(map(work.batches.computed, batches))
-    name, size = "nano" if asked.nano else "Llama", sum(p.numel() for p in model.parameters()) / 1e6
+    name = asked.model or ("nano" if asked.nano else "Llama")
+    size = sum(p.numel() for p in model.parameters()) / 1e6
     print(
         f"{platform.machine()}, {asked.device}, {asked.dtype}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, vocabulary "

@@ -276,6 +276,20 @@ def test_translations_are_scored_by_chrf(
     assert "translated from english after 2 examples" in again.out
 
 
+def test_the_first_questions_alone(model: Path, tmp_path: Path, langneurons: Callable) -> None:
+    """Problems with numbers too are asked as many as are wanted, the same in every language."""
+    file = tmp_path / "sums.jsonl"
+    rows = [
+        {"id": f"q{i}", "lang": code, "question": f"{code}{i}", "answer": i}
+        for code in ("en", "zh")
+        for i in range(3)
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    words = ("evaluate", model, file, "--take", 2, "--max-new-tokens", 2, "--template", "plain")
+    done = langneurons(*words, "--out", tmp_path / "a", "--json")
+    assert [row["n"] for row in done.json["accuracy"]] == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

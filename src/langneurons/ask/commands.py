@@ -216,7 +216,9 @@ def _evaluated(
     from langneurons.ask.evaluate import evaluated
 
     config = asked.config
-    task = _task(model, questions, config, asked.how, asked.loading, force=force)
+    task = _task(
+        model, questions, config, asked.how, asked.loading, take=asked.tasks.take, force=force
+    )
 
     def make(
         state: resume.State, on_step: resume.Progress | None
@@ -644,11 +646,12 @@ def _task(
     how: Asking,
     loading: ModelConfig,
     *,
+    take: int = 0,
     force: bool,
 ) -> _Task:
     """Who is asked what; mistakes that can be seen without the model come first."""
     from langneurons.texts.prompts import load_template, suited
-    from langneurons.texts.questions import load_questions
+    from langneurons.texts.questions import chosen, load_questions
 
     given = load_template(how.template).text if how.template else None
     if how.tokenizer and how.engine == "transformers":
@@ -656,7 +659,7 @@ def _task(
             "--tokenizer is for a model that a server runs; one in this process has its own"
         )
     silenced = _silenced(how)
-    asked = load_questions(questions, console.codes(how.asked))
+    asked = chosen(load_questions(questions, console.codes(how.asked)), take=take)
     if how.engine == "transformers":
         writer = _in_process(model, loading, silenced, force=force)
     elif silenced:
