@@ -177,7 +177,7 @@ def test_a_killed_matrix_goes_on_to_the_same_result(loaded: Loaded, neurons: Pat
     whole = marked(loaded, chooser.answers, sets, LANGS, measure="accuracy")
     state, asked = Kept(), []
 
-    def answer(masks: object) -> Answers:
+    def answer(masks: object, *_: object) -> Answers:
         if len(asked) == 4:
             raise KeyboardInterrupt
         asked.append(masks)
@@ -192,6 +192,25 @@ def test_a_killed_matrix_goes_on_to_the_same_result(loaded: Loaded, neurons: Pat
     assert len(asked) == 5 + 8 - 4 - 2 + 1  # th has no specific neuron: its two sets are not run
     th = [i for i, one in enumerate(whole.conditions) if one.silenced == "th"]
     assert np.isnan(whole.worth[th]).all()
+
+
+def test_killed_choices_go_on_to_the_same_scores(loaded: Loaded) -> None:
+    choosing = Choosing(load_template("plain"), (), 0, calibrated=False)
+    whole = Chooser(loaded, rows(), choosing, budget=30).scores(None)
+    state, runs = Kept(), []
+    chooser = Chooser(loaded, rows(), choosing, budget=30, save_every=0)
+
+    def stop(done: int, _: int) -> None:
+        runs.append(done)
+        if len(runs) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chooser.scores(None, state, stop)
+    again: list[int] = []
+    scores = chooser.scores(None, state, lambda done, _: again.append(done))
+    assert scores.tolist() == whole.tolist()
+    assert again[0] > runs[1]
 
 
 def test_intervals_are_over_questions() -> None:

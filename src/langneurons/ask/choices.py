@@ -19,6 +19,7 @@ from langneurons.errors import InputError
 from langneurons.intervals import Floats
 from langneurons.model.hooks import silence
 from langneurons.model.scored import prepared
+from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts.languages import same
 from langneurons.texts.prompts import CHAT, Template, suited
 from langneurons.texts.responses import Question, Response
@@ -109,16 +110,29 @@ class Chooser:
     """
 
     def __init__(
-        self, model: "Loaded", questions: Sequence[Question], choosing: Choosing, budget: int = 0
+        self,
+        model: "Loaded",
+        questions: Sequence[Question],
+        choosing: Choosing,
+        *,
+        budget: int = 0,
+        save_every: float = 60.0,
     ) -> None:
         """Make every text that is scored.
+
+        Args:
+            model: what answers.
+            questions: questions with choices.
+            choosing: how they are shown.
+            budget: tokens of a batch; 0 leaves it to us.
+            save_every: seconds between savings of what is done.
 
         Raises:
             InputError: for a question without choices or without an answer among them, or one that
                 is longer with its prompt than the model's context.
         """
         require_choices(questions)
-        self.questions, self.choosing = questions, choosing
+        self.questions, self.choosing, self.save_every = questions, choosing, save_every
         tokenizer = model.tokenizer
         empty = {lang: choosing.prompt("", lang, tokenizer) for lang in _languages(questions)}
         self.prompts = [choosing.prompt(one.question, one.lang, tokenizer) for one in questions]
@@ -151,9 +165,14 @@ class Chooser:
         self.facts: dict[str, Any] = facts
         self.order = np.array([int(row.question_id) for row in fit])
 
-    def answers(self, masks: "Sequence[Tensor | None] | None") -> Answers:
-        """The most probable choice of each question, while these neurons are silenced."""
-        scores = self.scores(masks)
+    def answers(
+        self,
+        masks: "Sequence[Tensor | None] | None",
+        state: Saved | None = None,
+        on_step: Progress | None = None,
+    ) -> Answers:
+        """The most probable choice of each question; see `silenced.Answering`."""
+        scores = self.scores(masks, state, on_step)
         responses, worth = [], []
         for question, prompt, (asked, alone) in zip(
             self.questions, self.prompts, self.places, strict=True
@@ -174,12 +193,29 @@ class Chooser:
             )
         return Answers(responses, worth, [math.nan] * len(responses))
 
-    def scores(self, masks: "Sequence[Tensor | None] | None") -> Floats:
+    def scores(
+        self,
+        masks: "Sequence[Tensor | None] | None",
+        state: Saved | None = None,
+        on_step: Progress | None = None,
+    ) -> Floats:
         """Summed log-probability of every text's answer after its prompt, in nats."""
         sums = np.zeros(len(self.order))
-        sites = self.work.sites
+        sites, batches = self.work.sites, self.work.batches
+
+        def load(saved: Tensors) -> None:
+            sums[:] = saved["sums"]
+
         with silence(sites, masks if masks is not None else [None] * len(sites)):
-            for batch in self.work.batches.batches:
+            for number in units_left(
+                [len(batch.rows) for batch in batches.batches],
+                load=load,
+                tensors=lambda: {"sums": sums},
+                state=state,
+                save_every=self.save_every,
+                on_step=on_step,
+            ):
+                batch = batches.batches[number]
                 sums[self.order[list(batch.rows)]] = self.work.log_probabilities(batch)
         return sums
 

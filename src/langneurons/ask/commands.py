@@ -352,10 +352,19 @@ def _of_numbers(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
         texts.setdefault(row.lang, []).append(row.question)
     identifier = learn(texts)
 
-    def answer(masks: "Sequence[Tensor | None] | None") -> Answers:
-        engine = InProcess(loaded, masks)
+    def answer(
+        masks: "Sequence[Tensor | None] | None",
+        state: resume.Saved | None = None,
+        on_step: resume.Progress | None = None,
+    ) -> Answers:
         responses, _ = sampled(
-            engine, rows, config.greedy(), template=form.text, tokenizer=loaded.tokenizer
+            InProcess(loaded, masks),
+            rows,
+            config.greedy(),
+            template=form.text,
+            tokenizer=loaded.tokenizer,
+            state=state,
+            on_step=on_step,
         )
         worth = [math.nan if one.correct is None else float(one.correct) for one in responses]
         return Answers(responses, worth, strays(responses, identifier))
@@ -384,7 +393,7 @@ def _of_choices(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
     rows = chosen(rows, codes, asked.tasks.take)
     require_choices(rows)
     choosing = Choosing.of(asked.tasks, asked.how.template, shown, loaded.tokenizer)
-    chooser = Chooser(loaded, rows, choosing)
+    chooser = Chooser(loaded, rows, choosing, save_every=asked.config.save_every)
     found = list(dict.fromkeys(row.lang for row in rows))
     taken_off = ", its score without the question taken off" if choosing.calibrated else ""
     return _Asked(
@@ -458,9 +467,9 @@ def _chosen(
     task = _ready(loaded, questions, asked)
 
     def make(
-        _state: resume.State, _on_step: resume.Progress | None
+        state: resume.State, on_step: resume.Progress | None
     ) -> tuple[Evaluation, dict[str, Any]]:
-        responses = task.answer(None).responses
+        responses = task.answer(None, state, on_step).responses
         facts = {
             "languages": describe(responses, [STOP] * len(responses)),
             "asked": task.told,
@@ -478,6 +487,7 @@ def _chosen(
         {**task.inputs, **loaded.inputs},
         make,
         doing=f"evaluating {model}",
+        unit="answers",
         force=force,
         quiet=quiet,
     )
@@ -565,7 +575,7 @@ def _marked(
         inputs,
         make,
         doing=f"evaluating {model}",
-        unit="sets of neurons",
+        unit="sets of neurons" if source else "answers",
         force=force,
         quiet=quiet,
     )

@@ -114,7 +114,7 @@ def sampled(
         Request(prompts[question], seed_of(config.seed, question.id, question.lang, number))
         for question, number in asked
     ]
-    completions = _completed(engine, requests, config, state, on_step)
+    completions = completed(engine, requests, config, state, on_step)
     responses = [
         _response(question, number, prompts[question], completion.text, config)
         for (question, number), completion in zip(asked, completions, strict=True)
@@ -234,7 +234,7 @@ def _response(
     )
 
 
-def _completed(
+def completed(
     engine: Engine,
     requests: Sequence[Request],
     config: SampleConfig,
@@ -242,6 +242,8 @@ def _completed(
     on_step: Progress | None,
 ) -> list[Completion]:
     """What the engine makes of all requests, in order, going on from what was saved.
+
+    State and progress are those of `sample`.
 
     No loop over `resume.units_left`, whose units are done in their order and only kept between two
     of them: here the engine says what comes next, a batch or whatever a server answers first, and

@@ -6,8 +6,8 @@ sets are those of `perplexity`, draw for draw.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,22 @@ class Answers(NamedTuple):
     strays: list[float]
 
 
-Answering = Callable[["Sequence[Tensor | None] | None"], Answers]
-"""Answers a task's questions while the neurons of these masks are silenced; None: nothing is."""
+class Answering(Protocol):
+    """A task's questions, to be answered."""
+
+    def __call__(
+        self,
+        masks: "Sequence[Tensor | None] | None",
+        state: Saved | None = None,
+        on_step: Progress | None = None,
+    ) -> Answers:
+        """Answers while the neurons of these masks are silenced.
+
+        Args:
+            masks: as `hooks.silence` takes them; None: nothing is silenced.
+            state: where to keep what is done.
+            on_step: told of the progress.
+        """
 
 
 NOTHING: Sets = [(Condition(None, None, 0, 0), np.zeros(0, np.int64))]
@@ -91,8 +105,9 @@ def marked(
         sets: what is silenced; the first is nothing.
         codes: languages of the questions.
         measure: what an answer is worth.
-        state: where to keep what is done, after each set.
-        on_step: told how many sets are done.
+        state: where to keep what is done, after each set; with nothing to silence, after each
+            batch.
+        on_step: told how many sets are done, or answers.
         save_every: seconds between savings.
     """
     run = [i for i, (condition, chosen) in enumerate(sets) if not condition.silenced or len(chosen)]
@@ -112,8 +127,18 @@ def marked(
         kept = {name: np.stack(grid) for name, grid in grids.items()}
         return {"responses": np.frombuffer(rows, dtype=np.uint8), **kept}
 
+    def add(answers: Answers) -> None:
+        if not responses:
+            responses.extend(answers.responses)
+            ids.extend(dict.fromkeys(response.question_id for response in responses))
+        for name, values in (("worth", answers.worth), ("strays", answers.strays)):
+            grids[name].append(on_grid(values, answers.responses, codes, ids))
+
+    alone = len(run) == 1  # then what is kept is the answers, not the sets
+    if alone:
+        add(answer(None, state, on_step))
     for number in units_left(
-        [1] * len(run),
+        [1] * (0 if alone else len(run)),
         load=load,
         tensors=tensors,
         state=state,
@@ -121,12 +146,7 @@ def marked(
         on_step=on_step,
     ):
         chosen = sets[run[number]][1]
-        answers = answer(to_masks([chosen], model.widths) if len(chosen) else None)
-        if not responses:
-            responses.extend(answers.responses)
-            ids.extend(dict.fromkeys(response.question_id for response in responses))
-        for name, values in (("worth", answers.worth), ("strays", answers.strays)):
-            grids[name].append(on_grid(values, answers.responses, codes, ids))
+        add(answer(to_masks([chosen], model.widths) if len(chosen) else None))
     shape = (len(sets), len(codes), len(ids))
     whole = {name: np.full(shape, np.nan, dtype=np.float32) for name in grids}
     for name, values in whole.items():

@@ -13,9 +13,11 @@ from langneurons.align.prompted import Prompting
 from langneurons.align.translator import Text
 from langneurons.ask.engine import Request
 from langneurons.ask.local import InProcess
+from langneurons.ask.sample import completed
 from langneurons.ask.silenced import Answers, strays
 from langneurons.config import EvaluateConfig, PromptedConfig, TaskConfig
 from langneurons.errors import InputError
+from langneurons.resume import Progress, Saved
 from langneurons.texts.language_id import learn
 from langneurons.texts.languages import ENGLISH, is_english
 from langneurons.texts.responses import Response
@@ -73,15 +75,17 @@ class Translating:
         self.codes = tuple(dict.fromkeys(one.lang for one in self.asked))
         self.into = into
 
-    def answers(self, masks: "Sequence[Tensor | None] | None") -> Answers:
-        """Every text translated, while these neurons are silenced."""
+    def answers(
+        self,
+        masks: "Sequence[Tensor | None] | None",
+        state: Saved | None = None,
+        on_step: Progress | None = None,
+    ) -> Answers:
+        """Every text translated; see `silenced.Answering`."""
         engine = InProcess(self.model, masks)
-        written = {
-            completion.place: completion.text.strip()
-            for completion in engine.complete(
-                [Request(one.prompt, 0) for one in self.asked], self.config
-            )
-        }
+        requests = [Request(one.prompt, 0) for one in self.asked]
+        completions = completed(engine, requests, self.config, state, on_step)
+        written = [completion.text.strip() for completion in completions]
         responses = [
             Response(
                 question_id=one.question_id,
