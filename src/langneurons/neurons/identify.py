@@ -103,11 +103,11 @@ def identify(
         neurons = replace(neurons, agreement=known)
     if isinstance(counts, Counts):
         neurons = replace(neurons, chance=by_chance(counts, config))
-    without = _without(counts.widths, config, probability, counts.languages)
-    resampled = None
+    resampled, without = None, {}
     if counts.blocks > 1 and config.bootstrap:
         neurons, resampled = _resampled(counts, config, neurons, on_step)
         neurons = replace(neurons, again=_found_again(counts, config, neurons))
+        without = _without(counts, config, probability)
     if cut is None:
         return neurons
     found_more = of_neurons(
@@ -117,22 +117,23 @@ def identify(
 
 
 def _without(
-    widths: Widths, config: IdentifyConfig, probability: Floats, languages: Sequence[str]
+    counts: Levels, config: IdentifyConfig, probability: Floats
 ) -> dict[str, Numbers | None]:
     """Numbers with each of the languages left out; None for one without which there is no lambda.
 
     Nothing is specific to one of fewer than two, so of two none can be left out.
     """
-    if len(languages) < 3:
-        return {}
-    numbers: dict[str, Numbers | None] = {}
-    for k, code in enumerate(languages):
+
+    def rest(k: int) -> Numbers | None:
         try:
-            rest = classified(np.delete(probability, k, axis=0), widths, config)
-            numbers[code] = rest.numbers
+            others = np.delete(probability, k, axis=0)
+            return classified(others, counts.widths, config).numbers
         except InputError:
-            numbers[code] = None
-    return numbers
+            return None
+
+    codes = counts.languages if len(counts.languages) > 2 else ()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(codes, pool.map(rest, range(len(codes))), strict=True))
 
 
 def _tabulated(
