@@ -1,6 +1,7 @@
 # make demo   environment, the whole pipeline on the embedded model, the page
 # make real   environment, Gemma 3 270M (240 MB, its own terms), the study of it, the page
 # make test   environment, browser, every test
+# make wheel  wheel and sdist into dist/, and what they hold and do in environments of their own
 # make check  environment, ruff, ty, layers, documentation with warnings as errors
 # make bench  timings, side by side
 # make nano-train   the embedded models anew, into $(NANO); hours on 2 cores, minutes with DEVICE=cuda WORKERS=8
@@ -16,7 +17,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo real test check bench docs nano-train browser clean
+.PHONY: demo real test wheel check bench docs nano-train browser clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +35,11 @@ real: $(READY)
 
 test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist .
+	OMP_NUM_THREADS=1 $(BIN)/python .ci/wheel.py dist
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -17,6 +17,8 @@ it: texts, model, neurons, ask, silencing, align, meaning, effects, compare, swe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from langneurons.errors import missing_extra
+
 if TYPE_CHECKING:
     from langneurons.ask.evaluate import evaluate
     from langneurons.ask.sample import sample
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from langneurons.texts.responses import Response
     from langneurons.texts.rows import read_responses
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Counts",
@@ -78,7 +80,10 @@ def __getattr__(name: str) -> Any:
     """Load a name when it is first used, so that importing langneurons is light."""
     if name not in _HOMES:
         raise AttributeError(f"langneurons has no {name}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"langneurons.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"langneurons.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from None
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Token
 
 from langneurons import __version__, config, nano
 from langneurons.console import as_typed
-from langneurons.errors import LangneuronsError, brief
+from langneurons.errors import LangneuronsError, brief, missing_extra
 
 
 def _suited(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -93,6 +93,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last word on anything unforeseen
+        if missing := missing_extra(error):
+            _fail(str(missing), 2)
         if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
             where = f"{brief(str(error.filename))}: " if error.filename else ""
             _fail(f"{where}{error.strerror}; see to it and run the same command again", 2)

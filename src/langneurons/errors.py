@@ -67,6 +67,31 @@ class MissingExtraError(LangneuronsError, ImportError):
     """A library of an optional extra is needed and not installed."""
 
 
+_EXTRAS = {
+    "torch": "model",
+    "transformers": "model",
+    "datasets": "model",
+    "huggingface_hub": "model",
+    "tokenizers": "model",
+    "gguf": "gguf",
+    "jinja2": "report",
+    "markupsafe": "report",
+}
+"""Libraries that an import may miss, and the extra that brings them."""
+
+
+def missing_extra(error: BaseException) -> MissingExtraError | None:
+    """What to say of an import that failed; None where no extra would mend it, or none failed."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    library = (error.name or "").partition(".")[0]
+    if library not in _EXTRAS:
+        return None
+    return MissingExtraError(
+        f"{library} is not installed; this needs: pip install 'langneurons[{_EXTRAS[library]}]'"
+    )
+
+
 def brief(text: str) -> str:
     """The beginning of a text, quoted, for a message."""
     return repr(text if len(text) <= 40 else f"{text[:39]}…")

@@ -41,6 +41,7 @@ def access(study: Study) -> list[Access]:
     needed += [_texts(name) for name in dict.fromkeys(texts)]
     if study.template and "/" in study.template:
         needed.append(Access(study.template, Path(study.template).is_file(), "prompt template"))
+    needed.append(_library("torch", extra="model"))
     needed.append(_library("vl_convert", extra="report"))
     if study.alignments:
         needed += [_library(name, extra="align") for name in ("trl", "peft", "accelerate")]

@@ -103,8 +103,12 @@ def _tell(outcome: Outcome, seconds: float) -> None:
 
 def _tell_failures(outcome: Outcome, study: str, number: int) -> None:
     """What failed, and how to go on."""
+    by_reason: dict[str, list[str]] = {}
     for out, why in outcome.failed.items():
-        print(f"langneurons: {out}: {why}", file=sys.stderr)
+        by_reason.setdefault(why, []).append(out)
+    for why, outs in by_reason.items():
+        more = f" and {len(outs) - 1} more" if len(outs) > 1 else ""
+        print(f"langneurons: {outs[0]}{more}: {why}", file=sys.stderr)
     print(
         f"langneurons: {len(outcome.failed)} of {number} steps failed. When that is mended, "
         f"go on with: langneurons run {study} --out {outcome.run}",

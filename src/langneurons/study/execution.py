@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from langneurons import console
-from langneurons.errors import InputError, LangneuronsError
+from langneurons.errors import InputError, LangneuronsError, missing_extra
 from langneurons.run_folder import PAGE
 from langneurons.study.estimates import Estimates, Remaining
 from langneurons.study.ledger import Ledger, identity
@@ -173,6 +173,9 @@ class _Run:
         except LangneuronsError as error:
             self._failed(step, str(error))
         except Exception as error:  # noqa: BLE001 - the other steps go on; the story is in the log
+            if missing := missing_extra(error):
+                self._failed(step, str(missing))
+                return
             outcome.unforeseen.append(step.out)
             what = f"this should not happen: {type(error).__name__}: {error}"
             self._failed(step, f"{what}. Report it, with {LOG}")

@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -116,7 +117,12 @@ def bytes_of_weight(loading: ModelConfig) -> int:
 
 @cache
 def gpus() -> int:
-    """GPUs that a model can be loaded to here. It loads torch, so ask where it is needed only."""
+    """GPUs that a model can be loaded to here; 0 without torch.
+
+    It loads torch, so ask where it is needed only.
+    """
+    if find_spec("torch") is None:
+        return 0
     import torch
 
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
