@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import configuration_utils
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast, configuration_utils
 
 from support import families
 from support.house import PATHS
@@ -29,9 +30,12 @@ IMPORTED = {
 
 OF_OBJECTS = {
     "_apply_gate": "transformers: experts of the common form",
+    "_is_expert_parallel": "transformers: experts of the common form",
     "_experts_implementation": "transformers: a config",
+    "_tokenizer": "transformers: PreTrainedTokenizerFast",
     "_commit_hash": "transformers: a config",
     "_get_field_parts": "gguf: GGUFReader",
+    "_ConvNd": "torch.nn.modules.conv",
     "_DropoutNd": "torch.nn.modules.dropout",
     "_compiled_call_impl": "torch.nn.Module",
     "_forward_hooks": "torch.nn.Module",
@@ -87,14 +91,18 @@ def test_the_names_of_modules_are_there(module: str, name: str) -> None:
 def test_the_names_of_objects_are_there() -> None:
     gguf = import_module("gguf")
     assert hasattr(gguf.GGUFReader, "_get_field_parts")
+    assert issubclass(torch.nn.Conv1d, torch.nn.modules.conv._ConvNd)
     assert issubclass(torch.nn.Dropout, torch.nn.modules.dropout._DropoutNd)
     for name in ("_compiled_call_impl", "_forward_hooks", "_forward_pre_hooks"):
         assert hasattr(torch.nn.Linear(1, 1), name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its compiler
         assert hasattr(torch.compile(torch.nn.Linear(1, 1)), "_orig_mod")
+    plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel()))
+    assert isinstance(plain._tokenizer, Tokenizer)
     model = families.build("mixtral")
     experts = [module for module in model.modules() if hasattr(module, "_apply_gate")]
     assert experts
+    assert hasattr(experts[0], "_is_expert_parallel")
     assert hasattr(experts[0].config, "_experts_implementation")
     assert "_commit_hash" in inspect.getsource(configuration_utils)  # set where the Hub is read
