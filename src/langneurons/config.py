@@ -677,6 +677,9 @@ class MediateConfig:
     settings: str = "specific,related,general"
     """Sets of neurons that are taken over, of a text's own language and of any: kinds joined by +,
     settings parted by commas."""
+    layers: str | None = None
+    """Only neurons of these layers in those sets: 5, 0-4, or one of the paper's stages, such as
+    reasoning."""
     controls: int = 3
     """Random sets drawn for each set and each way of matching: by layer, by activation rate where
     counts are known, by the size of alignment's change; 0 for none."""
@@ -875,6 +878,47 @@ class AlignConfig:
             raise InputError(
                 f"max-tokens {self.max_tokens}, dev {self.dev}, warmup {self.warmup}: too small"
             )
+
+
+RANDOM_LIKE = "random-like:"
+"""What stands before kinds of neurons of which as many others are meant, drawn at random."""
+
+
+@dataclass(frozen=True)
+class AloneConfig:
+    """Which neurons `align` trains and nothing else; without, an adapter of the usual form.
+
+    Raises:
+        InputError: for neurons without a use, or a use without neurons.
+    """
+
+    neurons: Path | None = None
+    """Folder of neurons, of the model that is trained, for --only and --freeze."""
+    only: str | None = None
+    """Train the weights of these neurons and nothing else, those of --languages [default: of all]:
+    kinds joined by +, as related or specific+related; random-like:related for as many others, drawn
+    at random in the same layers and of like activation rate."""
+    freeze: str | None = None
+    """Train the weights of all neurons but these, said as with --only."""
+
+    def __post_init__(self) -> None:
+        if self.only and self.freeze:
+            raise InputError("--only and --freeze say the same twice; give one of them")
+        if bool(self.only or self.freeze) != bool(self.neurons):
+            raise InputError(
+                "--only and --freeze say which neurons of --neurons are meant; give one of them "
+                "with it"
+            )
+
+    @property
+    def words(self) -> str:
+        """Which neurons are meant, as they were said; empty for none."""
+        return self.only or self.freeze or ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Their kinds."""
+        return tuple(self.words.removeprefix(RANDOM_LIKE).split("+"))
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,17 @@ def rises(number: Estimate, bar: float = 0.0) -> Verdict:
     return "does not hold" if number.high <= bar else "cannot tell"
 
 
+def both(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of a claim that says several things: it holds when all hold, and not when one does not.
+
+    That all must hold keeps the chance of a false `holds` at that of one (an intersection-union
+    test).
+    """
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "cannot tell" if "cannot tell" in verdicts or not verdicts else "holds"
+
+
 def pearson(x: Floats, y: Floats) -> float:
     """Correlation of two rows of numbers; NaN where one of them never changes."""
     x, y = x - x.mean(), y - y.mean()

@@ -79,7 +79,7 @@ def test_one_neuron_carries_what_it_alone_does(one: Path) -> None:
     found = mediated(model, neurons, judged(), config, paired=True, trained=("sw",)).mediation
     assert np.abs(found.aligned - found.base).max() > 0.01
     for row in shares(found):
-        expected = {"all": 1, "general": 1}.get(row.name, 0)
+        expected = {"all": 1, "all + attention": 1, "general": 1}.get(row.name, 0)
         assert row.share.value == pytest.approx(expected, abs=1e-4), row
         assert all(random.value == pytest.approx(0, abs=1e-4) for random in row.random.values())
         if row.name == "general":

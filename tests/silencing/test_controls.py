@@ -13,9 +13,9 @@ from langneurons.errors import InputError, MismatchError
 from langneurons.model.hooks import silence
 from langneurons.model.sites import find_sites
 from langneurons.neurons.identify import identify
+from langneurons.neurons.matched import NEAREST, control
 from langneurons.neurons.sets import layer_range, require_fit, select, to_masks
 from langneurons.neurons.table import Neurons, Rule
-from langneurons.silencing.controls import NEAREST, control
 from support import families
 from support.values import random_counts, tiny
 

@@ -15,7 +15,9 @@ from langneurons.align.graft import Graft
 from langneurons.align.pairs import Pairs
 from langneurons.align.scores import Scores
 from langneurons.config import (
+    RANDOM_LIKE,
     AlignConfig,
+    AloneConfig,
     GrpoConfig,
     ModelConfig,
     PairConfig,
@@ -26,9 +28,14 @@ from langneurons.config import (
 )
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError
+from langneurons.neurons.counts import Counts
+from langneurons.neurons.matched import control
+from langneurons.neurons.sets import counts_behind, notes_on_weights, require_fit, select
+from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress
 
 if TYPE_CHECKING:
+    from langneurons.align.only import Only
     from langneurons.align.pairs import Length
     from langneurons.align.prompted import Prompting
     from langneurons.align.training import Trained
@@ -199,6 +206,7 @@ def align(
     prompted: Annotated[PromptedConfig, Parameter(name="*")] = PromptedConfig(),
     examples: Path | None = None,
     config: Annotated[AlignConfig, Parameter(name="*")] = AlignConfig(),
+    alone: Annotated[AloneConfig, Parameter(name="*")] = AloneConfig(),
     sampling: Annotated[GrpoConfig, Parameter(name="*")] = GrpoConfig(),
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
@@ -224,6 +232,7 @@ def align(
         With grpo: the translation model, or causal model, that scores, as reward takes it.
     languages
         With grpo: languages to train, as codes with commas [default: all there are but English].
+        With --only and --freeze: whose neurons are meant.
     codes
         With grpo: language tokens of the translator that are not found by themselves, as
         zh=zho_Hant.
@@ -233,6 +242,8 @@ def align(
         With grpo: texts with their translations to show a causal translator, as reward takes them.
     config
         Settings.
+    alone
+        Which neurons alone are trained.
     sampling
         Settings of grpo.
     loading
@@ -243,8 +254,10 @@ def align(
 
     wanted, spelled = console.codes(languages), _spelled(codes)
     loading = _on_own_device(loading)
+    chosen = _chosen(alone, wanted, config.seed)
     if objective == "dpo":
-        if translator or wanted or spelled or examples or prompted != PromptedConfig():
+        of_grpo = translator or spelled or examples or prompted != PromptedConfig()
+        if of_grpo or (wanted and not chosen):
             raise InputError(
                 "pairs are scored and in their languages already; --translator and the like go "
                 "with grpo"
@@ -262,16 +275,20 @@ def align(
         training = _grpo(read, asked, wanted, spelled, config, sampling)
     loaded = models.load(model, **asdict(loading))
     settings = {**identity(config), "dtype": str(loaded.model.dtype), **training.settings}
-    inputs = {
-        **training.inputs,
-        **loaded.inputs,
-    }
+    inputs = {**training.inputs, **loaded.inputs}
+    trained_alone: Only | None = None
+    notes: list[str] = []
+    if chosen:
+        settings |= chosen.settings
+        inputs |= chosen.inputs
+        trained_alone, notes = chosen.in_model(loaded, force=force)
     work = _work_folder(out, settings, inputs)
     _report_beside(out, config)
 
     def make(_: resume.State, on_step: Progress | None) -> tuple[Adapter, dict[str, Any]]:
-        adapter, facts = training.run(loaded, work, on_step)
-        return adapter, facts | {"base": {"id": loaded.id, "revision": loaded.revision}}
+        adapter, facts = training.run(loaded, work, trained_alone, on_step)
+        facts = facts | {"base": {"id": loaded.id, "revision": loaded.revision}}
+        return adapter, facts | {"notes": [*facts.get("notes", ()), *notes]}
 
     made = console.made(
         Adapter,
@@ -336,6 +353,10 @@ def graft(
         "remove": remove,
     }
     inputs = {name: artifacts.file_digest(adapter / name) for name in (CONFIG, WEIGHTS)}
+    if (adapter / artifacts.MANIFEST).is_file():  # what it was trained on stays known
+        trained = artifacts.read(adapter).manifest
+        inputs |= {name: trained["inputs"][name] for name in trained["inputs"].keys() & _TRAINED_ON}
+        facts |= {"pairs": trained["facts"][Pairs.KIND]} if Pairs.KIND in trained["facts"] else {}
     made = console.made(
         Graft,
         out,
@@ -363,12 +384,11 @@ def _layers(words: str, neurons: Path | None) -> set[int]:
     """
     from langneurons.neurons.layer_stages import NAMES
     from langneurons.neurons.sets import layer_range
-    from langneurons.neurons.table import Neurons
 
     numbers: set[int] = set()
     for word in words.split(","):
         first, _, last = word.strip().partition("-")
-        if first.isdigit() and (last or first).isdigit():
+        if first.isdigit() and (last or first).isdigit() and int(last or first) >= int(first):
             numbers |= set(range(int(first), int(last or first) + 1))
         elif word.strip() in NAMES and neurons is not None:
             numbers |= set(layer_range(word.strip(), Neurons.load(neurons)))
@@ -378,6 +398,95 @@ def _layers(words: str, neurons: Path | None) -> set[int]:
                 f"layers {word!r}: give one, a range as 0-4, or with --neurons a stage: {stages}"
             )
     return numbers
+
+
+_TRAINED_ON = {"model", Pairs.KIND}
+"""What of an adapter's inputs a graft of it keeps."""
+
+
+class _Chosen(NamedTuple):
+    """The neurons that alone are trained, or that alone are not.
+
+    Attributes:
+        alone: which, as they were asked for.
+        languages: whose neurons they are; None for all.
+        seed: of those that are drawn at random.
+        neurons: where they are classified.
+        counts: what these come from, where that is beside them, for those that are drawn.
+    """
+
+    alone: AloneConfig
+    languages: Sequence[str] | None
+    seed: int
+    neurons: artifacts.Artifact
+    counts: artifacts.Artifact | None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that decide which they are."""
+        return {
+            "only": self.alone.only,
+            "freeze": self.alone.freeze,
+            "neurons of": self.languages,
+        }
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of what they are taken from."""
+        counts = {"counts": self.counts.digest} if self.counts else {}
+        return {"neurons": self.neurons.digest, **counts}
+
+    def in_model(self, model: "Loaded", *, force: bool) -> "tuple[Only, list[str]]":
+        """What is trained in a model, and what to note of it.
+
+        Raises:
+            MismatchError: for neurons of another model; of other weights, unless `force`.
+            InputError: when there are none, or too few others to draw from.
+            SiteError: for a model whose neurons have no weights of their own.
+        """
+        import numpy as np
+
+        from langneurons import layout
+        from langneurons.align.only import only
+
+        found_on = self.neurons.manifest["facts"].get("model")
+        notes = notes_on_weights(found_on, model.fingerprint, force=force)
+        neurons, shapes = Neurons.load(self.neurons), model.widths
+        require_fit(neurons, shapes)
+        meant = select(neurons, shapes, self.alone.kinds, self.languages)
+        if not len(meant):
+            whose = f" of {', '.join(self.languages)}" if self.languages else ""
+            raise InputError(f"{self.neurons.folder} has no neuron that is {self.words}{whose}")
+        if self.random:
+            rates = None
+            if self.counts:
+                every = Counts.load(self.counts).rates()
+                rates = np.mean([every[code] for code in self.languages or every], axis=0)
+            classes = select(neurons, shapes, ("specific", "related", "general"))
+            meant = control(meant, classes, shapes, rates, np.random.default_rng(self.seed))
+        if self.alone.freeze:
+            meant = np.setdiff1d(np.arange(int(layout.sizes(shapes).sum())), meant)
+        return only(model, meant), notes
+
+    @property
+    def words(self) -> str:
+        """Their kinds in words."""
+        return " or ".join(self.alone.kinds)
+
+    @property
+    def random(self) -> bool:
+        """Whether others are drawn in their place."""
+        return self.alone.words.startswith(RANDOM_LIKE)
+
+
+def _chosen(alone: AloneConfig, languages: Sequence[str] | None, seed: int) -> _Chosen | None:
+    """The neurons that are asked for; None where none are."""
+    if alone.neurons is None:
+        return None
+    neurons = artifacts.read(alone.neurons, Neurons.KIND)
+    drawn = alone.words.startswith(RANDOM_LIKE)
+    counts = counts_behind(neurons, None) if drawn else None
+    return _Chosen(alone, languages, seed, neurons, counts)
 
 
 class _Training(NamedTuple):
@@ -391,18 +500,21 @@ class _Training(NamedTuple):
 
     settings: dict[str, Any]
     inputs: dict[str, str]
-    run: "Callable[[Loaded, Path, Progress | None], Trained]"
+    run: "Callable[[Loaded, Path, Only | None, Progress | None], Trained]"
 
 
 def _dpo(source: Path, config: AlignConfig) -> _Training:
     """Training on the pairs in a folder."""
     pairs = artifacts.read(source, Pairs.KIND)
 
-    def run(model: "Loaded", work: Path, on_step: Progress | None) -> "Trained":
+    def run(
+        model: "Loaded", work: Path, alone: "Only | None", on_step: Progress | None
+    ) -> "Trained":
         from langneurons.align.dpo import dpo
 
         _, world = resume.processes()
-        return dpo(model, Pairs.load(pairs), work, config, processes=world, on_step=on_step)
+        options: dict[str, Any] = {"processes": world, "alone": alone, "on_step": on_step}
+        return dpo(model, Pairs.load(pairs), work, config, **options)
 
     return _Training({}, {"pairs": pairs.digest}, run)
 
@@ -426,7 +538,9 @@ def _grpo(
     }
     inputs = {**read.digests, **asked.inputs}
 
-    def run(model: "Loaded", work: Path, on_step: Progress | None) -> "Trained":
+    def run(
+        model: "Loaded", work: Path, alone: "Only | None", on_step: Progress | None
+    ) -> "Trained":
         from langneurons.align.grpo import Judge, grpo
 
         _, world = resume.processes()
@@ -439,6 +553,7 @@ def _grpo(
             sampling,
             languages=languages,
             processes=world,
+            alone=alone,
             on_step=on_step,
         )
         return done._replace(facts={**done.facts, "notes": read.notes})

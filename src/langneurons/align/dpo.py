@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langneurons import config as configs
+from langneurons.align.only import Only
 from langneurons.align.pairs import Pair, Pairs
 from langneurons.align.recipe import dpo_fields
 from langneurons.align.training import Objective, Trained, begun, check, place_of, trained
@@ -31,6 +32,7 @@ def dpo(
     config: AlignConfig | None = None,
     *,
     processes: int = 1,
+    alone: Only | None = None,
     on_step: Progress | None = None,
     **settings: Any,
 ) -> Trained:
@@ -43,6 +45,7 @@ def dpo(
         folder: where checkpoints go while training. It is the caller's to remove.
         config: settings, or give them by name.
         processes: how many processes train together.
+        alone: the neurons whose weights alone are trained; None: what `config` says.
         on_step: told of the progress.
         **settings: those of `AlignConfig`, by name.
 
@@ -53,7 +56,7 @@ def dpo(
         MissingExtraError: when TRL, PEFT or what is reported to is not installed.
     """
     config = configs.of(AlignConfig, config, settings)
-    check(model, config, processes)
+    check(model, config, processes, alone)
     from trl import DPOConfig, DPOTrainer
 
     kept, long = _fitting(model.tokenizer, pairs.train, config)
@@ -76,7 +79,7 @@ def dpo(
         "dev pairs": len(watched),
     }
     objective = Objective(DPOTrainer, DPOConfig, fields, data)
-    return trained(model, objective, config, place, facts, on_step)
+    return trained(model, objective, config, place, facts, on_step, alone)
 
 
 class _Tokenised(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langneurons.align.only import Only
 from langneurons.align.prompted import Prompting
 from langneurons.align.recipe import grpo_fields
 from langneurons.align.reward import (
@@ -75,6 +76,7 @@ def grpo(
     *,
     languages: Sequence[str] | None = None,
     processes: int = 1,
+    alone: Only | None = None,
     on_step: Progress | None = None,
 ) -> Trained:
     """Train an adapter on a model, from the last whole checkpoint in the folder if there is one.
@@ -89,6 +91,7 @@ def grpo(
         sampling: settings of GRPO.
         languages: languages to train; default all but English.
         processes: as for `dpo`.
+        alone: the neurons whose weights alone are trained; None: what `config` says.
         on_step: told of the progress.
 
     Raises:
@@ -96,7 +99,7 @@ def grpo(
             why.
         MissingExtraError: see `dpo`.
     """
-    check(model, config, processes)
+    check(model, config, processes, alone)
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -125,7 +128,7 @@ def grpo(
         **{why: dict(counted) for why, counted in lost.items()},
     }
     objective = Objective(GRPOTrainer, GRPOConfig, fields, data)
-    return trained(model, objective, config, place, facts, on_step)
+    return trained(model, objective, config, place, facts, on_step, alone)
 
 
 def alignment(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from langneurons.align.only import Only
 from langneurons.config import AlignConfig, GrpoConfig
 from langneurons.errors import InputError, MissingExtraError
 
@@ -93,12 +94,23 @@ def grpo_fields(config: AlignConfig, sampling: GrpoConfig, place: Place) -> dict
     return chosen | _set_by_hand(config, lora=False)
 
 
-def lora_fields(config: AlignConfig) -> dict[str, Any]:
+def lora_fields(config: AlignConfig, alone: Only | None = None) -> dict[str, Any]:
     """Fields of LoraConfig, those in `config.set` last.
 
+    Args:
+        config: what was asked.
+        alone: the neurons whose weights alone are trained, which decide ranks and layers.
+
     Raises:
-        InputError: for a field without a value.
+        InputError: for a field without a value, or one beside neurons.
     """
+    if alone:
+        if by_hand := _set_by_hand(config, lora=True):
+            raise InputError(
+                f"--set {_LORA}{next(iter(by_hand))}: which weights of the adapter are trained "
+                "follows from the neurons"
+            )
+        return {"lora_dropout": config.dropout, "task_type": "CAUSAL_LM", **alone.lora_fields}
     every = config.targets == "all-linear"
     chosen = {
         "r": config.rank,

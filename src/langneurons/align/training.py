@@ -15,6 +15,7 @@ import torch
 
 from langneurons import nano, quiet
 from langneurons.align.adapter import Adapter, adapter_files
+from langneurons.align.only import Only
 from langneurons.align.recipe import Place, built, lora_fields
 from langneurons.config import AlignConfig
 from langneurons.errors import InputError, LangneuronsError, MissingExtraError
@@ -61,7 +62,7 @@ def place_of(model: "Loaded", folder: Path, processes: int) -> Place:
     return Place(folder, str(model.model.dtype), model.device.type == "cpu", processes)
 
 
-def check(model: "Loaded", config: AlignConfig, processes: int) -> None:
+def check(model: "Loaded", config: AlignConfig, processes: int, alone: Only | None = None) -> None:
     """Refuse what cannot be trained.
 
     Raises:
@@ -91,7 +92,8 @@ def check(model: "Loaded", config: AlignConfig, processes: int) -> None:
     model.require_rows([marks if padding is None else [padding, *marks]])
     _check_devices(model.model, processes)
     _check_reporting(config)
-    _check_targets(model.model, config)
+    if not alone:
+        _check_targets(model.model, config)
 
 
 def _check_devices(model: Any, processes: int) -> None:
@@ -146,6 +148,7 @@ def trained(
     place: Place,
     facts: Mapping[str, Any],
     on_step: Progress | None,
+    alone: Only | None = None,
 ) -> Trained:
     """What a trainer of TRL gives, from the last whole checkpoint in the folder if there is one.
 
@@ -156,6 +159,7 @@ def trained(
         place: where it runs.
         facts: what is known already; the number of weights trained is added.
         on_step: told of the progress.
+        alone: what alone is trained; None: what `config` says.
 
     Raises:
         InputError: for a field in `config.set` that TRL and PEFT do not know.
@@ -168,7 +172,7 @@ def trained(
         _keep_freed_memory()
     with quiet.libraries("transformers", "datasets"):
         args = built(objective.config, objective.fields)
-        lora = built(LoraConfig, _beside_the_decoder(model.model) | lora_fields(config))
+        lora = built(LoraConfig, _beside_the_decoder(model.model) | lora_fields(config, alone))
         with _blaming_settings(config):
             trainer = objective.trainer(
                 model=model.model,
@@ -179,6 +183,9 @@ def trained(
             )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_steps(on_step))
+        if alone:
+            alone.restrict(trainer.model)
+            facts = {**facts, "neurons trained": alone.number}
         weights = sum(p.numel() for p in model.model.parameters() if p.requires_grad)
         if not weights:
             raise InputError("with these settings no weight would be trained; see --set, --targets")

@@ -26,13 +26,12 @@ from langneurons.compare.model_claims import (
 )
 from langneurons.compare.verdicts import (
     Claim,
-    both,
     falls,
     in_numbers,
     in_words,
     missing,
 )
-from langneurons.intervals import SURE, Floats, Verdict, rises
+from langneurons.intervals import SURE, Floats, Verdict, both, rises
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing.matrix import Matrices

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from langneurons.compare.verdicts import (
     Claim,
-    both,
     in_numbers,
     in_words,
     missing,
@@ -23,6 +22,7 @@ from langneurons.intervals import (
     Floats,
     Verdict,
     block_draws,
+    both,
     estimate,
     lower_than_others,
     rises,

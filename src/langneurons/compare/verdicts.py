@@ -1,6 +1,5 @@
 """Verdicts: a claim, what an interval says of it, and how numbers and intervals are told in it."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,17 +37,6 @@ def falls(estimate: Estimate) -> Verdict:
         replicates=-estimate.replicates,
     )
     return rises(turned)
-
-
-def both(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim that says several things: it holds when all hold, and not when one does not.
-
-    That all must hold keeps the chance of a false `holds` at that of one (an intersection-union
-    test).
-    """
-    if "does not hold" in verdicts:
-        return "does not hold"
-    return "cannot tell" if "cannot tell" in verdicts or not verdicts else "holds"
 
 
 def missing(name: str, statement: str, where: str, what: str) -> Claim:

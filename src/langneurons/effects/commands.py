@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from langneurons import artifacts, console, layout, resume
 from langneurons.config import AttributeConfig, MediateConfig, ModelConfig, TextConfig, identity
 from langneurons.console import Force, Json, Made, Quiet
-from langneurons.effects.mediation import Mediation, Share, groups, shares
+from langneurons.effects.mediation import Carried, Mediation, Share, carried, groups, shares
 from langneurons.effects.trust import agreements
 from langneurons.errors import InputError, MismatchError
 from langneurons.intervals import Estimate
@@ -161,7 +161,8 @@ def mediate(
     config
         Settings.
     trained
-        Languages that were trained, as codes with commas, to be told apart from the others.
+        Languages that were trained, as codes with commas, to be told apart from the others
+        [default: as the adapter says].
     counts
         Folder of the counts that the neurons come from, to match random sets by activation rate
         [default: found beside the neurons].
@@ -177,21 +178,22 @@ def mediate(
 
     found = artifacts.read(neurons, Neurons.KIND)
     behind = counts_behind(found, counts)
-    wanted = console.codes(languages)
+    wanted, training = console.codes(languages), _training_of(adapter)
     adapted = base_of(adapter)
     if adapted is None:
         raise InputError(f"{adapter} is no adapter folder: what alignment did is held against BASE")
     if in_full(adapted) != in_full(base):
         raise MismatchError(f"{adapter} adapts {adapted}, not {base}")
-    texts = _judged(source, adapter, wanted, template)
+    apart = console.codes(trained) or sorted(training.facts.get("pairs", {}))
+    texts = _judged(source, training, wanted, template)
     loaded = load(adapter, **asdict(loading))
     if texts is None:
         texts = _right_responses(source, wanted, template, loaded)
-    notes = _notes_on_either(found, adapter, loaded.fingerprint, force=force)
+    notes = _notes_on_either(found, training, loaded.fingerprint, force=force)
     settings = {
         **identity(config),
         "languages": wanted,
-        "trained": console.codes(trained),
+        "trained": apart,
         "dtype": str(loaded.model.dtype),
     }
     inputs = {**texts.digests, **loaded.inputs, "neurons": found.digest}
@@ -207,12 +209,13 @@ def mediate(
             texts.judged,
             config,
             paired=texts.paired,
-            trained=console.codes(trained) or (),
+            trained=apart,
             rates=Counts.load(behind).rates() if behind else None,
             state=state,
             on_step=on_step,
         )
-        return mediation, facts | {"notes": [*notes, *texts.notes], "model": loaded.facts}
+        told = [*notes, *texts.notes, *_notes_on_sets(facts)]
+        return mediation, facts | {"notes": told, "model": loaded.facts}
 
     made = console.made(
         Mediation,
@@ -232,12 +235,42 @@ def mediate(
             {
                 "out": str(made.folder),
                 "shares": plain([_told(row) for row in rows]),
+                "claims": plain([_told(row) for row in carried(rows)]),
                 "facts": made.facts,
             }
         )
     else:
         _print_shares(made, rows)
     return made
+
+
+class _Training(NamedTuple):
+    """What an adapter says of its training; nothing where it is not of align, or a graft of such.
+
+    Attributes:
+        adapter: its folder.
+        inputs: digests of what it was trained on and from.
+        facts: what is known of it, such as the number of pairs in each language.
+    """
+
+    adapter: Path
+    inputs: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def _training_of(adapter: Path) -> _Training:
+    """What an adapter, or the folder that it is a checkpoint of, says of its training."""
+    for folder in (adapter, adapter.resolve().parent):
+        if (folder / artifacts.MANIFEST).is_file():
+            manifest = artifacts.read(folder).manifest
+            return _Training(adapter, manifest["inputs"], manifest["facts"])
+    return _Training(adapter, {}, {})
+
+
+def _notes_on_sets(facts: Mapping[str, Any]) -> list[str]:
+    """What to say of sets that could not be followed."""
+    empty = [f"there is no neuron that is {name}" for name in facts["empty sets"]]
+    return [*empty, *([facts["attention"]] if facts["attention"] else [])]
 
 
 class _Texts(NamedTuple):
@@ -257,7 +290,7 @@ class _Texts(NamedTuple):
 
 
 def _judged(
-    source: Path, adapter: Path, wanted: Sequence[str] | None, template: str | None
+    source: Path, training: _Training, wanted: Sequence[str] | None, template: str | None
 ) -> "_Texts | None":
     """The pairs in a folder that the adapter was not trained on; None where it holds responses.
 
@@ -277,15 +310,12 @@ def _judged(
     if template is not None:
         raise InputError("pairs hold their prompts; --template is for responses")
     there = artifacts.read(source, Pairs.KIND)
-    trained_on = None
-    if (adapter / artifacts.MANIFEST).is_file():
-        trained_on = artifacts.read(adapter).manifest["inputs"].get(Pairs.KIND)
     pairs = Pairs.load(there)
-    own = trained_on == there.digest
+    own = training.inputs.get(Pairs.KIND) == there.digest
     held_out = pairs.dev if own else (*pairs.train, *pairs.dev)
     if not held_out:
         raise InputError(
-            f"{adapter} was trained on all pairs in {source}; give others, or pair with "
+            f"{training.adapter} was trained on all pairs in {source}; give others, or pair with "
             "--dev-every so that some questions are held out"
         )
     mine = [pair for pair in held_out if wanted is None or pair.lang in wanted]
@@ -332,7 +362,7 @@ def _right_responses(
 
 
 def _notes_on_either(
-    neurons: artifacts.Artifact, adapter: Path, fingerprint: str, *, force: bool
+    neurons: artifacts.Artifact, training: _Training, fingerprint: str, *, force: bool
 ) -> list[str]:
     """What to note about the weights neurons were found on: the aligned model's or its base's.
 
@@ -340,9 +370,8 @@ def _notes_on_either(
         MismatchError: when they are neither's, unless `force`.
     """
     found_on = neurons.manifest["facts"].get("model")
-    if (adapter / artifacts.MANIFEST).is_file():
-        base = artifacts.read(adapter).manifest["inputs"].get("model")
-        if found_on is not None and found_on == base:
+    if base := training.inputs.get("model"):
+        if found_on == base:
             return ["the neurons are the base's"]
         return notes_on_weights(found_on, fingerprint, force=force)
     if found_on == fingerprint:
@@ -370,13 +399,14 @@ def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
         table = [
             (
                 row.name,
-                row.neurons,
+                row.neurons or None,
                 row.way,
                 ends(row.share),
                 *(
                     None if matched not in row.random else f"{row.random[matched].value:.0%}"
                     for matched in ("layer", "rate", "change")
                 ),
+                None if row.matched_size is None else f"{row.matched_size:.2f}",
                 ends(row.beyond),
                 row.verdict,
             )
@@ -384,11 +414,29 @@ def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
             if row.group == group
         ]
         heads = ("neurons", "number", "way", "share", "random by layer", "by rate", "by change")
-        print(console.columns((*heads, "beyond by change", "more than random"), table))
+        more = ("their change", "beyond by change", "more than random")
+        print(console.columns((*heads, *more), table))
+    for one in carried(rows):
+        print(_claimed(one))
     for note in made.facts.get("notes", []):
         print(f"note: {note}")
-    print("what no neuron carries goes by attention alone; shares of sets do not add up")
+    print(
+        "their change: how large it is in random sets matched by it, as a share of that in the "
+        "set; shares of sets do not add up"
+    )
     print(f"wrote {made.folder}")
+
+
+def _claimed(one: Carried) -> str:
+    """A verdict on one kind of neurons, and what it rests on."""
+    sure = ", ".join(
+        f"{way} {number.value:+.1%} [{number.low:+.1%}, {number.high:+.1%}]"
+        for way, number in one.beyond.items()
+    )
+    return (
+        f"mediated-by-{one.kind}, {one.group}: {one.verdict} ({sure} beyond random sets that "
+        "alignment changes as much)"
+    )
 
 
 def _print_json(made: Made[Effects]) -> None:

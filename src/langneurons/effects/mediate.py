@@ -4,7 +4,7 @@ Base and aligned model read the same held-out tokens. What enters the down proje
 neurons in one of them is put into the other, and what that does to the outcome is measured, both
 ways (causal mediation by activation patching: Vig et al. 2020; cross-model patching: Prakash et al.
 2024; for safety neurons: Chen et al. 2024). What no neuron carries goes from attention to later
-attention and the head by itself.
+attention and the head by itself; what attention gives is taken over likewise.
 
 Letters: K language, S set, R text of a batch, T token, D neuron of a layer, M neuron of the model.
 """
@@ -28,11 +28,13 @@ from langneurons.errors import InputError, MismatchError, SiteError
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Change, Entering
+from langneurons.model.mixers import Mixer, OnMixed, find_mixers, mixing
 from langneurons.model.scored import Scored, prepared
-from langneurons.neurons.sets import require_fit, select, to_masks
+from langneurons.neurons.layer_stages import NAMES
+from langneurons.neurons.matched import control
+from langneurons.neurons.sets import layer_range, require_fit, select, to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Progress, Saved, or_halves, units_left
-from langneurons.silencing.controls import control
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -115,6 +117,8 @@ def mediated(
     run = _Run(model, mine, known, config)
     change = run.size_of_change()
     sets = _sets(neurons, model.widths, known, config, change, rates)
+    if run.mixers:
+        sets += _of_attention(neurons, model.widths, len(known))
     sums = run.outcomes(sets, state, on_step)
     if np.array_equal(sums[0, 0], sums[0, 1]):
         raise InputError(f"{model.id} changes nothing in these texts: there is nothing to mediate")
@@ -123,12 +127,18 @@ def mediated(
     for i, one in enumerate(run.judged):
         tokens = int(run.work.batches.rows[i].tokens.counted.sum())
         units[place[i]] += (one.sign > 0) if paired else tokens
-    sizes = [[len(of[known.index(code)]) for code, _ in questions] for _, of in sets]
+    of_language = [known.index(code) for code, _ in questions]
+    numbers = np.array([[len(of) for of in carrier.neurons] for carrier in sets], dtype=np.int64)
+    squares = [
+        [(change[code][of] ** 2).sum() for code, of in zip(known, carrier.neurons, strict=True)]
+        for carrier in sets
+    ]
     mediation = Mediation(
         questions=questions,
         trained=tuple(code for code in trained if code in known),
-        sets=tuple(moved for moved, _ in sets),
-        neurons=np.array(sizes, dtype=np.int64),
+        sets=tuple(carrier.moved for carrier in sets),
+        neurons=numbers[:, of_language],
+        sizes=np.sqrt(np.array(squares))[:, of_language],
         base=sums[0, 0],
         aligned=sums[0, 1],
         moved=sums[1:],
@@ -136,7 +146,22 @@ def mediated(
         unit="pair" if paired else "token",
     )
     facts = run.facts | {"texts": len(run.judged), "questions": len(questions)}
+    facts["empty sets"] = [name for name in config.kinds if name not in mediation.names]
     return Mediated(mediation, facts)
+
+
+class _Carrier(NamedTuple):
+    """What is taken over from the other model.
+
+    Attributes:
+        moved: what it is called.
+        neurons: positions of the neurons, for texts of each language.
+        layers: whose attention's outputs are taken over.
+    """
+
+    moved: Moved
+    neurons: list[Positions]
+    layers: range = range(0)
 
 
 def _sets(
@@ -144,29 +169,35 @@ def _sets(
     shapes: layout.Shapes,
     codes: tuple[str, ...],
     config: MediateConfig,
-    change: Floats,
+    change: Mapping[str, Floats],
     rates: Mapping[str, NDArray[np.floating]] | None,
-) -> list[tuple[Moved, list[Positions]]]:
-    """Every set with the neurons of each language: of kinds, their random sets, and the rest."""
+) -> list[_Carrier]:
+    """Every set with the neurons of each language: of kinds, their random sets, and the rest.
+
+    Raises:
+        InputError: when no set that was asked for has a neuron, or layers are not there.
+    """
     whole = np.arange(int(layout.sizes(shapes).sum()))
     classes = select(neurons, shapes, ("specific", "related", "general"))
     sets = [
-        (Moved("all", None, 0), [whole] * len(codes)),
-        (Moved("in no class", None, 0), [np.setdiff1d(whole, classes)] * len(codes)),
+        _Carrier(Moved("all", None, 0), [whole] * len(codes)),
+        _Carrier(Moved("in no class", None, 0), [np.setdiff1d(whole, classes)] * len(codes)),
     ]
+    layers = None if config.layers is None else layer_range(config.layers, neurons)
     matchings: dict[str, Mapping[str, NDArray[np.floating]] | None] = {"layer": None}
     if rates is not None:
         matchings["rate"] = rates
-    matchings["change"] = dict.fromkeys(codes, change)
+    matchings["change"] = change
     for name, kinds in config.kinds.items():
-        own = [select(neurons, shapes, kinds, (code,)) for code in codes]
+        own = [select(neurons, shapes, kinds, (code,), layers) for code in codes]
         scopes = {name: own}
         if set(kinds) & {"specific", "related"}:
-            scopes |= {f"{name} of any": [select(neurons, shapes, kinds)] * len(codes)}
+            any_of = select(neurons, shapes, kinds, layers=layers)
+            scopes |= {f"{name} of any": [any_of] * len(codes)}
         for scope, chosen in scopes.items():
             if not any(map(len, chosen)):
                 continue
-            sets.append((Moved(scope, None, 0), chosen))
+            sets.append(_Carrier(Moved(scope, None, 0), chosen))
             for matched, levels in matchings.items():
                 for draw in range(1, config.controls + 1):
                     seeds = [zlib.crc32(f"{scope}/{matched}/{code}".encode()) for code in codes]
@@ -180,8 +211,51 @@ def _sets(
                         )
                         for code, of, seed in zip(codes, chosen, seeds, strict=True)
                     ]
-                    sets.append((Moved(scope, matched, draw), drawn))
+                    sets.append(_Carrier(Moved(scope, matched, draw), drawn))
+    if len(sets) == 2:
+        where = f" in layers {config.layers}" if layers else ""
+        raise InputError(f"there is no neuron of {config.settings}{where} to follow")
     return sets
+
+
+def _of_attention(neurons: Neurons, shapes: layout.Shapes, languages: int) -> list[_Carrier]:
+    """What attention gives, alone and with all neurons; and either of each stage of layers.
+
+    Args:
+        neurons: whose stages the layers are cut into, where there are enough layers.
+        shapes: layers of the model.
+        languages: how many there are.
+    """
+    starts = layout.starts(shapes)
+    none, whole = np.zeros(0, np.int64), np.arange(starts[-1])
+    every = range(len(shapes))
+    sets = [
+        _Carrier(Moved("attention", None, 0), [none] * languages, every),
+        _Carrier(Moved("all + attention", None, 0), [whole] * languages, every),
+    ]
+    if int(neurons.with_neurons.sum()) < len(NAMES):
+        return sets
+    for stage in NAMES:
+        layers = layer_range(stage, neurons)
+        inside = np.arange(starts[layers.start], starts[layers.stop])
+        where = f"{layers.start}-{layers.stop - 1}"
+        sets += [
+            _Carrier(Moved(f"neurons of layers {where}", None, 0), [inside] * languages),
+            _Carrier(Moved(f"attention of layers {where}", None, 0), [none] * languages, layers),
+        ]
+    return sets
+
+
+class _Taken(NamedTuple):
+    """What one model has where the other's may be put.
+
+    Attributes:
+        entering: what enters the down projections, [N, D] of each site.
+        mixed: what attention gives, [R, T, H] of each mixer.
+    """
+
+    entering: dict[int, Tensor]
+    mixed: dict[int, Tensor]
 
 
 class _Run:
@@ -208,6 +282,7 @@ class _Run:
             )
 
         fit, self.work, self.facts = ready(judged)
+        self.mixers, self.facts["attention"] = _mixers(self.work)
         kept = {id(text) for text in fit}
         lost = {one.unit for one in judged if id(one.text) not in kept}
         self.judged = [one for one in judged if one.unit not in lost]
@@ -222,48 +297,60 @@ class _Run:
         return unique, [place[key] for key in keys]
 
     @torch.no_grad()
-    def run(self, batch: Batch, change: Change, *, base: bool, times: int = 1) -> Floats:
+    def run(
+        self, batch: Batch, change: Change, mixed: OnMixed, *, base: bool, times: int = 1
+    ) -> Floats:
         """What a batch costs in the base or in the aligned model, [times, R]."""
         model: Any = self.work.model
-        with model.disable_adapter() if base else nullcontext():
+        with model.disable_adapter() if base else nullcontext(), mixing(self.mixers, mixed):
             hidden = final_states(self.work, batch, change, change, times)
             return costs_of_rows(self.work, batch, hidden, times=times)
 
-    def values(self, batch: Batch, *, base: bool) -> tuple[Floats, list[Tensor]]:
-        """What each text costs, [R], and all that enters the down projections, [N, D] of each."""
-        taken: dict[int, Tensor] = {}
+    def values(self, batch: Batch, *, base: bool) -> tuple[Floats, _Taken]:
+        """What each text costs, [R], and all that may be put into the other model."""
+        taken = _Taken({}, {})
 
         def take(mine: Entering) -> Tensor:
-            taken[mine.site] = mine.values
+            taken.entering[mine.site] = mine.values
             return mine.values
 
-        [costs] = self.run(batch, take, base=base)
-        return costs, [taken[i] for i in range(len(self.work.sites))]
+        def take_mixed(place: int, given: Tensor) -> Tensor:
+            taken.mixed[place] = given
+            return given
 
-    def size_of_change(self) -> Floats:
-        """Root mean square of each neuron's change at the positions that predict, [M]."""
-        sums = [np.zeros(site.shape[0]) for site in self.work.sites]
-        tokens = 0
+        [costs] = self.run(batch, take, take_mixed, base=base)
+        return costs, taken
+
+    def size_of_change(self) -> dict[str, Floats]:
+        """Root mean square of each neuron's change in each language, [M].
+
+        At the positions that predict.
+        """
+        codes = self.work.batches.languages
+        sums = [np.zeros((len(codes), site.shape[0])) for site in self.work.sites]
+        tokens = np.zeros(len(codes))
 
         def add(batch: Batch) -> None:
-            nonlocal tokens
             _, ours = self.values(batch, base=True)
             _, theirs = self.values(batch, base=False)
             where = self.work.positions(batch)
-            for total, a, b in zip(sums, ours, theirs, strict=True):
+            language = np.array([self.work.batches.rows[i].key for i in batch.rows])[where.row]
+            for site, total in enumerate(sums):
+                a, b = ours.entering[site], theirs.entering[site]
                 length = len(a) // len(batch.rows)
                 place = torch.from_numpy(where.row * length + where.column).to(a.device)
-                squares = (b[place].float() - a[place].float()).square()
-                total += squares.sum(dim=0).double().cpu().numpy()
-            tokens += len(where.row)
+                squares = (b[place].float() - a[place].float()).square().double().cpu().numpy()
+                np.add.at(total, language, squares)
+            np.add.at(tokens, language, 1)
 
         for batch in self.work.batches.batches:
             or_halves(lambda unit: add(unit.batch), Unit(batch, 0), halves)
-        return np.sqrt(np.concatenate(sums) / tokens)
+        levels = np.sqrt(np.concatenate(sums, axis=1) / np.maximum(tokens, 1)[:, None])
+        return dict(zip(codes, levels, strict=True))
 
     def outcomes(
         self,
-        sets: Sequence[tuple[Moved, list[Positions]]],
+        sets: Sequence[_Carrier],
         state: Saved | None,
         on_step: Progress | None,
     ) -> Floats:
@@ -292,7 +379,7 @@ class _Run:
             or_halves(run, Unit(batches[number], 0), halves)
         return sums["outcomes"]
 
-    def _batch(self, batch: Batch, sets: Sequence[tuple[Moved, list[Positions]]]) -> Floats:
+    def _batch(self, batch: Batch, sets: Sequence[_Carrier]) -> Floats:
         """What each text costs: in both models, then with each set taken over, [1 + S, 2, R]."""
         ours, of_base = self.values(batch, base=True)
         theirs, of_aligned = self.values(batch, base=False)
@@ -303,15 +390,26 @@ class _Run:
         at_once = max(1, self.budget // self.work.batches.computed(batch))
         for start in range(0, len(sets), at_once):
             some = sets[start : start + at_once]
-            masks = to_masks([of[k] for _, of in some for k in languages], shapes)
+            masks = to_masks([carrier.neurons[k] for carrier in some for k in languages], shapes)
+            rows = [carrier.layers for carrier in some for _ in languages]
+            layers = [torch.tensor([mixer.layer in of for of in rows]) for mixer in self.mixers]
             here = slice(1 + start, 1 + start + len(some))
-            for way, (base, values) in enumerate(((True, of_aligned), (False, of_base))):
-                put = _put(values, masks, len(some))
-                costs[here, way] = self.run(batch, put, base=base, times=len(some))
+            for way, (base, taken) in enumerate(((True, of_aligned), (False, of_base))):
+                put = _put(taken.entering, masks, len(some))
+                mixed = _put_mixed(taken.mixed, layers)
+                costs[here, way] = self.run(batch, put, mixed, base=base, times=len(some))
         return costs
 
 
-def _put(values: Sequence[Tensor], masks: Sequence[Tensor | None], times: int) -> Change:
+def _mixers(work: Scored) -> tuple[tuple[Mixer, ...], str | None]:
+    """What mixes tokens in a model, and why its outputs are not taken over where they cannot be."""
+    try:
+        return find_mixers(work.sites), None
+    except SiteError as error:
+        return (), f"what attention gives is not taken over: {error}"
+
+
+def _put(values: Mapping[int, Tensor], masks: Sequence[Tensor | None], times: int) -> Change:
     """Puts values [N, D] of each site where the masks [times * R, D] say."""
 
     def change(mine: Entering) -> Tensor:
@@ -323,5 +421,18 @@ def _put(values: Sequence[Tensor], masks: Sequence[Tensor | None], times: int) -
         chosen = mask.to(own.device).view(times, rows, 1, -1)
         there = values[mine.site].view(1, rows, -1, own.shape[-1])
         return torch.where(chosen, there, own.view(times, rows, -1, own.shape[-1])).view(own.shape)
+
+    return change
+
+
+def _put_mixed(values: Mapping[int, Tensor], rows: Sequence[Tensor]) -> OnMixed:
+    """Puts values [R, T, H] of each mixer into the rows [times * R] that are to have them."""
+
+    def change(place: int, own: Tensor) -> Tensor:
+        if not rows[place].any():
+            return own
+        there = values[place]
+        chosen = rows[place].to(own.device).view(-1, len(there), 1, 1)
+        return torch.where(chosen, there, own.view(-1, *there.shape)).view(own.shape)
 
     return change

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from langneurons import artifacts
 from langneurons.errors import InputError
-from langneurons.intervals import Estimate, Floats, Verdict, block_draws, estimate, rises
+from langneurons.intervals import Estimate, Floats, Verdict, block_draws, both, estimate, rises
 
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = 1
+FORMAT = 2
 """Version of the table that `Mediation.to_table` writes."""
 
 RESAMPLINGS = 1000
+
+FAIR = "change"
+"""How random sets are matched that verdicts are against: what moves most carries most."""
 
 Way = Literal["into base", "out of aligned"]
 WAYS: tuple[Way, Way] = ("into base", "out of aligned")
@@ -34,7 +37,8 @@ class Moved(NamedTuple):
     """A set of neurons whose values are taken over from the other model.
 
     Attributes:
-        name: which neurons: kinds joined by `+`, of the text's own language or of any.
+        name: which neurons: kinds joined by `+`, of the text's own language or of any; or what
+            attention gives.
         matched: what a random set has in common with it: `layer`, `rate` or `change`; None for the
             neurons themselves.
         draw: 0 for the neurons themselves, 1 and up for random sets.
@@ -54,6 +58,8 @@ class Mediation:
         trained: languages that were trained; empty where that is not known.
         sets: the S sets.
         neurons: how many neurons each has in the language of each question, [S, Q].
+        sizes: the size of what alignment did to the values of these neurons in that language, [S,
+            Q]: the root of the sum of each neuron's mean square of its change.
         base: outcome of the base, [Q]: log P(chosen) - log P(rejected) summed over the pairs of the
             question, or log P of its responses; in nats.
         aligned: that of the aligned model, [Q].
@@ -70,6 +76,7 @@ class Mediation:
     trained: tuple[str, ...]
     sets: tuple[Moved, ...]
     neurons: NDArray[np.int64]
+    sizes: Floats
     base: Floats
     aligned: Floats
     moved: Floats
@@ -106,27 +113,35 @@ class Mediation:
             languages: whose questions.
             matched: of random sets, how they are matched.
         """
-        weights = self._draws(languages)
-        whole = weights @ (self.aligned - self.base)
-        shares = weights @ self._followed(name, way, matched).mean(axis=0) / whole
+        whole = self._draws(languages) @ (self.aligned - self.base)
+        shares = self._sums(name, way, languages, matched) / whole
         return estimate(shares[0], shares[1:])
 
     def beyond(self, name: str, way: Way, languages: Sequence[str], matched: str) -> Estimate:
-        """By how much a set's share exceeds the mean of its random sets', with an interval."""
-        weights = self._draws(languages)
-        whole = weights @ (self.aligned - self.base)
-        own = self._followed(name, way, None)[0]
-        others = self._followed(name, way, matched).mean(axis=0)
-        apart = weights @ (own - others) / whole
+        """By how much a set's share exceeds the mean of its random sets', with an interval.
+
+        Random sets are resampled like questions: which were drawn is chance as well.
+        """
+        whole = self._draws(languages) @ (self.aligned - self.base)
+        own, others = (self._sums(name, way, languages, one) for one in (None, matched))
+        apart = (own - others) / whole
         return estimate(apart[0], apart[1:])
+
+    def matched_size(self, name: str, languages: Sequence[str], matched: str) -> float:
+        """How large alignment's change is in a set's random sets, as a share of that in the set."""
+        inside = np.array([code in languages for code, _ in self.questions])
+        own, others = (
+            self.sizes[self._rows(name, one)][:, inside].mean() for one in (None, matched)
+        )
+        return float(others / own) if own else float("nan")
 
     def matchings(self, name: str) -> tuple[str, ...]:
         """How the random sets of a set are matched."""
         of_set = (one.matched for one in self.sets if one.name == name)
         return tuple(dict.fromkeys(matched for matched in of_set if matched))
 
-    def _followed(self, name: str, way: Way, matched: str | None) -> Floats:
-        """What of the change follows with a set or each of its random sets, [draws, Q].
+    def _rows(self, name: str, matched: str | None) -> list[int]:
+        """Places of a set, or of its random sets.
 
         Raises:
             InputError: when there is no such set.
@@ -134,8 +149,18 @@ class Mediation:
         rows = [i for i, one in enumerate(self.sets) if (one.name, one.matched) == (name, matched)]
         if not rows:
             raise InputError(f"there is no set {name} here; there are {', '.join(self.names)}")
+        return rows
+
+    def _sums(self, name: str, way: Way, languages: Sequence[str], matched: str | None) -> Floats:
+        """What of the change follows with a set or the mean of its random sets, [1 + R].
+
+        Over the questions of these languages: all of them, then in each resampling.
+        """
+        rows = self._rows(name, matched)
         moved = self.moved[rows, WAYS.index(way)]
-        return moved - self.base if way == "into base" else self.aligned - moved
+        followed = moved - self.base if way == "into base" else self.aligned - moved
+        each = self._draws(languages) @ followed.T  # [1 + R, draws]
+        return np.einsum("rd,rd->r", each, _resampled(len(rows)))
 
     @cached_property
     def _taken(self) -> Floats:
@@ -169,6 +194,7 @@ class Mediation:
             "language": pa.array([code for code, _ in self.questions] * (sets * ways), pa.string()),
             "question_id": pa.array([q for _, q in self.questions] * (sets * ways), pa.string()),
             "neurons": pa.array(np.repeat(self.neurons[:, None], ways, axis=1).reshape(-1)),
+            "size": pa.array(np.repeat(self.sizes[:, None], ways, axis=1).reshape(-1)),
             "outcome": pa.array(self.moved.reshape(-1)),
             "base": pa.array(np.tile(self.base, sets * ways)),
             "aligned": pa.array(np.tile(self.aligned, sets * ways)),
@@ -204,6 +230,7 @@ class Mediation:
             trained=tuple(meta["trained"]),
             sets=tuple(Moved(*cells) for cells in zip(*heads, strict=True)),
             neurons=column("neurons").reshape(-1, 2, questions)[:, 0],
+            sizes=column("size").reshape(-1, 2, questions)[:, 0],
             base=column("base")[:questions],
             aligned=column("aligned")[:questions],
             moved=column("outcome").reshape(-1, 2, questions),
@@ -230,6 +257,13 @@ class Mediation:
         return cls.from_table(artifacts.opened(source, cls.KIND).table(cls.FILE))
 
 
+def _resampled(draws: int) -> Floats:
+    """What each of so many random sets weighs in their mean: the same, then as resampled."""
+    if draws == 1:
+        return np.ones((1 + RESAMPLINGS, 1))
+    return np.concatenate([np.ones((1, draws)), block_draws(draws, RESAMPLINGS, 1)]) / draws
+
+
 class Share(NamedTuple):
     """How a set stands against its random sets, in one group of languages and one way.
 
@@ -240,6 +274,8 @@ class Share(NamedTuple):
         way: which model's values go into which.
         share: of the change that goes with it.
         random: the mean of its random sets, by how they are matched.
+        matched_size: how large the change is in those matched by its size, as a share of that in
+            the set; None without.
         beyond: by how much it exceeds those matched by the size of the change; None without.
         verdict: whether it does: `holds`, `does not hold`, `cannot tell`; None without random sets.
     """
@@ -250,6 +286,7 @@ class Share(NamedTuple):
     way: Way
     share: Estimate
     random: dict[str, Estimate]
+    matched_size: float | None
     beyond: Estimate | None
     verdict: Verdict | None
 
@@ -273,9 +310,10 @@ def shares(mediation: Mediation) -> list[Share]:
             place = mediation.sets.index(Moved(name, None, 0))
             matchings = mediation.matchings(name)
             for way in WAYS:
-                beyond = None
-                if "change" in matchings:
-                    beyond = mediation.beyond(name, way, codes, "change")
+                beyond = size = None
+                if FAIR in matchings:
+                    beyond = mediation.beyond(name, way, codes, FAIR)
+                    size = mediation.matched_size(name, codes, FAIR)
                 rows.append(
                     Share(
                         group=group,
@@ -287,8 +325,38 @@ def shares(mediation: Mediation) -> list[Share]:
                             matched: mediation.share(name, way, codes, matched)
                             for matched in matchings
                         },
+                        matched_size=size,
                         beyond=beyond,
                         verdict=None if beyond is None else rises(beyond),
                     )
                 )
     return rows
+
+
+class Carried(NamedTuple):
+    """Whether the neurons of one kind carry more of an alignment than random sets do.
+
+    Attributes:
+        kind: of the neurons, each text's own language's.
+        group: of languages; see `Share.group`.
+        beyond: by how much they carry more than random sets of the same change, each way.
+        verdict: whether they do, both ways.
+    """
+
+    kind: str
+    group: str
+    beyond: dict[Way, Estimate]
+    verdict: Verdict
+
+
+def carried(rows: Sequence[Share]) -> list[Carried]:
+    """Specific and related neurons, in every group of languages where they were followed."""
+    found = []
+    for kind in ("specific", "related"):
+        mine = [row for row in rows if row.name == kind and row.beyond is not None]
+        for group in dict.fromkeys(row.group for row in mine):
+            of_group = [row for row in mine if row.group == group]
+            beyond = {row.way: row.beyond for row in of_group if row.beyond}
+            verdict = both([row.verdict for row in of_group if row.verdict])
+            found.append(Carried(kind, group, beyond, verdict))
+    return found

@@ -126,7 +126,7 @@ def feed_forwards(site: Site) -> list[nn.Module]:
 
     climb([site.module])
     tops = [
-        next(module for module in chain[1:] if not any(_mixes(m) for m in module.modules()))
+        next(module for module in chain[1:] if not any(mixes(m) for m in module.modules()))
         for chain in chains
     ]
     found = {id(module): module for top in tops for _, module in _inside("", top)}
@@ -211,7 +211,7 @@ _OF_MIXERS = (
 """What a module takes that mixes tokens: it tells of others, or of where they are."""
 
 
-def _mixes(module: nn.Module) -> bool:
+def mixes(module: nn.Module) -> bool:
     """Whether a module mixes tokens."""
     return _takes(type(module), *_OF_MIXERS)
 
@@ -230,7 +230,7 @@ def _inside(path: str, module: nn.Module) -> Generator[_Named]:
     for name, child in module.named_children():
         if _is_norm(child) or _TOWERS.search(name):
             continue
-        if _mixes(child) and not any(_mixes(part) for part in child.modules() if part is not child):
+        if mixes(child) and not any(mixes(part) for part in child.modules() if part is not child):
             continue
         if hasattr(module, "base_layer") and name != "base_layer":
             continue  # PEFT keeps what it adds to a layer around it
