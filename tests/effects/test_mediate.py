@@ -16,7 +16,7 @@ from langneurons import artifacts
 from langneurons.align.pairs import Pair, Pairs
 from langneurons.config import MediateConfig
 from langneurons.effects.mediate import Judged, mediated
-from langneurons.effects.mediation import Mediation, shares
+from langneurons.effects.mediation import WAYS, Mediation, shares
 from langneurons.model.entering import Entering, entering
 from langneurons.model.loading import Loaded, load
 from langneurons.neurons.sets import select
@@ -140,6 +140,31 @@ def test_any_set_is_what_the_plain_loop_says(everywhere: Path, budget: int) -> N
         assert found.moved[place, :, q] == pytest.approx(sums[:, 2], abs=1e-4)
         assert found.neurons[place, q] == len(chosen)
     assert found.share("all", "into base", LANGS).value != pytest.approx(1, abs=1e-3)
+    for name in ("attention", "all + attention"):  # the adapter is in attention alone
+        for way in WAYS:
+            assert found.share(name, way, LANGS).value == pytest.approx(1, abs=1e-5)
+    row = next(i for i, one in enumerate(found.sets) if one.name == "attention")
+    assert not found.neurons[row].any()
+
+
+def test_stages_of_layers_carry_what_is_in_them(tmp_path: Path) -> None:
+    """An adapter in the attention of layer 2 alone, of four layers, each a stage."""
+    base = families.save("llama", tmp_path / "model", num_hidden_layers=4)
+    lora = peft.LoraConfig(target_modules=["o_proj"], layers_to_transform=[2], r=2)
+    model = load(adapters.save(lora, base, tmp_path / "adapter"))
+    config = MediateConfig(controls=1, settings="related", layers="2-3")
+    found = mediated(model, drawn(model.widths), judged(), config, paired=True).mediation
+    shares_of = {name: found.share(name, "into base", LANGS).value for name in found.names}
+    for layer in range(4):
+        if layer <= 2:  # what comes later answers to it
+            expected = pytest.approx(1 if layer == 2 else 0, abs=1e-5)
+            assert shares_of[f"attention of layers {layer}-{layer}"] == expected
+        if layer < 2:
+            assert shares_of[f"neurons of layers {layer}-{layer}"] == pytest.approx(0, abs=1e-5)
+    row = next(i for i, one in enumerate(found.sets) if one.name == "related")
+    for q, (code, _) in enumerate(found.questions):
+        inside = select(drawn(model.widths), model.widths, ("related",), (code,), range(2, 4))
+        assert found.neurons[row, q] == len(inside)
 
 
 def test_the_command(base: Path, everywhere: Path, tmp_path: Path, langneurons: Callable) -> None:

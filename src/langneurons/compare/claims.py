@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from langneurons.compare.changes import Changes, mean_of, total
+from langneurons.compare.mediated import acts_through
 from langneurons.compare.model_claims import (
     diagonal_dominance,
     english_differs,
@@ -31,6 +32,7 @@ from langneurons.compare.verdicts import (
     in_words,
     missing,
 )
+from langneurons.effects.mediation import Mediation
 from langneurons.intervals import SURE, Floats, Verdict, both, rises
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
@@ -51,6 +53,7 @@ class Evidence(NamedTuple):
         matrices: what silencing costs the model before alignment.
         accuracy: marked responses to the same questions, of the model before and after.
         trained: languages that were aligned.
+        mediation: what the alignment did, followed through sets of neurons.
     """
 
     neurons: Neurons | None = None
@@ -59,11 +62,12 @@ class Evidence(NamedTuple):
     matrices: Matrices | None = None
     accuracy: tuple[Sequence[Response], Sequence[Response]] | None = None
     trained: tuple[str, ...] = ()
+    mediation: Mediation | None = None
 
 
 def claims(evidence: Evidence) -> list[Claim]:
-    """Every claim of the paper with its verdict."""
-    neurons, changes, domains, matrices, accuracy, trained = evidence
+    """Every claim of the paper with its verdict; what it supposes, where that was followed."""
+    neurons, changes, domains, matrices, accuracy, trained, mediation = evidence
     resampled = next((c.resampled.before for c in (*changes, *domains) if c.resampled), None)
     return [
         four_stages(neurons),
@@ -78,6 +82,7 @@ def claims(evidence: Evidence) -> list[Claim]:
         stable(domains, "domains"),
         accuracy_rises(accuracy, trained, "trained"),
         accuracy_rises(accuracy, trained, "untrained"),
+        *(acts_through(mediation) if mediation else ()),
     ]
 
 

@@ -11,6 +11,7 @@ from langneurons.compare.changes import Side, Source
 from langneurons.compare.comparison import Comparison
 from langneurons.config import IdentifyConfig
 from langneurons.console import Force, Json, Made, Quiet
+from langneurons.effects.mediation import Mediation
 from langneurons.errors import InputError
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.table import Neurons
@@ -30,6 +31,7 @@ def compare(
     domain: Path | None = None,
     perplexity: Path | None = None,
     accuracy: tuple[Path, ...] = (),
+    mediation: Path | None = None,
     bootstrap: int = 200,
     seed: int = 0,
     force: Force = False,
@@ -57,6 +59,9 @@ def compare(
         from them.
     accuracy
         Folder of an evaluation; once for BEFORE, then once for each AFTER.
+    mediation
+        Folder of what the alignment did, followed through the neurons of BEFORE; by default the
+        only one beside them.
     bootstrap
         Resamplings of the blocks behind every interval; 0 for none.
     seed
@@ -76,6 +81,7 @@ def compare(
         domain=_results(domain) if domain else None,
         perplexity=artifacts.read(perplexity, Losses.KIND) if perplexity else None,
         accuracy=[artifacts.read(folder, Evaluation.KIND) for folder in accuracy],
+        mediation=artifacts.read(mediation, Mediation.KIND) if mediation else None,
     ).completed()
     codes = console.codes(trained) or ()
     languages = Neurons.load(given.before.neurons).languages
@@ -94,6 +100,7 @@ def compare(
             matrices=matrices(Losses.load(given.perplexity)) if given.perplexity else None,
             accuracy=[Evaluation.load(evaluation).responses for evaluation in given.accuracy],
             trained=codes,
+            mediation=Mediation.load(given.mediation) if given.mediation else None,
             alignment=not perturbed,
             resamplings=bootstrap,
             seed=seed,
@@ -128,6 +135,7 @@ class _Results(NamedTuple):
         counts: what they come from, if it is beside them.
         perplexity: what silencing them costs, if it is beside them.
         accuracy: its evaluations, where a folder of results was given.
+        mediations: alignments of it, followed through these neurons, if they are beside it.
     """
 
     name: str
@@ -135,6 +143,7 @@ class _Results(NamedTuple):
     counts: artifacts.Artifact | None
     perplexity: artifacts.Artifact | None
     accuracy: list[artifacts.Artifact]
+    mediations: list[artifacts.Artifact]
 
     def digests(self, name: str) -> dict[str, str]:
         """Digests of what a comparison is made from."""
@@ -169,6 +178,7 @@ class _Given(NamedTuple):
     domain: _Results | None
     perplexity: artifacts.Artifact | None
     accuracy: list[artifacts.Artifact]
+    mediation: artifacts.Artifact | None
 
     def completed(self) -> "_Given":
         """The same with what was not given taken from the folders of results.
@@ -186,7 +196,10 @@ class _Given(NamedTuple):
                 "once for BEFORE, then once for each AFTER"
             )
         perplexity = self.perplexity or self.before.perplexity
-        return self._replace(perplexity=perplexity, accuracy=accuracy)
+        mediation = self.mediation
+        if not mediation and len(self.before.mediations) == 1:
+            [mediation] = self.before.mediations
+        return self._replace(perplexity=perplexity, accuracy=accuracy, mediation=mediation)
 
     def perturbed(self) -> list[str]:
         """Notes on models after whose texts were perturbed otherwise than those before."""
@@ -208,6 +221,8 @@ class _Given(NamedTuple):
             digests |= self.domain.digests("domain")
         if self.perplexity:
             digests["perplexity"] = self.perplexity.digest
+        if self.mediation:
+            digests["mediation"] = self.mediation.digest
         for number, evaluation in enumerate(self.accuracy):
             digests[f"accuracy {number}"] = evaluation.digest
         return digests
@@ -221,17 +236,21 @@ def _results(folder: Path) -> _Results:
     else:
         neurons = _neurons_among(folder)
     beside = neurons.folder.resolve().parent
-    costs = [
-        perplexity
-        for perplexity in artifacts.find(beside, Losses.KIND)
-        if perplexity.manifest["inputs"].get("neurons") == neurons.digest
-    ]
+    costs, mediations = (
+        [
+            found
+            for found in artifacts.find(beside, kind)
+            if found.manifest["inputs"].get("neurons") == neurons.digest
+        ]
+        for kind in (Losses.KIND, Mediation.KIND)
+    )
     return _Results(
         name=str(folder),
         neurons=neurons,
         counts=artifacts.source_beside(neurons, Counts.KIND),
         perplexity=costs[0] if costs else None,
         accuracy=[] if is_result else artifacts.find(folder, Evaluation.KIND),
+        mediations=mediations,
     )
 
 

@@ -12,6 +12,7 @@ from langneurons.compare.changes import Changes, Side, Source, contrast
 from langneurons.compare.claims import Evidence, claims
 from langneurons.compare.nearness import nearness
 from langneurons.compare.verdicts import Claim
+from langneurons.effects.mediation import Mediation
 from langneurons.neurons.counts import merge
 from langneurons.neurons.identify import identify
 from langneurons.resume import Progress
@@ -86,6 +87,7 @@ def compare(
     matrices: Matrices | None = None,
     accuracy: Sequence[Sequence[Response]] = (),
     trained: Sequence[str] = (),
+    mediation: Mediation | None = None,
     alignment: bool = True,
     resamplings: int = 200,
     seed: int = 0,
@@ -103,6 +105,7 @@ def compare(
         accuracy: marked responses to the same questions, of the model before, then of each after;
             empty for none.
         trained: the languages that were aligned.
+        mediation: what the alignment did, followed through sets of neurons of the model before.
         alignment: whether what is after is another model. Where it is the same on other texts,
             claims of what alignment does stay open, and it is told what the texts of each language
             change alone.
@@ -153,6 +156,7 @@ def compare(
         matrices=matrices,
         accuracy=(accuracy[0], accuracy[-1]) if accuracy else None,
         trained=tuple(trained),
+        mediation=mediation if alignment else None,
     )
     return Comparison({table.name: table for table in made}, claims(evidence), notes)
 

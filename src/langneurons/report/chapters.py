@@ -7,6 +7,7 @@ chosen are shown.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from langneurons.effects.mediation import Mediation
 from langneurons.neurons.summary import rules
 from langneurons.neurons.table import Neurons
 from langneurons.report.change_charts import change_figures
@@ -14,6 +15,7 @@ from langneurons.report.charts import Figure, table_figure
 from langneurons.report.effect_charts import effect_figures
 from langneurons.report.figures import neuron_figures, silencing_figures
 from langneurons.report.meaning_charts import meaning_figures, not_drawn
+from langneurons.report.mediation_charts import mediation_figure
 from langneurons.report.parts import Chapter, Note, Panel, Preview, Where
 from langneurons.report.results import Alignment, Compared, Manifest, Model, Results
 from langneurons.report.run_charts import (
@@ -300,6 +302,26 @@ def sweeps(found: Iterable[tuple[Where, Sweep | None, Neurons | None]]) -> Chapt
         "numbers stands what chance gives.",
         panels=tuple(panels),
         notes=tuple(notes),
+    )
+
+
+def followed(models: Iterable[Model]) -> Iterator[tuple[Where, Mediation | None]]:
+    """What each alignment did, followed through neurons."""
+    for model in models:
+        for alignment in model.alignments:
+            yield {"model": model.name, "alignment": alignment.name}, alignment.mediation
+
+
+def mediated(found: Iterable[tuple[Where, Mediation | None]]) -> Chapter:
+    """Which neurons carry what an alignment did."""
+    panels = [Panel(mediation_figure(mediation), where) for where, mediation in found if mediation]
+    return Chapter(
+        name="mediation",
+        title="Through which neurons",
+        text="Does alignment act through language neurons? What the aligned model has in a set of "
+        "them is put into the model before, and the other way round.",
+        panels=tuple(panels),
+        notes=(),
     )
 
 

@@ -44,6 +44,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
         chapters.meanings([(everywhere, results)]),
         chapters.silencing([(everywhere, results)]),
         chapters.effects([(everywhere, results)]),
+        chapters.mediated([(everywhere, results.mediation)]),
         chapters.sweeps([(everywhere, results.sweep, results.neurons)]),
     )
     return Page(
@@ -80,6 +81,7 @@ def study_page(title: str, found: StudyResults) -> Page:
         chapters.effects([*before]),
         chapters.aligning(models),
         chapters.changes(models),
+        chapters.mediated(chapters.followed(models)),
         chapters.sweeps(chapters.swept(models)),
     )
     counted = (
@@ -181,7 +183,9 @@ def _judged(models: Iterable[Model]) -> Iterator[Judged]:
 
 def _claims(results: Results) -> tuple[Claim, ...]:
     """The claims that results of one model can tell about."""
-    evidence = Evidence(neurons=results.neurons, matrices=results.matrices)
+    evidence = Evidence(
+        neurons=results.neurons, matrices=results.matrices, mediation=results.mediation
+    )
     return tuple(claim for claim in claims(evidence) if claim.numbers)
 
 

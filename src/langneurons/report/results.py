@@ -12,6 +12,7 @@ from langneurons.align.scores import Scores
 from langneurons.ask.marks import Marks
 from langneurons.compare.comparison import Comparison
 from langneurons.compare.verdicts import Claim
+from langneurons.effects.mediation import Mediation
 from langneurons.errors import FormatError, InputError
 from langneurons.meaning.lens_table import Lens
 from langneurons.meaning.measures import Meaning
@@ -47,6 +48,7 @@ _KINDS: tuple[type[artifacts.Result], ...] = (
     Scores,
     Pairs,
     Adapter,
+    Mediation,
     Comparison,
     Sweep,
     FigureFiles,
@@ -78,6 +80,7 @@ class Results(NamedTuple):
         matched: how far neurons by effect are those by rate, as `matches.Match`, as plain values.
         meaning: where its states are of what texts mean.
         lens: what it would say at each layer.
+        mediation: an alignment of it, followed through its neurons.
         manifests: kind of result -> manifest.
     """
 
@@ -89,6 +92,7 @@ class Results(NamedTuple):
     matched: tuple[Mapping[str, Any], ...] = ()
     meaning: Meaning | None = None
     lens: Lens | None = None
+    mediation: Mediation | None = None
     manifests: Mapping[str, Manifest] = {}
 
 
@@ -120,6 +124,7 @@ class Alignment(NamedTuple):
         compared: questions -> what changed.
         manifests: kind of result -> manifest: pairs, adapter.
         sweeps: questions -> the claims over a grid of settings, before and after.
+        mediation: what it did, followed through sets of neurons.
     """
 
     name: str
@@ -130,6 +135,7 @@ class Alignment(NamedTuple):
     compared: Mapping[str, Compared]
     manifests: Mapping[str, Manifest]
     sweeps: Mapping[str, Sweep] = {}
+    mediation: Mediation | None = None
 
 
 class Model(NamedTuple):
@@ -212,17 +218,21 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
     effects: list[artifacts.Artifact] = []
     matched: tuple[Mapping[str, Any], ...] = ()
     states: list[artifacts.Artifact] = []
+    mediations: list[artifacts.Artifact] = []
     if (run / artifacts.MANIFEST).is_file():
         neurons = artifacts.read(run, "neurons")
     else:
         neurons = _chosen(run, name)
         made_from = neurons.manifest["inputs"].get("counts")
         counts = [one for one in artifacts.find(run, "counts") if one.digest == made_from]
-        costs = [
-            one
-            for one in artifacts.find(run, "perplexity")
-            if one.manifest["inputs"].get("neurons") == neurons.digest
-        ]
+        costs, mediations = (
+            [
+                one
+                for one in artifacts.find(run, kind)
+                if one.manifest["inputs"].get("neurons") == neurons.digest
+            ]
+            for kind in ("perplexity", Mediation.KIND)
+        )
         sweeps = [
             one
             for one in artifacts.find(run, Sweep.KIND)
@@ -236,7 +246,15 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
             for kind in (Meaning.KIND, Lens.KIND)
             for one in _of_model(artifacts.find(run, kind), counts)[:1]
         ]
-    chosen = (*counts, neurons, *costs[:1], *sweeps[:1], *effects[:1], *states)
+    chosen = (
+        *counts,
+        neurons,
+        *costs[:1],
+        *mediations[:1],
+        *sweeps[:1],
+        *effects[:1],
+        *states,
+    )
     sources = {source.manifest["kind"]: source for source in chosen}
     return FolderResults(
         results=_results(sources)._replace(matched=matched),
@@ -369,6 +387,7 @@ def _alignment(
 ) -> Alignment:
     folder = run / run_folder.alignment(model, name)
     pairs, adapter = _finished(folder / "pairs", "pairs"), _finished(folder / "adapter", "adapter")
+    followed = _finished(folder / Mediation.KIND, Mediation.KIND)
     after, compared, sweeps = {}, {}, {}
     for domain in settings["domains"]:
         last = run / run_folder.step(model, name, settings["align"]["steps"], domain)
@@ -386,6 +405,7 @@ def _alignment(
         after=after,
         compared=compared,
         sweeps=sweeps,
+        mediation=Mediation.load(followed) if followed else None,
         manifests={made.manifest["kind"]: made.manifest for made in (pairs, adapter) if made},
     )
 
@@ -448,6 +468,7 @@ def _results(sources: Mapping[str, artifacts.Artifact]) -> Results:
         effects=Effects.load(sources["effects"]) if "effects" in sources else None,
         meaning=Meaning.load(sources["meaning"]) if "meaning" in sources else None,
         lens=Lens.load(sources["lens"]) if "lens" in sources else None,
+        mediation=Mediation.load(sources["mediation"]) if "mediation" in sources else None,
         manifests={kind: source.manifest for kind, source in sources.items()},
     )
 
