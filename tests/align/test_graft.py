@@ -63,6 +63,7 @@ def test_bad_input_is_one_line(adapter: Path, tmp_path: Path, langneurons: Calla
         ((adapter, "--layers", "0-2", "--remove"), "nothing would be left"),
         ((adapter, "--layers", "reasoning"), "with --neurons a stage"),
         ((adapter, "--layers", "some"), "give one, a range as 0-4"),
+        ((adapter, "--layers", "2-0"), "layers '2-0': give one, a range as 0-4"),
         ((adapter.parent / "model", "--layers", "1"), "is no adapter folder"),
     ):
         refused(langneurons("graft", *words, "--out", tmp_path / "out"), what)
