@@ -5,7 +5,7 @@ import numpy as np
 from langneurons.effects.mediation import FAIR, WAYS, Mediation, Share, groups, shares
 from langneurons.intervals import Estimate
 from langneurons.report.charts import (
-    NONE,
+    PAPER_INK,
     RELATED,
     SPECIFIC,
     Figure,
@@ -23,7 +23,7 @@ from langneurons.tables import Cell, Table, plain
 WIDTH = 560
 """Width of the bars in pixels, where nothing else sets it."""
 
-_COLOURS = dict(zip(WAYS, (RELATED, SPECIFIC), strict=True))
+_COLOURS: dict[str, str] = dict(zip(WAYS, (RELATED, SPECIFIC), strict=True))
 """Colours of the two ways."""
 
 _ENDS = (-0.5, 1.25)
@@ -43,7 +43,7 @@ def mediation_figure(mediation: Mediation) -> Figure:
         text="Base and aligned model read the same held-out texts, and a set of neurons takes the "
         "other model's values: the aligned model's put into the base, and the other way round. "
         "Bars: the share of what alignment changed that goes with the set, with 95% intervals over "
-        "questions. Grey: the interval of random sets of as many neurons in the same layers that "
+        "questions. Dark: the interval of random sets of as many neurons in the same layers that "
         "alignment changes as much. Shares of sets do not add up.",
         spec={"vconcat": panels, "spacing": 24, "resolve": {"scale": {"x": "shared"}}},
         table=mediation_table(rows),
@@ -72,7 +72,10 @@ def _panel(rows: list[Share], title: str) -> Spec:
         "y": enc("set:N", title=None, sort=names),
         "yOffset": enc("way:N", sort=list(WAYS)),
     }
-    x = {"scale": {"domain": list(_ENDS), "clamp": True}, "axis": {"format": "%", "tickCount": 8}}
+    x = {
+        "scale": {"domain": list(_ENDS), "clamp": True, "nice": False},
+        "axis": {"format": "%", "tickCount": 8},
+    }
     formats = {"share": ".1%", "low": ".1%", "high": ".1%", "random": ".1%", "neurons": ","}
     bars = places | {
         "x": enc("share:Q", title="share of the change", **x),
@@ -83,8 +86,8 @@ def _panel(rows: list[Share], title: str) -> Spec:
     held = [row for row in values if "random" in row]
     return layered(
         values,
-        mark("bar", bars),
-        mark("bar", bands, rows=held, color=NONE, opacity=0.55, height={"band": 0.5}),
+        mark("bar", bars, opacity=0.75),
+        mark("bar", bands, rows=held, color=PAPER_INK, opacity=0.55),
         whiskers("x", places, strokeWidth=1),
         width=WIDTH,
         height={"step": 11, "for": "offset"},
@@ -105,7 +108,7 @@ def mediation_table(rows: list[Share]) -> Table:
         random = {name: float(number.value) for name, number in row.random.items()}
         numbers = [row.share, row.beyond] if row.beyond else [row.share]
         ends = [(float(one.value), float(one.low), float(one.high)) for one in numbers]
-        ends += [(None, None, None)] * (2 - len(ends))  # ty: ignore[invalid-argument-type]
+        beyond = ends[1] if row.beyond else (None, None, None)
         cells.append(
             (
                 row.group,
@@ -115,7 +118,7 @@ def mediation_table(rows: list[Share]) -> Table:
                 *plain(ends[0]),
                 *(random.get(name) for name in ("layer", "rate", FAIR)),
                 row.matched_size,
-                *plain(ends[1]),
+                *plain(beyond),
                 row.verdict,
             )
         )
