@@ -18,11 +18,13 @@ from langneurons.model import loading as models
 from langneurons.model.check import check
 from langneurons.texts import world
 from langneurons.texts.responses import Response
+from support import families
 
 TRAINING = Path(__file__).parent.parent / "training"
 sys.path.append(str(TRAINING))
 import base  # noqa: E402 - the training scripts are no package
 import corpus  # noqa: E402
+import sentences  # noqa: E402
 import translator  # noqa: E402
 
 BASE = {
@@ -190,3 +192,25 @@ def test_translator_scores_what_it_never_saw(trained, tmp_path):
     [scored] = reward(loaded, said).scored
     assert scored.score is not None
     assert scored.score < 0
+
+
+def test_sentences_of_a_language_cost_less_after_training_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    model = families.save("llama", tmp_path / "model")
+    (tmp_path / "texts").mkdir()
+    for code, text in (("sw", "ana mashua tisa nyekundu"), ("en", "she has nine red boats")):
+        rows = [json.dumps({"id": str(i), "text": f"{text} {i}"}) + "\n" for i in range(8)]
+        (tmp_path / "texts" / f"{code}.jsonl").write_text("".join(rows))
+    words = [model, tmp_path / "texts", "sw", "--out", tmp_path / "adapter", "--rows", "0-5"]
+    words += ["--steps", 8, "--rate", 0.02, "--watch", "sw,en", "--held-out", "6-7"]
+    monkeypatch.setattr(sys, "argv", ["sentences.py", *map(str, words)])
+    sentences.main()
+    costs = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert costs["after"]["sw"] < costs["before"]["sw"]
+    loaded = models.load(tmp_path / "adapter")
+    with torch.inference_mode():
+        texts = sentences.sentences(tmp_path / "texts", "sw", "6-7")
+        assert sentences.watched(loaded.model, loaded.tokenizer, {"sw": texts}) == {
+            "sw": costs["after"]["sw"]
+        }
