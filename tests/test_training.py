@@ -194,6 +194,7 @@ def test_translator_scores_what_it_never_saw(trained, tmp_path):
     assert scored.score < 0
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # of PEFT's own call
 def test_sentences_of_a_language_cost_less_after_training_on_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

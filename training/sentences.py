@@ -70,7 +70,7 @@ def train(loaded: Loaded, texts: list[str], asked: argparse.Namespace) -> Any:
         (total / tokens).backward()
         optimizer.step()
         optimizer.zero_grad()
-        print(json.dumps({"step": step + 1, "loss": round(float(total) / tokens, 4)}), flush=True)
+        print(json.dumps({"step": step + 1, "loss": round(total.item() / tokens, 4)}), flush=True)
     return model
 
 
