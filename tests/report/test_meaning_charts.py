@@ -63,7 +63,7 @@ def test_all_on_the_same_layers(lens: Lens) -> None:
     assert depth.spec
     marks = [panel["layer"][-1]["encoding"] for panel in depth.spec["vconcat"]]
     titles = [encoding["y"]["title"] for encoding in marks[1:]]
-    assert titles == ["agreement", "share of the variance", "lens: would say"]
+    assert titles == ["agreement", "share of variance", "share"]
     assert "1 understanding (0-" in depth.text
     of = {(row["curve"], row["of"], row["number"]): row for row in depth.table.records()}
     assert of["general", "layer", 2]["value"] == 2
@@ -84,4 +84,4 @@ def test_where_there_is_no_meaning_it_is_said_and_no_curve_drawn(lens: Lens) -> 
     with_lens = results(found.meaning, lens)
     depth, *_ = meaning_figures(with_lens)
     panels = {row["panel"] for row in depth.table.records()}
-    assert panels == {"neurons", "lens: would say"}
+    assert panels == {"neurons", "share"}

@@ -11,7 +11,7 @@ hidden size.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -147,7 +147,7 @@ class _Reader:
         self.head = Head(model.model)
         device = self.head.module.weight.device
         self.weight = torch.from_numpy(tokens.weight).to(device)
-        self.seen = torch.from_numpy(tokens.known).to(device)
+        self.seen = torch.from_numpy(tokens.known).to(device).float()
         self.n = len(sentences.ids)
         states, k, j = len(model.sites) + 1, len(sentences.languages), len(tokens.languages)
         rare = [
@@ -202,9 +202,9 @@ class _Reader:
         last = len(self.model.sites)
         for start in range(0, len(places), size):
             here = slice(start, start + size)
-            final = self._probabilities(kept[last][here])
-            for number, states in kept.items():
-                shown = final if number == last else self._probabilities(states[here])
+            final = _Final.of(self._probabilities(kept[last][here]))
+            for number, states in kept.items():  # the last comes last, and is then used up
+                shown = final.logs if number == last else self._probabilities(states[here])
                 self._add(number, rows[here], shown, final, now[here], later[here])
 
     def _probabilities(self, states: Tensor) -> Tensor:
@@ -235,22 +235,26 @@ class _Reader:
         number: int,
         rows: Sequence[int],
         shown: Tensor,
-        final: Tensor,
+        final: "_Final",
         now: Tensor,
         later: Tensor,
     ) -> None:
-        """Add what some positions show at one state to the sums of their sentences."""
+        """Add what some positions show at one state to the sums of their sentences.
+
+        Uses up `shown`: vocabularies are so large that each copy takes longer than what is done
+        with it.
+        """
         now, later = now.to(shown.device), later.to(shown.device)
         best = shown.argmax(dim=-1)
-        divergence = (final.exp() * (final - shown)).sum(dim=-1)
+        divergence = final.own - _row_by_row(final.shares, shown)
         rank = (shown > shown.gather(1, later[:, None])).sum(dim=-1) + 1
-        shares = shown.exp()
+        shares = shown.exp_()
         columns = (
             torch.ones_like(divergence),
-            shares @ self.seen.float(),
+            shares @ self.seen,
             divergence,
             (best == now).float(),
-            (best == final.argmax(dim=-1)).float(),
+            (best == final.best).float(),
         )
         numbers = torch.stack(columns, dim=-1).double().cpu().numpy()
         languages = (shares @ self.weight).double().cpu().numpy()
@@ -290,3 +294,30 @@ class _Reader:
             told[place, tells, 1] = own[tells] - rest[tells] / number[tells]
             told[place, tells, 2] = 1
         return told
+
+
+class _Final(NamedTuple):
+    """What the last layer shows at some positions, which every state is held against.
+
+    Attributes:
+        logs: log-probabilities, [c, V].
+        shares: probabilities, [c, V].
+        own: mean log-probability, [c].
+        best: the likeliest token, [c].
+    """
+
+    logs: Tensor
+    shares: Tensor
+    own: Tensor
+    best: Tensor
+
+    @classmethod
+    def of(cls, logs: Tensor) -> Self:
+        """Of log-probabilities [c, V]."""
+        shares = logs.exp()
+        return cls(logs, shares, _row_by_row(shares, logs), logs.argmax(dim=-1))
+
+
+def _row_by_row(first: Tensor, second: Tensor) -> Tensor:
+    """Inner products of rows [c, V], [c]; no copy is made."""
+    return (first[:, None] @ second[:, :, None])[:, 0, 0]

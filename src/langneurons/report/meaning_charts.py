@@ -46,8 +46,19 @@ from langneurons.texts.languages import english_among, told_apart
 
 _HEIGHT = 120
 
-_NEURONS, _LENS = "neurons", "lens: would say"
-"""What the uppermost and the lowest panel are called."""
+_LETTER = 7
+"""Pixels that a letter takes."""
+
+_NEURONS, _AGREEMENT, _SHARES, _LENS = "neurons", "agreement", "share of variance", "share"
+"""What the axes of the panels are called, from above."""
+
+_ASKED = {
+    _NEURONS: "Which neurons are where?",
+    _AGREEMENT: "Do all neurons do the same, whatever the language?",
+    _SHARES: "What makes them differ: the language, or what is meant?",
+    _LENS: "In which language would the model go on if it stopped here?",
+}
+"""What each panel asks."""
 
 _COLOURS = {
     "specific": SPECIFIC,
@@ -106,14 +117,15 @@ def depth_figure(neurons: Neurons, meaning: Meaning | None, lens: Lens | None) -
     """Neurons of each kind, agreement, language's share and the lens, above each other."""
     cut, count = stages(neurons), neurons.layers
     shown = _panels(neurons, meaning, lens)
-    panels = [
-        _panel(title, curves, count, cut, lens if curves is shown.get(_LENS) else None)
-        for title, curves in shown.items()
-    ]
-    x = layer_axis(count, lowest=True)
-    panels[-1]["encoding"]["x"] = enc("place:Q", **x)
+    panels = []
+    for title, curves in shown.items():
+        lowest = title == list(shown)[-1]
+        x = layer_axis(count, lowest=lowest)
+        panels.append(_panel(title, curves, x, cut, lens if title == _LENS else None))
     if cut:
-        panels[0]["layer"].append(stage_numbers(bands(cut), x))
+        numbers = stage_numbers(_named(bands(cut), count), layer_axis(count, lowest=False))
+        panels[0]["layer"].append(numbers)
+        panels[0]["title"]["offset"] = 4
     text = "Each panel on the same layers. "
     if cut:
         text += f"Shaded: the stages of the neurons, {stages_in_words(cut)}. "
@@ -135,7 +147,7 @@ def depth_figure(neurons: Neurons, meaning: Meaning | None, lens: Lens | None) -
         text=text,
         spec={
             "vconcat": panels,
-            "spacing": 10,
+            "spacing": 14,
             "resolve": {
                 "scale": {"x": "shared", "color": "independent", "strokeDash": "independent"}
             },
@@ -151,13 +163,11 @@ def _panels(neurons: Neurons, meaning: Meaning | None, lens: Lens | None) -> dic
     known = neurons.agreement
     if rows:
         top = np.array([row["shuffled"] for row in rows], dtype=np.float64)
-        shown["agreement"] = {"agreement": _column(rows, "agreement"), "shuffled": _alone(top)}
-        shown["share of the variance"] = {
-            name: _column(rows, name) for name in ("language", "meaning")
-        }
+        shown[_AGREEMENT] = {"agreement": _column(rows, "agreement"), "shuffled": _alone(top)}
+        shown[_SHARES] = {name: _column(rows, name) for name in ("language", "meaning")}
     elif known:
-        shown["agreement"] = {"agreement": known.agreement, "shuffled": _alone(known.shuffled)}
-        shown["share of the variance"] = {"language": known.language, "meaning": known.meaning}
+        shown[_AGREEMENT] = {"agreement": known.agreement, "shuffled": _alone(known.shuffled)}
+        shown[_SHARES] = {"language": known.language, "meaning": known.meaning}
     if lens:
         shown[_LENS] = lens.curves()
     return shown
@@ -178,15 +188,25 @@ def _alone(values: np.ndarray) -> Estimate:
     return Estimate(np.asarray(values, np.float64), nothing, nothing, np.zeros((0, len(values))))
 
 
+def _named(stages: list[Spec], count: int) -> list[Spec]:
+    """The stages with their names beside their numbers, where these have room."""
+    return [
+        stage | {"number": f"{stage['number']} {stage['name']}"}
+        if WIDTH * (stage["end"] - stage["start"]) / count > _LETTER * (2 + len(stage["name"]))
+        else stage
+        for stage in stages
+    ]
+
+
 def _panel(
-    title: str, curves: _Curves, count: int, cut: Segmentation | None, lens: Lens | None
+    title: str, curves: _Curves, x: Spec, cut: Segmentation | None, lens: Lens | None
 ) -> Spec:
     """Curves with their intervals over the stages; of states, each between two layers."""
-    x = layer_axis(count, lowest=False)
     y: Spec = {"title": title, "axis": {"tickCount": 4}, "scale": {"domainMin": 0}}
     if title == _NEURONS:
         y["axis"] = {"values": [0, 1, 10, 100, 1000, 10_000]}
-        y["scale"] = {"type": "symlog", "domainMin": 0}
+        highest = max(float(np.nanmax([of.value, of.high])) for of in curves.values())
+        y["scale"] = {"type": "symlog", "domain": [0, 1.5 * max(1.0, highest)]}
     names = list(curves)
     legend = {"orient": "right", "title": None, "symbolType": "stroke", "symbolSize": 500}
     scales = (
@@ -213,7 +233,10 @@ def _panel(
         look = {"filled": True, "size": 22, "color": _COLOURS[name]}
         seen = {"condition": {"test": "datum.readable == 'no'", "value": 0.3}, "value": 1}
         marks.append(mark("point", told | {"opacity": seen}, rows=of_curve, **look))
-    return layered(every, *marks, shared={"x": enc("place:Q", **x)}, width=WIDTH, height=_HEIGHT)
+    panel = layered(every, *marks, shared={"x": enc("place:Q", **x)}, width=WIDTH, height=_HEIGHT)
+    return panel | {
+        "title": {"text": _ASKED[title], "anchor": "start", "frame": "group", "fontWeight": "bold"}
+    }
 
 
 def _rows(name: str, of: Estimate, lens: Lens | None) -> list[Spec]:
