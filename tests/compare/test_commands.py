@@ -1,5 +1,6 @@
 """compare on the real command line: neurons and counts on disk in, tables and claims out."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from langneurons.neurons.identify import identify
 from langneurons.neurons.table import Neurons
 from langneurons.texts.accuracy import Evaluation, accuracies
 from langneurons.texts.responses import Response
+from support.mediations import mediation
 from support.values import random_counts
 
 CONFIG = IdentifyConfig(rate=0.2, tau_quantile=0.7, lam=0.1, chance=0)
@@ -252,3 +254,30 @@ def test_texts_of_one_language_alone(tmp_path: Path, langneurons: Callable) -> N
         else:
             assert row["both"] == row["before"] == row["now"]
     assert any(row["both"] < row["before"] for (code, _), row in whole.items() if code != "fr")
+
+
+def test_what_was_followed_through_the_neurons_before_is_judged(
+    runs: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    """Found beside them, or given; of other neurons only where it is given."""
+
+    def follow(folder: Path, neurons: Path) -> Path:
+        inputs = {"neurons": artifacts.read(neurons).digest}
+        with artifacts.writing(folder, "mediation", "mediate", {}, inputs) as draft:
+            mediation({"all": 0.8, "specific": 0.4}).write(draft)
+        return folder
+
+    other = follow(tmp_path / "other", runs / "domain" / "neurons")
+    beside = follow(runs / "base" / "followed", runs / "base" / "neurons")
+    words = ("compare", runs / "base", runs / "step-2", "--bootstrap", 0, "--json")
+    try:
+        found = langneurons(*words, "--out", tmp_path / "found")
+    finally:
+        shutil.rmtree(beside)
+    none = langneurons(*words, "--out", tmp_path / "none")
+    given = langneurons(*words, "--mediation", other, "--out", tmp_path / "given")
+    verdicts = [
+        {claim["name"]: claim["verdict"] for claim in done.json["claims"]}
+        for done in (found, none, given)
+    ]
+    assert [one.get("mediated-by-specific") for one in verdicts] == ["holds", None, "holds"]

@@ -186,6 +186,25 @@ def test_the_command(base: Path, everywhere: Path, tmp_path: Path, langneurons: 
     assert found.trained == ("sw",)
 
 
+def test_trained_languages_and_held_out_pairs_are_those_the_adapter_says(
+    base: Path, everywhere: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    drawn(load(base).widths).save(tmp_path / "neurons")
+    Pairs(train=pairs()[:4], dev=pairs()[4:]).save(tmp_path / "pairs")
+    inputs = {"pairs": artifacts.read(tmp_path / "pairs").digest, "model": load(base).fingerprint}
+    with artifacts.writing(tmp_path / "trained", "adapter", "align", {}, inputs) as draft:
+        for name in ("adapter_model.safetensors", "adapter_config.json"):
+            content = (everywhere / name).read_bytes()
+            draft.bytes(name, content)
+            draft.bytes(f"checkpoint-2/{name}", content)
+        draft.facts["pairs"] = {"sw": 4}
+    words = (tmp_path / "neurons", tmp_path / "pairs", "--controls", 0, "--out", tmp_path / "out")
+    done = langneurons("mediate", base, tmp_path / "trained" / "checkpoint-2", *words)
+    assert done.status == 0, done.err
+    assert "trained languages (sw)" in done.out
+    assert f"the {len(pairs()) - 4} pairs held out from the adapter's training" in done.out
+
+
 def test_bad_input_is_one_line(
     base: Path, one: Path, everywhere: Path, tmp_path: Path, langneurons: Callable
 ) -> None:
@@ -198,7 +217,10 @@ def test_bad_input_is_one_line(
         for name in ("adapter_model.safetensors", "adapter_config.json"):
             draft.bytes(name, (everywhere / name).read_bytes())
     usual = (base, everywhere, tmp_path / "neurons", tmp_path / "pairs")
+    done = langneurons("graft", trained, "--projections", "v_proj", "--out", tmp_path / "grafted")
+    assert done.status == 0, done.err
     for words, what in (
+        ((base, tmp_path / "grafted", *usual[2:]), "was trained on all pairs"),
         ((base, base, *usual[2:]), "is no adapter folder"),
         (("nano", *usual[1:]), "adapts"),
         ((base, trained, *usual[2:]), "was trained on all pairs"),

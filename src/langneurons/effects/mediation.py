@@ -97,7 +97,7 @@ class Mediation:
         """What alignment changed, in nats a pair or token, with its interval over questions."""
         weights = self._draws(languages)
         sums = weights @ np.stack([self.aligned - self.base, self.units], axis=1)
-        means = sums[:, 0] / sums[:, 1]
+        means = _ratio(sums[:, 0], sums[:, 1])
         return estimate(means[0], means[1:])
 
     def share(
@@ -114,7 +114,7 @@ class Mediation:
             matched: of random sets, how they are matched.
         """
         whole = self._draws(languages) @ (self.aligned - self.base)
-        shares = self._sums(name, way, languages, matched) / whole
+        shares = _ratio(self._sums(name, way, languages, matched), whole)
         return estimate(shares[0], shares[1:])
 
     def beyond(self, name: str, way: Way, languages: Sequence[str], matched: str) -> Estimate:
@@ -124,7 +124,7 @@ class Mediation:
         """
         whole = self._draws(languages) @ (self.aligned - self.base)
         own, others = (self._sums(name, way, languages, one) for one in (None, matched))
-        apart = (own - others) / whole
+        apart = _ratio(own - others, whole)
         return estimate(apart[0], apart[1:])
 
     def matched_size(self, name: str, languages: Sequence[str], matched: str) -> float:
@@ -255,6 +255,11 @@ class Mediation:
             FormatError: when its file is damaged.
         """
         return cls.from_table(artifacts.opened(source, cls.KIND).table(cls.FILE))
+
+
+def _ratio(sums: Floats, whole: Floats) -> Floats:
+    """Ratios; NaN where there is nothing to be a part of, as when no question was drawn."""
+    return np.divide(sums, whole, out=np.full(len(whole), np.nan), where=whole != 0)
 
 
 def _resampled(draws: int) -> Floats:
