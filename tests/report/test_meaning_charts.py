@@ -1,18 +1,21 @@
 """Figures of a model's states, from made-up meaning and lens."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from langneurons import artifacts
 from langneurons.meaning.lens_table import COLUMNS, Lens
 from langneurons.meaning.measures import Meaning, measures
 from langneurons.meaning.pooled import Pooled
 from langneurons.report import chapters
 from langneurons.report.meaning_charts import meaning_figures, not_drawn
-from langneurons.report.results import Results
-from support.values import neurons_at
+from langneurons.report.pages import results_page
+from langneurons.report.results import Results, read_folder
+from support.values import neurons_at, random_counts
 
 CODES = ("en", "zh", "sw")
 LAYERS = 6
@@ -85,3 +88,20 @@ def test_where_there_is_no_meaning_it_is_said_and_no_curve_drawn(lens: Lens) -> 
     depth, *_ = meaning_figures(with_lens)
     panels = {row["panel"] for row in depth.table.records()}
     assert panels == {"neurons", "share"}
+
+
+def test_read_beside_the_neurons_of_their_model(lens: Lens, tmp_path: Path) -> None:
+    counts = random_counts(0, 3, blocks=2, widths=((4,),) * LAYERS)
+    artifacts.save(counts, tmp_path / "counts", inputs={"model": "ours"})
+    made_from = {"counts": artifacts.read(tmp_path / "counts").digest}
+    neurons = results(None, None).neurons
+    assert neurons
+    artifacts.save(neurons, tmp_path / "neurons", inputs=made_from)
+    artifacts.save(meant([0.1, 2.0]), tmp_path / "meaning", inputs={"model": "another"})
+    artifacts.save(lens, tmp_path / "lens", inputs={"model": "ours"})
+    found = read_folder(tmp_path)
+    assert found.results.meaning is None
+    assert found.results.lens
+    assert [origin.name for origin in found.provenance] == ["counts", "neurons", "lens"]
+    page = results_page("x", found.results, found.provenance)
+    assert [chapter.name for chapter in page.chapters][:2] == ["neurons", "meaning"]

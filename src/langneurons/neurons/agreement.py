@@ -144,15 +144,17 @@ def shuffled_agreement(states: Floats, seed: int = 0) -> Floats:
     """
     rng = np.random.default_rng(seed)
     languages, n, _ = states.shape
-    once = np.ones((1, n))
+    orders = np.array([[rng.permutation(n) for _ in range(languages)] for _ in range(SHUFFLES)])
     states = _condensed(states)
+    once = np.ones((1, n))
     _, means = _products(states, once)
-    agreements = []
-    for _ in range(SHUFFLES):
-        turned = np.stack([states[k][rng.permutation(n)] for k in range(languages)])
-        cells, _ = _products(turned, once)
-        agreements.append(_shares(cells[None], means[None], once, 1.0).agreement[0, 0])
-    return np.array(agreements)
+    cells = np.empty((SHUFFLES, n, languages, languages))
+    for first in range(languages):
+        for second in range(first, languages):  # each product once, whatever is shuffled
+            cross = states[first] @ states[second].T
+            met = cross[orders[:, first], orders[:, second]]
+            cells[..., first, second] = cells[..., second, first] = met
+    return _shares(cells, np.repeat(means[None], SHUFFLES, axis=0), once, 1.0).agreement[0]
 
 
 def _condensed(states: Floats) -> Floats:
