@@ -26,6 +26,7 @@ NAMES = [
     "record",
     "sample",
     "silence",
+    "steer",
 ]
 
 

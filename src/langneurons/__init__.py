@@ -10,8 +10,9 @@ changes.
         print(model.generate("..."))
 
 The names below are all there is to begin with; they are loaded when they are first used. Behind
-them are twelve packages, each a chapter of the way from texts to a page; each opens with what is in
-it: texts, model, neurons, ask, silencing, align, meaning, effects, compare, sweep, report, study.
+them are thirteen packages, each a chapter of the way from texts to a page; each opens with what is
+in it: texts, model, neurons, ask, silencing, align, meaning, effects, steering, compare, sweep,
+report, study.
 """
 
 from importlib import import_module
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from langneurons.neurons.identify import identify
     from langneurons.neurons.record import record
     from langneurons.neurons.sets import silence
+    from langneurons.neurons.steering import steer
     from langneurons.neurons.table import Neurons
     from langneurons.report.figures import figures
     from langneurons.report.results import load_result
@@ -54,6 +56,7 @@ __all__ = [
     "record",
     "sample",
     "silence",
+    "steer",
 ]
 
 _HOMES = {
@@ -72,6 +75,7 @@ _HOMES = {
     "record": "neurons.record",
     "sample": "ask.sample",
     "silence": "neurons.sets",
+    "steer": "neurons.steering",
 }
 """Where each name is defined."""
 

@@ -59,6 +59,7 @@ COMMANDS = {
     "meaning": "meaning.commands:meaning",
     "lens": "meaning.commands:lens",
     "perplexity": "silencing.commands:perplexity",
+    "steer": "steering.commands:steer",
     "attribute": "effects.commands:attribute",
     "reward": "align.commands:reward",
     "pair": "align.commands:pair",

@@ -298,6 +298,9 @@ class RecordConfig:
     positions: Literal["reading", "predicting"] = "reading"
     """`reading`: positions that read a response token (the paper). `predicting`: those that predict
     one."""
+    means: bool = False
+    """Keep also, per language, the mean of every neuron's value and of every residual state, from
+    which models are steered."""
     budget: int = field(default=0, metadata=_CUT)
     """Tokens of a batch, padding included; 0: 1,024 on a CPU, 16,384 elsewhere. Counts do not
     depend on it."""
@@ -950,6 +953,109 @@ class GrpoConfig:
 
 
 @dataclass(frozen=True)
+class SteerConfig:
+    """Settings of `steer`.
+
+    Raises:
+        InputError: for a value out of range, naming it.
+    """
+
+    settings: str = "specific,specific+related"
+    """Which neurons of a target are steered together: kinds joined by +, settings parted by
+    commas."""
+    states: str | None = None
+    """Residual states that are steered instead, by number, with commas; of several the best is
+    taken [default: that after three tenths of the layers]."""
+    strengths: str = "0.5,1,1.5,2,3"
+    """Strengths that are tried of everything, with commas; that is taken which does best on other
+    prompts."""
+    by: Literal["diffmean", "mean"] = "diffmean"
+    """`diffmean`: the mean of the target less that of the source is added; `mean`: neurons are
+    moved to the target's mean."""
+    controls: int = 1
+    """Random sets of neurons for each set, matched per layer and by activation rate; 0 for none."""
+    take: int = 30
+    """The first so many prompts of each source."""
+    beginning: int = 12
+    """Tokens of a running text that are its prompt, at most."""
+    max_new_tokens: int = 24
+    """Where a continuation is cut."""
+    bootstrap: int = 200
+    """Resamplings of the prompts behind every interval; 0 for none."""
+    seed: int = 0
+    """Seed of the random sets and the resamplings."""
+    rows: int = field(default=256, metadata=_CUT)
+    """Continuations written at once; halved where memory does not suffice."""
+    save_every: float = field(default=60.0, metadata=_PACE)
+    """Seconds between savings of what is done, from which a killed run goes on."""
+
+    def __post_init__(self) -> None:
+        _require_resamplings(self.bootstrap)
+        for name, least in (
+            ("take", 4),
+            ("beginning", 1),
+            ("max_new_tokens", 1),
+            ("rows", 1),
+            ("controls", 0),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name.replace('_', '-')} {getattr(self, name)}: {least} or more are needed"
+                )
+        if self.by not in ("diffmean", "mean"):
+            raise InputError(f"by {self.by!r}: choose diffmean or mean")
+        if len(self.kinds) <= self.settings.count(","):
+            raise InputError(
+                f"settings {self.settings!r}: give each once, as in specific,specific+related"
+            )
+        if not all(isfinite(strength) and strength > 0 for strength in self.tried):
+            raise InputError(
+                f"strengths {self.strengths!r}: numbers above 0 are needed; nothing steered is "
+                "always told beside them"
+            )
+        self.numbered(0)
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Setting -> the kinds in it."""
+        return _kinds(self.settings)
+
+    @property
+    def tried(self) -> tuple[float, ...]:
+        """The strengths, rising."""
+        try:
+            return tuple(sorted({float(word) for word in self.strengths.split(",")}))
+        except ValueError:
+            raise InputError(
+                f"strengths {self.strengths!r}: numbers with commas are needed, as 0.5,1,2"
+            ) from None
+
+    def numbered(self, layers: int) -> tuple[int, ...]:
+        """Numbers of the states, in a model of so many layers."""
+        if self.states is None:
+            return (round(0.3 * layers),)
+        words = [word.strip() for word in self.states.split(",")]
+        if not all(word.isdigit() for word in words):
+            raise InputError(f"states {self.states!r}: give them by number, with commas, as 3,5")
+        return tuple(sorted({int(word) for word in words}))
+
+
+@dataclass(frozen=True)
+class VectorConfig:
+    """What `export vector` is told besides."""
+
+    to: str | None = None
+    """With vector: language that is steered to, as a code."""
+    source: str | None = None
+    """With vector: language that is steered from [default: all others of the means, each alike]."""
+    strength: float = 1.0
+    """With vector: how often the difference of means is added."""
+    means: Path | None = None
+    """With vector: folder of counts of this model, recorded with --means [default: those that the
+    neurons come from, found beside them]."""
+
+
+@dataclass(frozen=True)
 class Asking:
     """How a model is asked."""
 
@@ -972,4 +1078,20 @@ class Asking:
     languages: str | None = None
     """Languages whose neurons are silenced, as codes with commas."""
     kinds: str = "specific,related"
-    """Kinds of neurons that are silenced: specific, related, general, with commas."""
+    """Kinds of neurons that are silenced or steered: specific, related, general, with commas."""
+    steer: str | None = None
+    """What is steered meanwhile: a folder of neurons of this model, of which those of --to are; or
+    a residual state, as state:5."""
+    to: str | None = None
+    """Language that is steered to, as a code."""
+    source: str | None = None
+    """Language that is steered from [default: all others of the means, each alike]."""
+    by: Literal["diffmean", "mean"] = "diffmean"
+    """`diffmean`: the mean of --to less that of --source is added; `mean`: neurons are moved to the
+    mean of --to."""
+    strength: float = 1.0
+    """How often the difference is added, or what share of the way neurons are moved; 0 leaves the
+    model as it is."""
+    means: Path | None = None
+    """Folder of counts of this model, recorded with --means [default: those that the neurons come
+    from, found beside them]."""

@@ -4,7 +4,9 @@ import hashlib
 import json as jsonlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from langneurons.ask.marks import Measure
     from langneurons.ask.silenced import Answering
     from langneurons.model.loading import Loaded
+    from langneurons.neurons.steering import ByName
     from langneurons.texts.prompts import Template
     from langneurons.texts.responses import Question
 
@@ -190,7 +193,7 @@ def evaluate(
     if against:
         source = artifacts.read(against, Evaluation.KIND)
         before = Made(against, Evaluation.load(source), source.manifest["facts"])
-    elif base and how.engine == "transformers" and not how.silence:
+    elif base and how.engine == "transformers" and not how.silence and not how.steer:
         from langneurons.model.loading import base_of
 
         if adapted := base_of(model):
@@ -307,6 +310,9 @@ def _require_task(
         InputError: in one line.
     """
     numbers = tasks.task == "numbers"
+    if how.steer and (not numbers or controls is not None):
+        what = f"--task {tasks.task}" if not numbers else "--controls"
+        raise InputError(f"--steer does not go with {what}; steer --task numbers, or use steer")
     if examples is not None and numbers:
         raise InputError("--examples is for --task choices and --task translation")
     if how.engine != "transformers" and (not numbers or controls is not None):
@@ -668,12 +674,12 @@ def _task(
         raise InputError(
             "--tokenizer is for a model that a server runs; one in this process has its own"
         )
-    silenced = _silenced(how)
+    silenced, steered = _silenced(how), _steered(how)
     asked = chosen(load_questions(questions, console.codes(how.asked)), take=take)
     if how.engine == "transformers":
-        writer = _in_process(model, loading, silenced, force=force)
-    elif silenced:
-        raise InputError("a server cannot silence neurons; leave --engine at transformers")
+        writer = _in_process(model, loading, silenced, steered, force=force)
+    elif silenced or steered:
+        raise InputError("a server cannot silence neurons or steer; leave --engine at transformers")
     else:
         writer = _by_server(model, how, loading)
     if writer.note:
@@ -762,11 +768,17 @@ def _by_server(model: str, how: Asking, loading: ModelConfig) -> _Writer:
 
 
 def _in_process(
-    model: str, loading: ModelConfig, silenced: _Silenced | None, *, force: bool
+    model: str,
+    loading: ModelConfig,
+    silenced: _Silenced | None,
+    steered: "ByName | None",
+    *,
+    force: bool,
 ) -> _Writer:
-    """A model in this process, with neurons silenced or not."""
+    """A model in this process, with neurons silenced or not, steered or not."""
     from langneurons.ask.local import InProcess
     from langneurons.model.loading import load
+    from langneurons.neurons import steering
 
     loaded = load(model, **asdict(loading))
     settings: dict[str, Any] = {"dtype": str(loaded.model.dtype)}
@@ -777,7 +789,13 @@ def _in_process(
         masks, described["silenced"] = _masks(loaded, silenced, force=force)
         settings |= {"silence": list(silenced.languages), "kinds": list(silenced.kinds)}
         inputs["neurons"] = silenced.source.digest
-    engine = InProcess(loaded, masks)
+    within: Callable[[], AbstractContextManager[object]] = nullcontext
+    if steered:
+        within = partial(steering.steered, loaded, steered.steering)
+        described["steered"] = {"how": steered.told, "notes": steered.fit(loaded, force=force)}
+        settings["steered"] = dict(steered.settings)
+        inputs |= steered.inputs
+    engine = InProcess(loaded, masks, within)
     ends = list(map(str, loaded.tokenizer.convert_ids_to_tokens(engine.ends)))
     return _Writer(
         engine=engine,
@@ -805,6 +823,29 @@ def _silenced(how: Asking) -> _Silenced | None:
             "each language in turn: evaluate --controls 3"
         )
     return _Silenced(source, codes, tuple(kind.strip() for kind in how.kinds.split(",")))
+
+
+def _steered(how: Asking) -> "ByName | None":
+    """What is to be steered; mistakes that can be seen without the model come first."""
+    from langneurons.neurons.steering import by_name
+
+    if how.steer is None:
+        if how.to or how.source or how.means:
+            raise InputError(
+                "--to, --source and --means say how --steer steers, and there is no --steer"
+            )
+        return None
+    if how.to is None:
+        raise InputError(f"--steer {how.steer}: say to which language, with --to")
+    return by_name(
+        how.steer,
+        how.means,
+        how.kinds,
+        to=how.to,
+        source=how.source,
+        by=how.by,
+        strength=how.strength,
+    )
 
 
 def _masks(
@@ -960,6 +1001,10 @@ def _tell_how(facts: Mapping[str, Any]) -> None:
     print(facts["asked"])
     if silenced := facts["model"].get("silenced"):
         print(f"silenced: {silenced['neurons']:,} neurons")
+    if steered := facts["model"].get("steered"):
+        print(f"steered: {steered['how']}")
+        for note in steered["notes"]:
+            print(f"note: {note}")
 
 
 def _by_finish(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

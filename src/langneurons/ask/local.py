@@ -10,7 +10,8 @@ of another token (about one in a million) can fall otherwise in another batch.
 Letters: B row of a batch, T token, V vocabulary.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,18 +63,29 @@ class Row(NamedTuple):
 
 
 class InProcess:
-    """The engine that runs a model in this process; see `engine.Engine`."""
+    """The engine that runs a model in this process; see `engine.Engine`.
 
-    def __init__(self, loaded: Loaded, masks: Sequence[Tensor | None] | None = None) -> None:
+    Attributes:
+        within: gives the block inside which the model runs, such as one that steers it; what is
+            silenced is so inside it.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        masks: Sequence[Tensor | None] | None = None,
+        within: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         """Use this model.
 
         Args:
             loaded: a causal language model with a fast tokenizer.
             masks: neurons that are silenced meanwhile, as `hooks.silence` takes them.
+            within: see above.
         """
         self.loaded, self.model, self.tokenizer = loaded, loaded.model, loaded.tokenizer
         self.device, self.context = loaded.device, loaded.context
-        self.masks = masks or ()
+        self.within, self.masks = within, masks or ()
         self.sites = loaded.sites if masks is not None else ()
         takes = forward_arguments(loaded.model)
         self.takes_positions = "position_ids" in takes
@@ -146,7 +158,7 @@ class InProcess:
             RecordError: when it does not suffice for a single row.
         """
         try:
-            with torch.inference_mode(), silence(self.sites, self.masks):
+            with torch.inference_mode(), self.within(), silence(self.sites, self.masks):
                 return self._run(prompts, batch, config)
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -230,7 +242,7 @@ class InProcess:
                 raise _no_room(len(longest))
             return [texts[-1:]]
 
-        with torch.inference_mode(), silence(self.sites, self.masks):
+        with torch.inference_mode(), self.within(), silence(self.sites, self.masks):
             [self.trial] = or_halves(run, [shortest, longest, longest], halve)
         if self.why_not_kept:
             tell(self.why_not_kept)

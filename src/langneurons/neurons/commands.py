@@ -14,6 +14,8 @@ from langneurons.config import (
     ModelConfig,
     RecordConfig,
     TextConfig,
+    VectorConfig,
+    changed,
     cut,
     identity,
 )
@@ -24,6 +26,7 @@ from langneurons.neurons.counts import Counts
 from langneurons.neurons.effects import Effects
 from langneurons.neurons.sets import notes_on_weights, require_fit, select
 from langneurons.neurons.table import Neurons
+from langneurons.neurons.vector import Vector
 from langneurons.tables import plain
 
 
@@ -192,49 +195,61 @@ def identify(
 
 
 def export(
-    tool: Literal["njunlp", "lape", "checkpoint"],
+    tool: Literal["njunlp", "lape", "checkpoint", "vector"],
     source: str,
-    neurons: Path | None = None,
+    neurons: str | None = None,
     /,
     *,
     out: Path,
     kinds: str = "specific,related",
     languages: str | None = None,
+    steer: Annotated[VectorConfig, Parameter(name="*")] = VectorConfig(),
     loading: Annotated[ModelConfig, Parameter(name="*")] = ModelConfig(),
     force: Force = False,
     json: Json = False,
-) -> Made[Checkpoint] | None:
-    """Write a mask for NJUNLP's or LAPE's code, or a model with neurons silenced for good.
+) -> Made[Checkpoint] | Made[Vector] | None:
+    """Write a mask for NJUNLP's or LAPE's code, a model with neurons silenced for good, or a
+    steering vector.
 
     export njunlp|lape NEURONS: a mask; a JSON file beside it names its languages, widths and rule.
     export checkpoint MODEL NEURONS: the model, with tokenizer and a card, for any engine.
+    export vector MODEL NEURONS|state:5 --to th: what is added to states, as safetensors and as a
+    control vector of llama.cpp.
 
     Parameters
     ----------
     tool
-        Whose code shall read a mask; both read the same type. Or checkpoint.
+        Whose code shall read a mask; both read the same type. Or checkpoint, or vector.
     source
-        Folder of neurons; with checkpoint a model: a folder, a PEFT adapter folder, a GGUF file or
-        an id on the Hugging Face Hub.
+        Folder of neurons; with checkpoint and vector a model: a folder, a PEFT adapter folder, a
+        GGUF file or an id on the Hugging Face Hub.
     neurons
-        With checkpoint: folder of neurons of this model; those of another are refused unless
-        --force.
+        With checkpoint and vector: folder of neurons of this model; those of another are refused
+        unless --force. With vector also a residual state, as state:5.
     out
-        File to write; with checkpoint a folder.
+        File to write; with checkpoint and vector a folder.
     kinds
-        Kinds to export or silence, with commas.
+        Kinds to export, silence or steer, with commas.
     languages
         With checkpoint: languages whose neurons are silenced, as codes with commas [default: all].
+    steer
+        With vector: how is steered.
     loading
-        With checkpoint: how the model is loaded.
+        With checkpoint and vector: how the model is loaded.
     """
     words = tuple(kinds.split(","))
+    if tool != "vector" and (given := changed(steer)):
+        raise InputError(f"--{next(iter(given))} is for export vector, not for export {tool}")
+    if tool in ("checkpoint", "vector") and neurons is None:
+        raise InputError(f"export {tool} needs a model and its neurons: MODEL NEURONS --out")
+    if tool == "vector":
+        vector = _vector(source, str(neurons), out, kinds, steer, loading=loading, force=force)
+        _tell_vector(vector, json)
+        return vector
     if tool == "checkpoint":
-        if neurons is None:
-            raise InputError("export checkpoint needs a model and its neurons: MODEL NEURONS --out")
         made = _checkpoint(
             source,
-            neurons,
+            Path(str(neurons)),
             out,
             kinds=words,
             languages=console.codes(languages),
@@ -331,6 +346,71 @@ def _checkpoint(
         force=force,
         quiet=True,
     )
+
+
+def _vector(
+    model: str,
+    what: str,
+    out: Path,
+    kinds: str,
+    steer: VectorConfig,
+    *,
+    loading: ModelConfig,
+    force: bool,
+) -> Made[Vector]:
+    """Write what steers a model as vectors.
+
+    Raises:
+        InputError: see `neurons.steering.by_name`.
+        SiteError: where neurons steered are no vector.
+        MismatchError: for neurons or means of another model.
+    """
+    from langneurons.model.loading import load
+    from langneurons.neurons.steering import by_name
+    from langneurons.neurons.vector import vector_of
+
+    if steer.to is None:
+        raise InputError(f"export vector {what}: say to which language it steers, with --to")
+    named = by_name(
+        what,
+        steer.means,
+        kinds,
+        to=steer.to,
+        source=steer.source,
+        by="diffmean",
+        strength=steer.strength,
+    )
+    loaded = load(model, **asdict(loading))
+    notes = named.fit(loaded, force=force)
+
+    def make(*_: object) -> tuple[Vector, dict[str, Any]]:
+        vector = vector_of(loaded, named.steering)
+        told = [*notes, *filter(None, [vector.why_no_gguf])]
+        return vector, {"steers": named.told, "notes": told, "model": loaded.facts}
+
+    return console.made(
+        Vector,
+        out,
+        "export",
+        {**named.settings, "dtype": str(loaded.model.dtype)},
+        {**named.inputs, **loaded.inputs},
+        make,
+        doing="exporting",
+        force=force,
+        quiet=True,
+    )
+
+
+def _tell_vector(made: Made[Vector], json: bool) -> None:
+    """What was written."""
+    states = list(made.value.states)
+    if json:
+        console.print_json({"out": str(made.folder), "states": states, **made.facts})
+        return
+    print(made.facts["steers"])
+    _tell_notes(made.facts)
+    files = Vector.FILE if made.value.why_no_gguf else f"{Vector.FILE} and {Vector.GGUF}"
+    print(f"wrote {files} to {made.folder}: added to state {', '.join(map(str, states))}")
 
 
 def record(

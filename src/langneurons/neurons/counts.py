@@ -7,7 +7,7 @@ two machines add up exactly, and any resampling of blocks is a weighted sum.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from langneurons import artifacts, layout
 from langneurons.errors import FormatError, InputError, MismatchError
 from langneurons.layout import Widths
+from langneurons.neurons.means import Means
 from langneurons.tables import Table
 
 FORMAT = 1
@@ -42,6 +43,7 @@ class Counts:
             add.
         questions: of each language, the questions that have a counted token: `question_key` of
             their ids, ascending, [K] arrays; empty where it is not known.
+        means: of neuron values and states at the same tokens; None where they were not recorded.
 
     Raises:
         InputError: when shapes disagree, a number is negative, or the same language stands twice.
@@ -56,6 +58,7 @@ class Counts:
     routed: tuple[NDArray[np.integer] | None, ...] = ()
     block_rule: str = "one block"
     questions: tuple[NDArray[np.int64], ...] = ()
+    means: Means | None = None
 
     def __post_init__(self) -> None:
         if not self.routed:
@@ -163,6 +166,7 @@ class Counts:
             routed=tuple(None if a is None or b is None else summed(a, b) for a, b in routed),
             block_rule=self.block_rule,
             questions=tuple(map(np.union1d, self.questions, other.questions)),
+            means=self.means + other.means if self.means and other.means else None,
         )
 
     def spread(self, languages: tuple[str, ...]) -> "Counts":
@@ -188,6 +192,7 @@ class Counts:
             )
             if self.questions
             else (),
+            means=self.means and self.means.spread(languages),
         )
 
     def pooled(
@@ -288,8 +293,10 @@ class Counts:
         )
 
     def write(self, draft: artifacts.Draft) -> None:
-        """Add them to a folder that is being written."""
+        """Add them to a folder that is being written, means in a file of their own."""
         draft.tensors(self.FILE, *self.to_tensors())
+        if self.means:
+            draft.tensors(Means.FILE, *self.means.to_tensors())
 
     def save(self, folder: Path | str) -> None:
         """Write them into a folder of their own; see `artifacts.save`."""
@@ -303,7 +310,11 @@ class Counts:
             InputError: when there is none, or it holds something else.
             FormatError: when its file is damaged.
         """
-        return cls.from_tensors(*artifacts.opened(source, cls.KIND).tensors(cls.FILE))
+        folder = artifacts.opened(source, cls.KIND)
+        counts = cls.from_tensors(*folder.tensors(cls.FILE))
+        if Means.FILE not in folder.manifest["files"]:
+            return counts
+        return replace(counts, means=Means.of_counts(folder))
 
 
 def question_key(question_id: str) -> int:

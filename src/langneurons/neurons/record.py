@@ -26,6 +26,7 @@ from langneurons.model.sharing import activations_tried, cut_as_it_holds, why_no
 from langneurons.model.tokens import predicting, tokenise
 from langneurons.neurons.counts import Counts, question_key
 from langneurons.neurons.tally import Tally, run_or_halve
+from langneurons.neurons.value_sums import ValueSums
 from langneurons.resume import Progress, Saved, added_up, processes, units_left
 from langneurons.texts import question_ids
 from langneurons.texts.responses import Response
@@ -125,7 +126,8 @@ def recorded(
     rank, world = processes()
     shard = whole.share(*config.part)
     work = shard.share(rank, world)
-    tally = Tally(work, sites)
+    values = ValueSums(model.model, sites, work, beginning) if config.means else None
+    tally = Tally(work, sites, values)
     costs = [work.computed(batch) for batch in work.batches]
     halved = 0
     for number in units_left(

@@ -1,8 +1,9 @@
 """Tally: counts in the making. Runs a batch, reads every site, adds up integers.
 
-The model stops after its last layer's activation: no LM head, nothing after it. Inside a batch the
-device is never waited for; once at its end. Letters: B rows of a batch, T tokens of a row, N = B *
-T, U keys (language and block) that a batch holds, K language, G block, D neuron, E expert.
+The model stops after its last layer's activation, or after that layer where means are asked for: no
+LM head, nothing after it. Inside a batch the device is never waited for; once at its end. Letters:
+B rows of a batch, T tokens of a row, N = B * T, U keys (language and block) that a batch holds, K
+language, G block, D neuron, E expert.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +20,23 @@ from langneurons.model.forward import device_of
 from langneurons.model.hooks import Reading, after_prompts, run_to_last_site, watch
 from langneurons.model.sites import Site
 from langneurons.neurons.counts import Counts
+from langneurons.neurons.means import Means
+from langneurons.neurons.value_sums import Sums, ValueSums
 from langneurons.resume import or_halves
 from langneurons.texts.responses import block_rule
 
 
 class Tally:
-    """Counts in the making, all integers, on the devices where the activations are."""
+    """Counts in the making, all integers, on the devices where the activations are.
 
-    def __init__(self, work: Batches, sites: Sequence[Site]) -> None:
+    Beside them sums of values, where means are asked for.
+    """
+
+    def __init__(
+        self, work: Batches, sites: Sequence[Site], values: ValueSums | None = None
+    ) -> None:
         """Start from zero."""
-        self.work, self.sites = work, sites
+        self.work, self.sites, self.values = work, sites, values
         self.keys = len(work.languages) * work.blocks
         self.active: list[Tensor | None] = [None] * len(sites)
         self.routed: list[Tensor | None] = [None] * len(sites)
@@ -45,10 +53,14 @@ class Tally:
             sums[f"active.{i:03d}"] = summed(self.active[i], site.shape)
             if len(site.shape) == 2:
                 sums[f"routed.{i:03d}"] = summed(self.routed[i], site.shape[:1])
+        if self.values:
+            sums |= self.values.tensors()
         return sums
 
     def load(self, sums: Mapping[str, NDArray]) -> None:
         """Go on from what `tensors` gave."""
+        if self.values:
+            self.values.load(sums)
         self.tokens = sums["tokens"].copy()
         for i in range(len(self.sites)):
             self.active[i] = torch.from_numpy(sums[f"active.{i:03d}"].copy())
@@ -72,21 +84,29 @@ class Tally:
             if routed is not None:
                 self.routed[i] = _added(self.routed[i], routed, keys[active.device], self.keys)
         np.add.at(self.tokens, pending.keys, pending.tokens)
+        if self.values:
+            self.values.add(pending.values)
 
     def counts(self) -> Counts:
         """What was counted, as counts."""
         languages, blocks = self.work.languages, self.work.blocks
+        tensors = self.tensors()
+        tokens = self.tokens.reshape(len(languages), blocks)
         sums = {
             name: array.reshape(len(languages), blocks, *array.shape[1:])
-            for name, array in self.tensors().items()
+            for name, array in tensors.items()
+            if name.startswith(("active.", "routed."))
         }
         layers = range(len(self.sites))
         return Counts(
             languages=languages,
             active=tuple(sums[f"active.{i:03d}"] for i in layers),
-            tokens=sums["tokens"],
+            tokens=tokens,
             routed=tuple(sums.get(f"routed.{i:03d}") for i in layers),
             block_rule=block_rule(blocks),
+            means=Means.from_sums(languages, tokens.sum(axis=1), self.values.tensors())
+            if self.values
+            else None,
         )
 
 
@@ -115,6 +135,8 @@ class Pending:
         self.active: list[Tensor | None] = [None] * len(sites)
         self.routed: list[Tensor | None] = [None] * len(sites)
         self.not_numbers: list[Tensor] = []
+        self.values: Sums = {}
+        """What the batch adds to the sums of values, where there are any."""
         self.sites = sites
         self.last = max(i for i, site in enumerate(sites) if site.parts)
         self._weights: dict[tuple[torch.device, torch.dtype], Tensor] = {}
@@ -211,8 +233,14 @@ def _product(weights: Tensor, ones: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def run_batch(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) -> Pending:
-    """Run one batch and add up what its response tokens activate.
+def run_batch(
+    model: Any,
+    sites: Sequence[Site],
+    work: Batches,
+    batch: Batch,
+    values: ValueSums | None = None,
+) -> Pending:
+    """Run one batch and add up what its response tokens activate, and values where asked for.
 
     Raises:
         RecordError: for activations that are not numbers.
@@ -220,7 +248,10 @@ def run_batch(model: Any, sites: Sequence[Site], work: Batches, batch: Batch) ->
     pending = Pending(work, batch, sites)
     inputs = after_prompts(model, sites, work, batch)
     with watch(sites, pending.read):
-        run_to_last_site(model, sites, **inputs)
+        if values is None:
+            run_to_last_site(model, sites, **inputs)
+        else:
+            pending.values = values.run(model, batch, inputs)
     # here the device is waited for, once a batch
     if any(flag.item() for flag in pending.not_numbers):
         raise RecordError(_first_without_numbers(model, sites, work, batch))
@@ -260,7 +291,7 @@ def run_or_halve(
     """
 
     def run(part: Batch) -> None:
-        tally.add(run_batch(model, sites, work, part))
+        tally.add(run_batch(model, sites, work, part, tally.values))
 
     def halve(part: Batch) -> list[Batch]:
         if len(part.rows) == 1:
