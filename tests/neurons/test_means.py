@@ -46,7 +46,7 @@ def plain(name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     whose last is after the final norm and is not looked at.
     """
     responses, tokens = made_up()
-    model, family = families.tiny(name), families.DENSE[name]
+    model, family = families.build(name), families.DENSE[name]  # its own: hidden states leave hooks
     entered: dict[int, torch.Tensor] = {}
 
     def keep(i: int, _: Any, args: Any) -> None:
