@@ -105,6 +105,30 @@ def rounded(value: float | NDArray[np.float64]) -> Cell:
     return None if np.isnan(value) else round(float(value), 6)
 
 
+def written(value: float, *, sign: bool = False) -> str:
+    """A number as people write it: three digits that matter, no decimals from 100 on.
+
+    Args:
+        value: what is written.
+        sign: whether a + stands before what is above 0.
+    """
+    plus = "+" if sign else ""
+    if not math.isfinite(value):
+        return "not known" if math.isnan(value) else f"{value:{plus}}"
+    if value == 0 or abs(value) >= 99.95:
+        return f"{value:{plus},.0f}"
+    if abs(value) < 1e-6:
+        return f"{value:{plus}.2g}"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    short = f"{value:{plus}.{decimals}f}"
+    return short.rstrip("0").rstrip(".")
+
+
+def p_value(p: float) -> str:
+    """A p-value in words: to two digits, no further than a thousandth."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def plain(value: Any) -> Any:
     """The same in plain numbers, lists and dictionaries, as JSON takes them; NaN is None."""
     if isinstance(value, Mapping):

@@ -110,7 +110,7 @@ def test_general_rise_and_the_other_thresholds() -> None:
         changes((0, 0), (0, 0), (-9, -4))._replace(thresholds="base's"),
     )
     assert general_rise((up,)).verdict == "holds"
-    assert general_rise((up,)).words == "general +19.5 [+12.38, +26.62]"  # three layers
+    assert general_rise((up,)).words == "general +19.5 [+12.4, +26.6]"  # three layers
     found = general_rise((up, down))
     assert found.verdict == "holds"
     assert found.words.endswith("with the base's thresholds: does not hold")

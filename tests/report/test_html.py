@@ -30,7 +30,7 @@ from langneurons.report.parts import (
     Tiles,
 )
 from langneurons.report.results import Results, read_folder
-from langneurons.tables import Table
+from langneurons.tables import Table, written
 from support.hostile import NASTY, TEXT
 from support.markup import Element, parse
 from support.values import neurons_at
@@ -116,7 +116,7 @@ def test_every_claim_with_its_verdict_and_reason(shown: Element, page: Page) -> 
         held = sum(claim.verdict == "holds" for claim in known)
         assert element.one("p", of="sum").text.startswith(f"{held} hold")
     first = dict((cell.text for cell in row.all("td")) for row in lists[0].all("li")[0].all("tr"))
-    assert first["fit of 4"] == f"{page.judged[0].claims[0].numbers['fit of 4']:.4g}"
+    assert first["fit of 4"] == written(page.judged[0].claims[0].numbers["fit of 4"])
     assert first["starts"] == "0, 4, 5, 14"
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from langneurons.report.results import FolderResults
 from langneurons.report.silencing_charts import (
+    COST_LIMIT,
     Z_LIMIT,
     change_figure,
     dominance_table,
@@ -39,6 +40,7 @@ def test_cells_are_those_of_the_matrix(made: Matrices) -> None:
                 assert (
                     cell["change"] == row["change"] == pytest.approx(found.change[i, j], rel=1e-5)
                 )
+                assert cell["cost"] == pytest.approx(ratio.change[i, j], rel=1e-5)
                 assert cell["z"] == pytest.approx(ratio.z[i, j], rel=1e-5)
                 assert cell["interval"] == f"{row['low']:+.4g} to {row['high']:+.4g}"
                 assert row["after"] == pytest.approx(found.before[j] + found.change[i, j], rel=1e-5)
@@ -48,12 +50,13 @@ def test_cells_are_those_of_the_matrix(made: Matrices) -> None:
                 assert row["bits"] == pytest.approx(bits, rel=1e-5)
 
 
-def test_colours_end_where_the_greatest_change_does(made: Matrices) -> None:
+def test_colours_end_where_the_greatest_cost_does(made: Matrices) -> None:
     change, z = change_figure(made), z_figure(made)
     assert change.spec
     assert z
     assert z.spec
-    greatest = max(np.abs(made[s, "difference"].change).max() for s in made.settings)
+    greatest = max(np.abs(made[s, "log ratio"].change).max() for s in made.settings)
+    assert greatest < COST_LIMIT
     for figure, limit in ((change, greatest), (z, Z_LIMIT)):
         for panel in figure.spec["hconcat"]:  # ty: ignore
             low, high = panel["layer"][1]["encoding"]["color"]["scale"]["domain"]
@@ -79,10 +82,10 @@ def test_a_language_without_neurons_is_a_dash() -> None:
     assert figure.spec
     (panel,) = figure.spec["hconcat"]
     run, not_run = panel["data"]["values"][0], panel["data"]["values"][2]
-    assert run["change label"] == "1.76"
+    assert run["cost label"] == "1.65"  # e to the 0.5
     assert run["interval"] == run["above"] == "unknown"  # one block, no random sets
     assert not_run["change"] is None
-    assert not_run["change label"] == "–"
+    assert not_run["cost label"] == "–"
     assert not_run["ratio"] == "not run"
     assert figure.table.records()[2]["change"] is None
 

@@ -37,7 +37,7 @@ from langneurons.intervals import SURE, Floats, Verdict, both, rises
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing.matrix import Matrices
-from langneurons.tables import plain
+from langneurons.tables import p_value, plain
 from langneurons.texts.accuracy import compare_accuracy
 from langneurons.texts.responses import Response
 
@@ -213,7 +213,7 @@ def accuracy_rises(
     up = sum(row.change > 0 for row in languages)
     words = (
         f"{mean.before:.1%} to {mean.after:.1%}, {mean.change:+.1%} "
-        f"[{mean.low:+.1%}, {mean.high:+.1%}], p = {mean.p:.2g}; "
+        f"[{mean.low:+.1%}, {mean.high:+.1%}], {p_value(mean.p)}; "
         f"up in {up} of {len(languages)} languages"
     )
     return Claim(*stated, verdict=verdict, numbers=plain(numbers), words=words)
@@ -255,7 +255,7 @@ def _shift(
     for other, by_kind in zip(changes[1:], estimates[1:], strict=True):
         for kind, change in by_kind.items():
             numbers[f"{kind}, {other.thresholds} thresholds"] = in_numbers(change)
-    words = "; ".join(f"{kind} {in_words(change, '+,.4g')}" for kind, change in by_own.items())
+    words = "; ".join(f"{kind} {in_words(change)}" for kind, change in by_own.items())
     return Claim(
         *stated,
         verdict=verdicts[0],

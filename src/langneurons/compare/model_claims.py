@@ -35,7 +35,7 @@ from langneurons.neurons.table import Neurons
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import RESAMPLINGS, Matrices
 from langneurons.silencing.matrix import words as dominance_in_words
-from langneurons.tables import plain
+from langneurons.tables import p_value, plain
 from langneurons.texts.languages import is_english
 
 _FOUR_STAGES = (
@@ -228,7 +228,7 @@ def related_add(losses: Losses | None) -> Claim:
     numbers |= {"languages": added.languages, "more in": added.more_in}
     beyond = "beyond random sets" if added.net else "with no random sets to compare with"
     words = (
-        f"{in_words(added.judged, '+.3g')} in log perplexity, {beyond}; "
+        f"{in_words(added.judged)} in log perplexity, {beyond}; "
         f"more in {len(added.more_in)} of {len(added.languages)} languages"
     )
     return Claim(*stated, verdict=rises(added.judged), numbers=plain(numbers), words=words)
@@ -270,7 +270,7 @@ def english_differs_in(
         fewer = _fewer_in_english(observed, resampled, kind, place)
         numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
         verdicts.append(_judge_fewer(fewer, p))
-        words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, p = {p:.2g}")
+        words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, {p_value(p)}")
     return Claim(*_ENGLISH, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
 
 

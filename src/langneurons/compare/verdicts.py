@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from langneurons.intervals import Estimate, Verdict, rises
+from langneurons.tables import written
 
 
 class Claim(NamedTuple):
@@ -60,9 +61,10 @@ def in_numbers(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def in_words(estimate: Estimate, form: str) -> str:
-    """An estimate for `Claim.words`, in this format."""
-    value, low, high = (float(x) for x in (estimate.value, estimate.low, estimate.high))
-    if np.isnan(low):
-        return f"{value:{form}} (no interval)"
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+def in_words(estimate: Estimate, form: str = "") -> str:
+    """An estimate for `Claim.words`, in this format; without one as a change is written."""
+    value, low, high = (
+        f"{float(x):{form}}" if form else written(float(x), sign=True)
+        for x in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} (no interval)" if np.isnan(estimate.low) else f"{value} [{low}, {high}]"

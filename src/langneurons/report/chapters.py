@@ -14,6 +14,14 @@ from langneurons.report.change_charts import change_figures
 from langneurons.report.charts import Figure, table_figure
 from langneurons.report.effect_charts import effect_figures
 from langneurons.report.figures import neuron_figures, silencing_figures
+from langneurons.report.findings import (
+    of_alignment,
+    of_answers,
+    of_changes,
+    of_neurons,
+    of_silencing,
+    of_sweep,
+)
 from langneurons.report.meaning_charts import meaning_figures, not_drawn
 from langneurons.report.mediation_charts import mediation_figure
 from langneurons.report.parts import Chapter, Note, Panel, Preview, Where
@@ -28,6 +36,7 @@ from langneurons.report.run_charts import (
 from langneurons.report.sweep_charts import sweep_figures
 from langneurons.sweep.sweep import Sweep
 from langneurons.tables import Table
+from langneurons.texts.accuracy import Accuracy
 
 Found = Iterable[tuple[Where, Results]]
 """Results, and what they are about."""
@@ -97,11 +106,13 @@ def after_alignment(models: Iterable[Model]) -> Iterator[tuple[Where, Results]]:
 
 def answers(models: Iterable[Model]) -> Chapter:
     """Responses, and accuracy before and after."""
-    panels, notes = [], []
+    panels, findings, notes = [], [], []
     for model in models:
         for questions, results in model.base.items():
             where = {"model": model.name, "questions": questions}
-            panels += _accuracies(model, questions, results)
+            shares = _shares(model, questions, results)
+            findings.append(Note(tuple(of_answers(shares)), where))
+            panels += _accuracies(model, questions, shares)
             languages = results.manifests.get("responses", {}).get("facts", {}).get("languages")
             if languages:
                 panels.append(Panel(responses_table(languages), where))
@@ -112,19 +123,26 @@ def answers(models: Iterable[Model]) -> Chapter:
         text="What the models answer: right or not, and in which language. The responses are "
         "what neurons are counted on.",
         panels=tuple(panels),
+        findings=tuple(findings),
         notes=tuple(notes),
     )
 
 
-def _accuracies(model: Model, questions: str, before: Results) -> Iterator[Panel]:
-    """Right answers before and after every alignment, then what each of them changed."""
+def _shares(model: Model, questions: str, before: Results) -> dict[str, tuple[Accuracy, ...]]:
+    """Right answers before and after every alignment, of those that were judged."""
     shares = {"before": before.accuracy}
     for alignment in model.alignments:
         if questions in alignment.after:
             shares[alignment.name] = alignment.after[questions].accuracy
-    known = {name: accuracy for name, accuracy in shares.items() if accuracy}
-    if known:
-        yield Panel(accuracy_figure(known), {"model": model.name, "questions": questions})
+    return {name: tuple(accuracy) for name, accuracy in shares.items() if accuracy}
+
+
+def _accuracies(
+    model: Model, questions: str, shares: Mapping[str, tuple[Accuracy, ...]]
+) -> Iterator[Panel]:
+    """Right answers before and after every alignment, then what each of them changed."""
+    if shares:
+        yield Panel(accuracy_figure(shares), {"model": model.name, "questions": questions})
     for alignment in model.alignments:
         compared = alignment.compared.get(questions)
         if compared and _ACCURACY in compared.tables:
@@ -134,9 +152,10 @@ def _accuracies(model: Model, questions: str, before: Results) -> Iterator[Panel
 
 def neurons(found: Found) -> Chapter:
     """The neurons of models, before any alignment."""
-    panels, notes = [], []
+    panels, findings, notes = [], [], []
     for where, results in found:
         if results.neurons:
+            findings.append(Note(tuple(of_neurons(results.neurons)), where))
             panels += [Panel(figure, where) for figure in neuron_figures(results.neurons)]
             notes.append(Note((*_how(results, "counts"), *rules(results.neurons)), where))
     return Chapter(
@@ -145,6 +164,7 @@ def neurons(found: Found) -> Chapter:
         text="Neurons that are highly active in one language, in several, or in all, and where "
         "in the model they are.",
         panels=tuple(panels),
+        findings=tuple(findings),
         notes=tuple(notes),
     )
 
@@ -169,9 +189,11 @@ def meanings(found: Found) -> Chapter:
 
 def silencing(found: Found) -> Chapter:
     """What silencing neurons costs, before and after alignment where it was measured."""
-    panels, notes = [], []
+    panels, findings, notes = [], [], []
     for where, results in found:
         if results.matrices:
+            if "alignment" not in where:
+                findings.append(Note(tuple(of_silencing(results.matrices)), where))
             for figure in silencing_figures(results.matrices):
                 panels.append(Panel(_after(figure) if "alignment" in where else figure, where))
             notes.append(Note(_how(results, "perplexity"), where))
@@ -181,6 +203,7 @@ def silencing(found: Found) -> Chapter:
         text="Each language's neurons are switched off, and every language is read again: who "
         "loses?",
         panels=tuple(panels),
+        findings=tuple(findings),
         notes=tuple(notes),
     )
 
@@ -210,7 +233,7 @@ def _after(figure: Figure) -> Figure:
 
 def aligning(models: Iterable[Model]) -> Chapter:
     """Scores, pairs and training of alignments."""
-    panels, previews, notes = [], [], []
+    panels, previews, findings, notes = [], [], [], []
     for model in models:
         where = {"model": model.name}
         if model.scored:
@@ -231,6 +254,7 @@ def aligning(models: Iterable[Model]) -> Chapter:
                 lines.append(f"Training: a LoRA adapter on {_pairs(made)}. {_settings(made)}")
             if alignment.pairs:
                 previews.append(Preview(alignment.pairs, here))
+            findings.append(Note(tuple(of_alignment(alignment)), here))
             notes.append(Note(tuple(lines), here))
     return Chapter(
         name="alignment",
@@ -239,6 +263,7 @@ def aligning(models: Iterable[Model]) -> Chapter:
         "preferred, if it is right; the model is trained to prefer it too.",
         panels=tuple(panels),
         previews=tuple(previews),
+        findings=tuple(findings),
         notes=tuple(notes),
     )
 
@@ -259,11 +284,12 @@ def _pairs(adapter: Manifest) -> str:
 
 def changes(models: Iterable[Model]) -> Chapter:
     """What alignments did to the neurons."""
-    panels, notes = [], []
+    panels, findings, notes = [], [], []
     for model in models:
         for alignment in model.alignments:
             for questions, compared in alignment.compared.items():
                 where = _of(model, questions, alignment)
+                findings.append(Note(tuple(of_changes(compared.claims)), where))
                 panels += [Panel(figure, where) for figure in _changed(compared)]
                 notes.append(Note(_comparing(compared.manifest), where))
     return Chapter(
@@ -271,6 +297,7 @@ def changes(models: Iterable[Model]) -> Chapter:
         title="What alignment changed",
         text="The neurons before against those after alignment, on the same questions.",
         panels=tuple(panels),
+        findings=tuple(findings),
         notes=tuple(notes),
     )
 
@@ -289,9 +316,10 @@ def swept(models: Iterable[Model]) -> Iterator[tuple[Where, Sweep | None, Neuron
 
 def sweeps(found: Iterable[tuple[Where, Sweep | None, Neurons | None]]) -> Chapter:
     """The claims over a grid of settings, beside what chance gives."""
-    panels, notes = [], []
+    panels, findings, notes = [], [], []
     for where, sweep, shown in found:
         if sweep:
+            findings.append(Note(tuple(of_sweep(sweep)), where))
             panels += [Panel(figure, where) for figure in sweep_figures(sweep, shown)]
             notes.append(Note(tuple(sweep.notes), where))
     return Chapter(
@@ -301,6 +329,7 @@ def sweeps(found: Iterable[tuple[Where, Sweep | None, Neurons | None]]) -> Chapt
         "claim that counts can answer is judged again over a grid of settings, and beside the "
         "numbers stands what chance gives.",
         panels=tuple(panels),
+        findings=tuple(findings),
         notes=tuple(notes),
     )
 

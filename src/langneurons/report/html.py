@@ -21,6 +21,7 @@ from langneurons.report import drawing
 from langneurons.report.markup import templates
 from langneurons.report.page_data import about, page_data
 from langneurons.report.parts import Chapter, Judged, Page, Panel, Provenance, Where
+from langneurons.tables import written
 from langneurons.texts.languages import language, told_apart
 
 LONGEST = 1500
@@ -28,6 +29,9 @@ LONGEST = 1500
 
 _VERDICTS = {"holds": ("✓", "yes"), "does not hold": ("✕", "no"), "cannot tell": ("?", "open")}
 """The sign of each verdict, and the class of its badge."""
+
+_FIRST = ("layers", "perplexity")
+"""Figures that the first screen shows, of those that the page has."""
 
 _SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 _LABELS = {"model": "Model", "questions": "Questions", "alignment": "Alignment"}
@@ -73,6 +77,12 @@ def render(page: Page) -> str:
             studied=_by_term(page.studied),
             claims=told,
             verdicts=_every_verdict(page) if len(told) > 1 else None,
+            first_figures=[
+                named
+                for chapter in chapters
+                for named in chapter.panels
+                if named[1].figure.name in _FIRST
+            ],
             chapters=chapters,
             sources=[(source, _source(source)) for source in page.provenance],
             settings=json.dumps(dict(page.settings), ensure_ascii=False, indent=2),
@@ -174,7 +184,7 @@ def _flat(numbers: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(numbers, list):
         yield name, _listed(numbers)
     elif isinstance(numbers, float):
-        yield name, f"{numbers:.4g}"
+        yield name, written(numbers)
     else:
         yield name, "not known" if numbers is None else str(numbers)
 
@@ -182,8 +192,7 @@ def _flat(numbers: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def _listed(values: list[Any]) -> str:
     """An interval, or a list."""
     if len(values) == 2 and all(isinstance(value, float) for value in values):
-        low, high = values
-        return f"{low:.4g} to {high:.4g}"
+        return " to ".join(map(written, values))
     return ", ".join(map(str, values)) or "none"
 
 

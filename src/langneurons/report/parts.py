@@ -33,7 +33,7 @@ class Preview(NamedTuple):
 
 
 class Note(NamedTuple):
-    """How numbers were computed, in sentences, and what they are about."""
+    """Sentences, as what was found or how numbers were computed, and what they are about."""
 
     lines: tuple[str, ...]
     where: Where
@@ -78,6 +78,7 @@ class Chapter(NamedTuple):
         text: what it is about, one or two sentences.
         panels: its figures and tables, in order.
         previews: pairs to be read, after those.
+        findings: what was found, told first.
         notes: how its numbers were computed.
     """
 
@@ -86,6 +87,7 @@ class Chapter(NamedTuple):
     text: str
     panels: tuple[Panel, ...]
     previews: tuple[Preview, ...] = ()
+    findings: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()
 
 

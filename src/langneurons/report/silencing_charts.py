@@ -16,6 +16,10 @@ from langneurons.texts.languages import told_apart
 SIZE = 300
 """Width of a panel in pixels, where nothing else sets it."""
 
+COST_LIMIT = 2
+"""Where the colours of costs end, in nats a token: a perplexity seven times what it was. One
+language that loses its script must not make all others look untouched."""
+
 Z_LIMIT = 10
 """Where the colours of z end: beyond it a few random sets cannot tell degrees."""
 
@@ -37,13 +41,15 @@ _TIPS = (
 
 
 def change_figure(matrices: Matrices) -> Figure:
-    """Heat maps of the change in perplexity."""
+    """Heat maps of perplexity after silencing over perplexity before."""
     return Figure(
         name="perplexity",
         title="What silencing costs",
-        text="Change in perplexity of each language (columns) when the neurons of one (rows) are "
-        "silenced. Hover for intervals; a dash: the language has no such neurons.",
-        spec=_heat_maps(matrices, "change", "change in perplexity"),
+        text="Perplexity of each language (columns) when the neurons of one (rows) are silenced, "
+        "as a multiple of what it was: 1.00 is no change. Hover for changes and intervals; a dash: "
+        "the language has no such neurons. Colours, of the logarithm, end at "
+        f"{np.exp(COST_LIMIT):.1f} times.",
+        spec=_heat_maps(matrices, "cost", "cost in nats a token", most=COST_LIMIT),
         table=change_table(matrices),
     )
 
@@ -220,7 +226,8 @@ def _heat_maps(matrices: Matrices, field: str, title: str, *, most: float = np.i
 
 def _panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
     """What a panel shows: one row per cell."""
-    found, z = matrices[setting, "difference"], matrices[setting, "log ratio"].z
+    found, costs = matrices[setting, "difference"], matrices[setting, "log ratio"]
+    z = costs.z
     percentile = found.percentile
     names, rows = told_apart(found.languages), []
     for i, j, silenced, evaluated in _cells(found):
@@ -230,7 +237,8 @@ def _panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
         row: Spec = {"from": silenced, "to": evaluated}
         row |= {"silenced": names[silenced], "evaluated": names[evaluated]}
         row |= {"neurons": int(found.neurons[i]), "before": f"{before:.4g}"}
-        row |= {"change": change, "change label": _short(found.change[i, j])}
+        cost = costs.change[i, j]
+        row |= {"change": change, "cost": _number(cost), "cost label": _short(np.exp(cost))}
         row |= {"z": _number(z[i, j]), "z label": _short(z[i, j])}
         row["interval"] = "unknown"
         if low is not None and high is not None:
@@ -253,7 +261,7 @@ def _short(value: float) -> str:
     if np.isnan(value):
         return "–"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero
 
 
 def _number(value: float | NDArray[np.float64]) -> float | None:

@@ -45,7 +45,7 @@ Row = Mapping[str, Any]
 
 _COLOURS = {"holds": GENERAL, "cannot tell": NONE, "does not hold": SPECIFIC}
 _SHAPES = ["circle", "square", "cross"]
-_TITLES = {
+TITLES: dict[Cell, str] = {
     "four-stages": "Four stages",
     "stages-by-meaning": "Stages by agreement",
     "english": "English has far fewer",
@@ -55,6 +55,8 @@ _TITLES = {
     "general-rise": "General ones rise",
     "stable-alignment": "Most keep their kind",
 }
+"""What a sweep judges, in a few words."""
+
 _CURVES = ("specific and related", "general")
 
 
@@ -100,7 +102,7 @@ def curve_figure(claim: str, rows: Sequence[Row], neurons: Neurons | None = None
     )
     return Figure(
         name=f"curve-{claim}",
-        title=f"{_TITLES[claim]}: every cell",
+        title=f"{TITLES[claim]}: every cell",
         text=text,
         spec=_curve_spec(shown, effect, BARS.get(claim, 0.0 if claim in _SIGNED else None)),
         table=_curve_table(claim, ordered),

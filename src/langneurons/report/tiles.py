@@ -11,6 +11,7 @@ from langneurons.neurons.summary import tiles as neuron_tiles
 from langneurons.neurons.table import Neurons
 from langneurons.report.results import Alignment, Results
 from langneurons.silencing.matrix import Matrices
+from langneurons.tables import p_value
 from langneurons.texts.accuracy import MEAN, Accuracy
 
 TILES = 4
@@ -90,7 +91,7 @@ def _accuracy(shares: Iterable[Accuracy], claim: Mapping[str, Any]) -> Tile | No
             value=f"{claim['before']:.1%} → {claim['after']:.1%}",
             text="right answers in the languages aligned, before and after; change "
             f"{100 * claim['change']:+.1f} points",
-            interval=f"95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {claim['p']:.2g}",
+            interval=f"95% interval {100 * low:+.1f} to {100 * high:+.1f}, {p_value(claim['p'])}",
         )
     mean = next((share for share in shares if share.lang == MEAN), None)
     if mean is None:

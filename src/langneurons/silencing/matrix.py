@@ -8,6 +8,7 @@ what texts have in common cancels out.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from langneurons.intervals import SURE, Verdict, block_draws, interval
 from langneurons.silencing.losses import Condition, Losses, places
+from langneurons.tables import p_value, written
 
 MEASURES = ("difference", "log ratio", "bits per byte")
 """What a change is: of the perplexity (the paper), of its logarithm, of the bits per byte of
@@ -290,25 +292,24 @@ def dominance(matrix: Matrix, seed: int = 0) -> Dominance:
 
 def words(dominance: Dominance) -> str:
     """Whether changes lie on the diagonal in one line, with the numbers."""
-    d = dominance
+    d, signed = dominance, partial(written, sign=True)
     if not d.rows:
         return f"{d.holds}: no language has such neurons"
     if math.isnan(d.others):
-        return f"{d.holds}: there is one language only, which changes by {d.diagonal:+.4g}"
+        return f"{d.holds}: there is one language only, which changes by {signed(d.diagonal)}"
     own = f"{len(d.on_diagonal)} of {len(d.rows)} languages lose most themselves"
     if d.elsewhere:
         others = ", ".join(f"{code}: {other} does" for code, other in d.elsewhere.items())
         own += f" (not {others})"
-    apart = f"apart {d.diagonal - d.others:+.4g}"
+    apart = f"apart {signed(d.diagonal - d.others)}"
     if d.interval is not None:
-        low, high = d.interval
-        apart += f" [{low:+.4g}, {high:+.4g}]"
-    parts = [own, f"diagonal {d.diagonal:+.4g}, others {d.others:+.4g}", apart]
+        apart += f" [{', '.join(map(signed, d.interval))}]"
+    parts = [own, f"diagonal {signed(d.diagonal)}, others {signed(d.others)}", apart]
     if d.controls:
-        middle, mean = np.median(d.controls), np.mean(d.controls)
-        ends = f"{min(d.controls):+.4g} to {max(d.controls):+.4g}, mean {mean:+.4g}"
-        parts.append(f"random sets apart {middle:+.4g} (median; {ends})")
-    parts.append(f"p = {d.p:.4f}")
+        middle, mean = float(np.median(d.controls)), float(np.mean(d.controls))
+        ends = f"{signed(min(d.controls))} to {signed(max(d.controls))}, mean {signed(mean)}"
+        parts.append(f"random sets apart {signed(middle)} (median; {ends})")
+    parts.append(p_value(d.p))
     if d.empty:
         parts.append(f"no such neurons: {', '.join(d.empty)}")
     return f"{d.holds}: {'; '.join(parts)}"

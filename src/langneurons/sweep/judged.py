@@ -238,7 +238,7 @@ def _related_exist(bar: float, numbers: Numbers, drawn: Numbers | None) -> _Judg
         where="Fig. 1, 5, 10",
         verdict=verdict,
         numbers=plain({"related": in_numbers(found), "by chance at most": bar}),
-        words=f"{in_words(found, ',.4g')} related; by chance at most {bar:,.4g}",
+        words=f"{in_words(found, ',.0f')} related; by chance at most {bar:,.0f}",
     )
 
     def share(counts: Numbers) -> Floats:

@@ -88,14 +88,19 @@ document.addEventListener("click", (event) => {
 });
 
 /* Tables, made when they are looked at. */
-const number = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : String(+value.toPrecision(4)));
+/* As people write them: three digits that matter, no decimals from 100 on; p to a thousandth. */
+function number(value, column) {
+  if (column === "p" && value < 0.001) return "< 0.001";
+  const short = Number.isInteger(value) || Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(3));
+  return short.replace("-", "\u2212");
+}
 function showTable(box) {
   if ($("table", box)) return;
   const { title, columns, numeric, rows, more } = figures.get(box.dataset.table);
   const cell = (tag, value, i) => element(tag, { class: numeric[i] ? "number" : false }, value);
   const head = columns.map((name, i) => cell("th", name, i));
   const body = rows.map((row) => element("tr", {}, ...row.map((value, i) =>
-    cell("td", value === null ? "" : numeric[i] ? number(value) : value, i))));
+    cell("td", value === null ? "" : numeric[i] ? number(value, columns[i]) : value, i))));
   const table = element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
   box.append(element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `${title}, numbers` }, table));
   if (more) box.append(element("p", { class: "more" }, `and ${more.toLocaleString("en")} more rows, in the CSV`));
@@ -113,7 +118,6 @@ function select() {
     const nothing = $(":scope > .nothing", chapter), panels = $$(":scope > .panel", chapter);
     if (nothing && panels.length) nothing.hidden = panels.some((panel) => !panel.hidden);
   }
-  for (const box of $$("div[data-table]")) if (!box.closest("[hidden]")) showTable(box);
   showSet();
   drawAll();
 }
