@@ -334,7 +334,7 @@ def test_every_verdict_side_by_side(shown: Page) -> None:
         shown.click("text=Every verdict")
     heads = shown.locator("#claims thead th").all_inner_texts()
     assert heads == [f"{q} · {a}" for q in ("school", "market") for a in ("sw-th", "zh-de")]
-    assert shown.locator("#claims tbody tr:has(th):visible").count() == 11
+    assert shown.locator("#claims tbody tr:has(th):visible").count() == 12
 
 
 def test_numbers_of_a_choice_are_its_files(shown: Page, page: parts.Page) -> None:

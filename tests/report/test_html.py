@@ -125,7 +125,7 @@ def test_every_verdict_side_by_side(shown: Element, page: Page) -> None:
     heads = [head.text for head in table.all("th", scope="col")]
     assert heads == [f"{q} · {a}" for q in ("school", "market") for a in ("sw-th", "zh-de")]
     rows = [row for row in table.all("tr") if row.all("th", scope="row")]
-    assert len(rows) == 11
+    assert len(rows) == 12
     for row, claims in zip(
         rows, zip(*(judged.claims for judged in page.judged), strict=True), strict=True
     ):
