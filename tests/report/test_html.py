@@ -116,7 +116,7 @@ def test_every_claim_with_its_verdict_and_reason(shown: Element, page: Page) -> 
         held = sum(claim.verdict == "holds" for claim in known)
         assert element.one("p", of="sum").text.startswith(f"{held} hold")
     first = dict((cell.text for cell in row.all("td")) for row in lists[0].all("li")[0].all("tr"))
-    assert first["fit of 4"] == written(page.judged[0].claims[0].numbers["fit of 4"])
+    assert first["fits, 4, fit"] == written(page.judged[0].claims[0].numbers["fits"]["4"]["fit"])
     assert first["starts"] == "0, 4, 5, 14"
 
 
