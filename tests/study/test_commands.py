@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from langneurons import artifacts
+from langneurons.neurons.effects import Effects
 from langneurons.neurons.table import Neurons
 from langneurons.study import execution, plan
 from langneurons.study.commands import run as conduct
 from langneurons.study.execution import Outcome
 from langneurons.study.ledger import Ledger
 from langneurons.study.toml import load
-from support import families, studies
+from support import families, planted, studies
 from support.command import killed
 from support.studies import TINY, in_full, write
 
@@ -277,6 +278,33 @@ def test_a_study_of_ones_own(tmp_path: Path, langneurons: Any) -> None:
     neurons = Neurons.load(artifacts.read(base / "neurons", "neurons"))
     assert neurons.languages == ("gl", "eu")
     assert len(neurons.layer) > 10
+
+
+def test_a_study_of_effects(tmp_path: Path, langneurons: Any) -> None:
+    """On a model with neurons set by hand; they are on the page, and on each neuron's card."""
+    planted.save(tmp_path / "model")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for code in planted.LANGS:
+        lines = [" ".join(f"{code}{(i + j) % planted.WORDS}" for j in range(10)) for i in range(6)]
+        write(texts, "\n".join(lines) + "\n", f"{code}.txt")
+    text = f"""
+languages = ["en", "zh", "sw", "th"]
+models.planted = "model"
+domains.words = {{ texts = "texts" }}
+analyses.base = ["attribute"]
+attribute = {{ exact = 1, exact-tokens = 40, blocks = 2 }}
+identify = {{ rate = {planted.RATE}, bootstrap = 0, chance = 0 }}
+"""
+    run = tmp_path / "run"
+    done = langneurons("run", write(tmp_path, text, "effects.toml"), "--out", run)
+    assert done.status == 0, done.err
+    effects = Effects.load(run / "models/planted/base/words/effects")
+    assert {split.setting for split in effects.splits} == {"specific", "specific+related"}
+    page = (run / "report.html").read_text("utf-8")
+    assert "Where the neurons lie that a language needs most" in page
+    assert "What whole sets cost" in page
+    assert '"own":' in page
 
 
 def test_a_study_of_running_text(tmp_path: Path, langneurons: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from langneurons import cli, nano
 from langneurons.study import plan
-from langneurons.study.stages import STAGES, LookThroughLens, MeasureMeaning
+from langneurons.study.stages import STAGES, AttributeEffects, LookThroughLens, MeasureMeaning
 from langneurons.study.toml import load, parse
 from support.studies import STUDIES, TINY
 
@@ -25,7 +25,8 @@ def test_every_study_that_comes_with_langneurons(path: str) -> None:
 
 def test_every_stage_is_in_the_plan_of_the_demo() -> None:
     stages = {type(step.stage) for step in plan.steps(load("nano").study)}
-    assert stages == set(STAGES) - {MeasureMeaning, LookThroughLens}  # which read running text
+    other = {AttributeEffects, MeasureMeaning, LookThroughLens}  # minutes more; running text
+    assert stages == set(STAGES) - other
 
 
 def test_a_sweep_of_an_alignment_is_of_before_and_after() -> None:
@@ -114,6 +115,19 @@ def test_meaning_and_lens_are_of_running_text_alone() -> None:
         assert at[out].call.outside == ("model", "news")
         command = f"langneurons {at[out].stage.name} model news --out {out} --languages en,sw {own}"
         assert at[out].command() == command
+
+
+def test_effects_are_of_what_perplexity_is_of() -> None:
+    """Texts that are scored, and the sets of the model's neurons."""
+    wanted = 'analyses.base = ["attribute"]\nattribute.exact = 3\n'
+    at = {step.out: step for step in plan.steps(parse(READS + wanted, "x"))}
+    base = "models/tiny/base/news"
+    step = at[f"{base}/effects"]
+    assert step.needs == (f"{base}/neurons",)
+    assert "models/tiny/base/stories/effects" not in at
+    assert step.command().startswith(f"langneurons attribute model more --out {base}/effects ")
+    assert f"--neurons {base}/neurons" in step.command()
+    assert "--exact 3" in step.command()
 
 
 def test_running_text_is_read_without_being_sampled() -> None:

@@ -30,8 +30,8 @@ LEAST = 'languages = ["en", "sw"]\nmodels.m = "m"\ndomains.d.questions = "d.json
         (LEAST + "[identify]\nlam = 'most'", "identify.lam is 'most'; a number or 'auto' is nee"),
         (
             LEAST + "[analyses]\nbase = ['report']",
-            "analyses.base is 'report'; 'evaluate' or 'perplexity' or 'sweep' or 'meaning' or "
-            "'lens' is needed",
+            "analyses.base is 'report'; 'evaluate' or 'perplexity' or 'attribute' or 'sweep' "
+            "or 'meaning' or 'lens' is needed",
         ),
         (LEAST + "[analyses]\ncheckpoints = ['sweep']", "a sweep is of before and the last step"),
         (LEAST + "[sweep]\nrates = ''", "rates '': give a value or more, with commas"),

@@ -121,10 +121,15 @@ def attributed(
     effects = _effects(first, trying, splits)
     facts["tokens"] = dict(zip(codes, effects.tokens.sum(axis=1).tolist(), strict=True))
     facts["points of a path"] = {path.name: path.passes() for path in paths}
-    facts["notes"] = question_ids.notes(
-        question_ids.ids_of(texts),
-        "their blocks are not paired and intervals of differences between languages are too wide",
-    )
+    empty = [setting for setting in config.kinds if neurons is not None and setting not in sets]
+    facts["notes"] = [
+        *question_ids.notes(
+            question_ids.ids_of(texts),
+            "their blocks are not paired and intervals of differences between languages are too "
+            "wide",
+        ),
+        *(f"no {setting} neuron of {', '.join(codes)}: no path was measured" for setting in empty),
+    ]
     return Attributed(effects, facts)
 
 
@@ -198,22 +203,26 @@ def _sets(
 ) -> dict[str, list[Positions]]:
     """Setting -> the neurons of each language, none for a language that the neurons do not know.
 
+    A setting without a neuron in any of the languages is left out.
+
     Raises:
         MismatchError: when they cannot be of this model.
-        InputError: when a setting has no neuron in any of the languages.
+        InputError: when all settings are.
     """
     require_fit(neurons, model.widths)
     sets = {}
     for setting, kinds in config.kinds.items():
-        sets[setting] = [
+        of_each = [
             select(neurons, model.widths, kinds, (code,))
             if code in neurons.languages
             else np.zeros(0, np.int64)
             for code in codes
         ]
-        if not any(map(len, sets[setting])):
-            raise InputError(
-                f"there is no {setting} neuron of {', '.join(codes)} among these "
-                f"({', '.join(neurons.languages)}); choose other --settings, or give no --neurons"
-            )
+        if any(map(len, of_each)):
+            sets[setting] = of_each
+    if not sets:
+        raise InputError(
+            f"there is no {' or '.join(config.kinds)} neuron of {', '.join(codes)} among these "
+            f"({', '.join(neurons.languages)}); choose other --settings, or give no --neurons"
+        )
     return sets

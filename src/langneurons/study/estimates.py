@@ -18,6 +18,7 @@ from langneurons.study.sizes import Size, bytes_of_weight, gpus, size
 from langneurons.study.spec import Domain, Study
 from langneurons.study.stages import (
     AlignModel,
+    AttributeEffects,
     EvaluateModel,
     FetchQuestions,
     LookThroughLens,
@@ -47,12 +48,18 @@ RunsModel = (
     | EvaluateModel
     | RecordCounts
     | MeasurePerplexity
+    | AttributeEffects
     | MeasureMeaning
     | LookThroughLens
     | ScoreResponses
     | AlignModel
 )
 """The stages that run a model."""
+
+_Reader = RecordCounts | MeasurePerplexity | AttributeEffects
+
+POINTS = 9
+"""Points that a path of `attribute` is taken to have."""
 
 
 class Cost(NamedTuple):
@@ -147,7 +154,7 @@ class Estimates:
         if isinstance(stage, MeasureMeaning | LookThroughLens):
             return self._sentences(stage)
         domain = run_folder.SEEDS if isinstance(stage, ScoreResponses) else stage.domain
-        if isinstance(stage, RecordCounts | MeasurePerplexity) and stage.responses is None:
+        if isinstance(stage, _Reader) and stage.responses is None:
             return self._reads(stage)
         questions = self._number(domain)
         if questions is None:
@@ -164,20 +171,25 @@ class Estimates:
             tokens = questions * languages * (PROMPT + study.evaluate.max_new_tokens)
             return _Work(tokens, 2 * tokens)
         tokens = questions * languages * (PROMPT + sample.n * sample.max_new_tokens)
+        return self._again(stage, tokens, languages)
+
+    def _again(self, stage: RunsModel, tokens: float, languages: int) -> _Work:
+        """What goes through a model that reads so many tokens, each text as often as a stage does.
+
+        `attribute` goes forward and backward at every point of its sets' paths.
+        """
+        if isinstance(stage, AttributeEffects):
+            tokens *= 1 + len(self.study.attribute.kinds) * POINTS
+            return _Work(tokens, 6 * tokens)
         if isinstance(stage, MeasurePerplexity):
-            tokens *= self._passes(languages)
+            perplexity = self.study.perplexity
+            tokens *= 1 + len(perplexity.kinds) * languages * (1 + perplexity.controls)
         return _Work(tokens, 2 * tokens)
 
-    def _passes(self, languages: int) -> int:
-        """How often `perplexity` reads each text."""
-        perplexity = self.study.perplexity
-        return 1 + len(perplexity.kinds) * languages * (1 + perplexity.controls)
-
-    def _reads(self, stage: RecordCounts | MeasurePerplexity) -> _Work | None:
+    def _reads(self, stage: RecordCounts | MeasurePerplexity | AttributeEffects) -> _Work | None:
         """The same of running text; None when it is not here."""
-        languages, scored = len(self.study.languages), isinstance(stage, MeasurePerplexity)
+        languages, scored = len(self.study.languages), not isinstance(stage, RecordCounts)
         source, take = self.study.domains[stage.domain].read(scored=scored)
-        passes = self._passes(languages) if scored else 1
         documents, size = _documents(source)
         each = self.study.reading.tokens
         if isinstance(each, int):
@@ -188,7 +200,7 @@ class Estimates:
             tokens = number * of_one * (1 if size and not take else languages)
         else:
             return None
-        return _Work(tokens * passes, 2 * tokens * passes)
+        return self._again(stage, tokens, languages)
 
     def _sentences(self, stage: MeasureMeaning | LookThroughLens) -> _Work | None:
         """The same of sentences, each of which is taken for half a prompt.

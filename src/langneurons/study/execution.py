@@ -63,6 +63,7 @@ def commands() -> dict[str, Callable[..., object]]:
     from langneurons.align import commands as align
     from langneurons.ask import commands as ask
     from langneurons.compare import commands as compare
+    from langneurons.effects import commands as effects
     from langneurons.meaning import commands as meaning
     from langneurons.neurons import commands as neurons
     from langneurons.report import commands as report
@@ -76,6 +77,7 @@ def commands() -> dict[str, Callable[..., object]]:
         "record": neurons.record,
         "identify": neurons.identify,
         "perplexity": silencing.perplexity,
+        "attribute": effects.attribute,
         "meaning": meaning.meaning,
         "lens": meaning.lens,
         "reward": align.reward,

@@ -10,6 +10,7 @@ from langneurons import config, nano, run_folder
 from langneurons.study.spec import Measure, Study
 from langneurons.study.stages import (
     AlignModel,
+    AttributeEffects,
     Call,
     CompareModels,
     EvaluateModel,
@@ -135,6 +136,8 @@ def _measured(
                 model=model, domain=domain, neurons=neurons, responses=responses, counts=counts
             )
         )
+    if "attribute" in wanted:
+        stages.append(AttributeEffects(model, domain, neurons, responses))
     if "meaning" in wanted:
         stages.append(MeasureMeaning(model, domain))
     if "lens" in wanted:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from langneurons.config import (
     AlignConfig,
+    AttributeConfig,
     EvaluateConfig,
     IdentifyConfig,
     LensConfig,
@@ -26,7 +27,7 @@ from langneurons.texts.languages import ENGLISH, is_english
 SEED_RESPONSES = 20
 """Responses to each question to align on, unless told otherwise (MAPO's scripts)."""
 
-Measure = Literal["evaluate", "perplexity", "sweep", "meaning", "lens"]
+Measure = Literal["evaluate", "perplexity", "attribute", "sweep", "meaning", "lens"]
 """What can be measured of a model besides its neurons."""
 
 
@@ -146,6 +147,7 @@ class Study:
     identify: IdentifyConfig = field(default_factory=IdentifyConfig)
     """Neurons; its resampling is that of comparisons too."""
     perplexity: PerplexityConfig = field(default_factory=PerplexityConfig)
+    attribute: AttributeConfig = field(default_factory=AttributeConfig)
     """What silencing costs."""
     meaning: MeaningConfig = field(default_factory=MeaningConfig)
     """Where states are of what sentences mean."""

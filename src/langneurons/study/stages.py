@@ -214,6 +214,36 @@ class MeasurePerplexity(Stage):
 
 
 @dataclass(frozen=True)
+class AttributeEffects(Stage):
+    """Find what silencing each neuron would cost each language, and what its sets cost."""
+
+    name = "attribute"
+    yields = "effects"
+
+    model: StudyModel
+    domain: str
+    neurons: str
+    responses: str | None
+
+    def call(self, study: Study) -> Call:
+        """`attribute MODEL RESPONSES --neurons NEURONS`, or running text."""
+        read = _read(study, self.domain, self.responses, scored=True)
+        options = {
+            **_of_texts(study),
+            **({"running": read.options["text"]} if read.options else {}),
+            "config": study.attribute,
+            "neurons": Path(self.neurons),
+        }
+        return Call(
+            given=(self.model.given, read.source),
+            options=options,
+            inputs=(*self.model.inputs, self.neurons, *read.inputs),
+            outside=(*self.model.outside, *read.outside),
+            model=self.model.source,
+        )
+
+
+@dataclass(frozen=True)
 class _ReadSentences(Stage):
     """Read the sentences of a domain, which are the same in every language."""
 
@@ -413,6 +443,7 @@ STAGES: tuple[type[Stage], ...] = (
     RecordCounts,
     IdentifyNeurons,
     MeasurePerplexity,
+    AttributeEffects,
     MeasureMeaning,
     LookThroughLens,
     ScoreResponses,
