@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("texts", type=Path)
     parser.add_argument("--languages", default=None)
-    parser.add_argument("--take", type=int, default=50)
+    parser.add_argument("--take", type=int, default=50, help="sentences; 0 for the lens alone")
     parser.add_argument("--lens", type=int, default=25, help="sentences of the lens; 0 for none")
     given = parser.parse_args()
     codes = given.languages.split(",") if given.languages else None
@@ -122,7 +122,8 @@ def main() -> None:
     order = {id_: place for place, id_ in enumerate(dict.fromkeys(d.id for d in documents))}
     first = [d for d in documents if order[d.id] < given.take]
     model = load(given.model)
-    costs(model, parallel(first, codes))
+    if given.take:
+        costs(model, parallel(first, codes))
     if given.lens:
         some = parallel([d for d in documents if order[d.id] < given.lens], codes)
         known: dict[str, list[str]] = {code: [] for code in some.languages}
