@@ -158,9 +158,9 @@ def test_stages_of_layers_carry_what_is_in_them(tmp_path: Path) -> None:
     for layer in range(4):
         if layer <= 2:  # what comes later answers to it
             expected = pytest.approx(1 if layer == 2 else 0, abs=1e-5)
-            assert shares_of[f"attention of layers {layer}-{layer}"] == expected
+            assert shares_of[f"attention of layer {layer}"] == expected
         if layer < 2:
-            assert shares_of[f"neurons of layers {layer}-{layer}"] == pytest.approx(0, abs=1e-5)
+            assert shares_of[f"neurons of layer {layer}"] == pytest.approx(0, abs=1e-5)
     row = next(i for i, one in enumerate(found.sets) if one.name == "related")
     for q, (code, _) in enumerate(found.questions):
         inside = select(drawn(model.widths), model.widths, ("related",), (code,), range(2, 4))

@@ -238,10 +238,12 @@ def _of_attention(neurons: Neurons, shapes: layout.Shapes, languages: int) -> li
     for stage in NAMES:
         layers = layer_range(stage, neurons)
         inside = np.arange(starts[layers.start], starts[layers.stop])
-        where = f"{layers.start}-{layers.stop - 1}"
+        where = f"layers {layers.start}-{layers.stop - 1}"
+        if len(layers) == 1:
+            where = f"layer {layers.start}"
         sets += [
-            _Carrier(Moved(f"neurons of layers {where}", None, 0), [inside] * languages),
-            _Carrier(Moved(f"attention of layers {where}", None, 0), [none] * languages, layers),
+            _Carrier(Moved(f"neurons of {where}", None, 0), [inside] * languages),
+            _Carrier(Moved(f"attention of {where}", None, 0), [none] * languages, layers),
         ]
     return sets
 
