@@ -44,7 +44,7 @@ def neurons(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The planted neurons, as a table that came from nowhere."""
     from langneurons.neurons.table import Rule
 
-    chosen = [one for one in planted.NEURONS if one.kind in ("specific", "related")]
+    chosen = [one for one in planted.NEURONS if one.kind in ("specific", "related", "general")]
     unknown = np.full(len(chosen), np.nan)
     table = Neurons(
         LANGS,
@@ -293,6 +293,38 @@ def test_translations_are_scored_by_chrf(
     assert again.status == 0, again.err
     assert "specific+related silenced: chrF lost, in points" in again.out
     assert "translated from english after 2 examples" in again.out
+
+
+def test_a_row_is_an_evaluation_with_these_neurons_silenced(
+    model: Path, neurons: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    """Of problems with numbers: the matrix says what single evaluations say, language by language,
+    and how many answers turn to another language."""
+    file = tmp_path / "asked.jsonl"
+    rows = [
+        {"id": f"q{i}", "lang": code, "question": f"ask {code}{i}", "answer": 0}
+        for code in LANGS
+        for i in range(planted.WORDS)
+    ]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    words = ("evaluate", model, file, "--template", "plain", "--max-new-tokens", 3)
+    words = (*words, "--silence", neurons, "--kinds", "specific,related,general")
+    done = langneurons(*words, "--controls", 1, "--out", tmp_path / "marks", "--json")
+    assert done.status == 0, done.err
+    marks = Marks.load(tmp_path / "marks")
+    lost = marks.lost("specific+related+general")
+    assert (lost.before == 0).all()
+    assert np.diagonal(lost.change).max() > 0
+    for row, code in enumerate(LANGS[:2]):
+        one = langneurons(*words, "--languages", code, "--out", tmp_path / code, "--json")
+        assert one.status == 0, one.err
+        alone = [told["accuracy"] for told in one.json["accuracy"][:-1]]
+        np.testing.assert_allclose(1 - lost.change[row], alone, atol=1e-6)
+        strays = [told["other_language"] for told in one.json["languages"]]
+        if strays[0] is not None:
+            astray = marks.astray("specific+related+general")
+            assert astray is not None
+            np.testing.assert_allclose(astray.change[row], np.array(strays) / 10, atol=1e-6)
 
 
 def test_the_first_questions_alone(model: Path, tmp_path: Path, langneurons: Callable) -> None:
