@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import langneurons as ln
 from langneurons.config import SteerConfig
 from langneurons.errors import InputError
 from langneurons.model.loading import load
@@ -128,7 +129,7 @@ def test_killed_and_resumed_is_the_same(
     assert len(done.json["steered"]) == 12
     for name in ("steering.csv", "steering-doses.csv", "steering-contrasts.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (made / name).read_bytes()
-    assert Continuations.load(tmp_path / "a").rows == Continuations.load(made).rows
+    assert ln.load_result(tmp_path / "a").rows == Continuations.load(made).rows
     assert "up to date" in langneurons(*words).err
 
 

@@ -23,6 +23,7 @@ from langneurons.report.files import FigureFiles
 from langneurons.report.parts import Provenance
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import Matrices, matrices
+from langneurons.steering.continuations import Continuations
 from langneurons.sweep.sweep import Sweep
 from langneurons.tables import Table
 from langneurons.texts.accuracy import Accuracy, Evaluation
@@ -45,6 +46,7 @@ _KINDS: tuple[type[artifacts.Result], ...] = (
     Marks,
     Meaning,
     Lens,
+    Continuations,
     Scores,
     Pairs,
     Adapter,
