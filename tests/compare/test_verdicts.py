@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from langneurons.compare.verdicts import both, falls, in_words
-from langneurons.intervals import estimate, rises
+from langneurons.compare.verdicts import falls, in_words
+from langneurons.intervals import both, estimate, rises
 from langneurons.tables import plain
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from langneurons.compare.changes import Side, Source
 from langneurons.compare.comparison import compare
-from langneurons.compare.verdicts import both
 from langneurons.config import SweepConfig
 from langneurons.errors import InputError, MismatchError
+from langneurons.intervals import both
 from langneurons.neurons.chance import permuted, split
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.identify import identify
