@@ -14,6 +14,8 @@ import pytest
 
 from langneurons.align.pairs import Pair
 from langneurons.compare.verdicts import Claim
+from langneurons.config import IdentifyConfig
+from langneurons.neurons.identify import identify
 from langneurons.neurons.summary import Tile
 from langneurons.report.charts import table_figure
 from langneurons.report.html import LONGEST, render
@@ -30,10 +32,12 @@ from langneurons.report.parts import (
     Tiles,
 )
 from langneurons.report.results import Results, read_folder
+from langneurons.silencing.matrix import matrices
 from langneurons.tables import Table, written
+from support import made_up_study
 from support.hostile import NASTY, TEXT
 from support.markup import Element, parse
-from support.values import neurons_at
+from support.values import neurons_at, random_counts
 
 HERE = {"model": "small", "questions": "school", "alignment": "sw-th"}
 
@@ -411,3 +415,13 @@ def test_very_long_texts_are_cut(hostile: Element) -> None:
 )
 def test_what_cannot_be_seen_is_made_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+def test_a_page_of_the_papers_size_weighs_little() -> None:
+    """Ten languages, 32 layers of 14,336 neurons, what silencing each language costs."""
+    counts = random_counts(1, languages=10, blocks=1, widths=((14_336,),) * 32)
+    neurons = identify(counts, IdentifyConfig(chance=0))
+    measured = matrices(made_up_study.costs(neurons, blocks=8))
+    whole = render(results_page("a 7B", Results(neurons=neurons, matrices=measured), ()))
+    assert len(neurons) > 4_000
+    assert len(whole.encode()) < 5_000_000
