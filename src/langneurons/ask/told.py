@@ -30,11 +30,14 @@ def marks_in_words(marks: Marks, facts: Mapping[str, Any]) -> str:
     for setting in marks.settings:
         lost, astray = marks.lost(setting), marks.astray(setting)
         lines += _table(lost, f"{setting} silenced: {marks.measure} lost, in points")
-        if astray is not None:
-            lines += _table(astray, "answers in another language, change in points")
-        for matrix in (lost, astray):
-            if matrix is not None:
-                lines.append(f"{setting}, {matrix.measure}: {words(dominance(matrix))}")
+        lines.append(f"{setting}, {lost.measure}: {words(dominance(lost))}")
+        if astray is None:
+            lines.append("whether answers are in another language cannot be told here")
+        elif np.nan_to_num(astray.change).any() or astray.controls.any():
+            lines += _table(astray, f"{setting} silenced: {astray.measure}, change in points")
+            lines.append(f"{setting}, {astray.measure}: {words(dominance(astray))}")
+        else:
+            lines.append(f"{setting}, {astray.measure}: as many as with nothing silenced, always")
     if marks.controls:
         lines.append(f"random sets were matched {facts['controls matched']}")
     lines += [f"note: {note}" for note in facts.get("notes", ())]
@@ -91,6 +94,7 @@ def _table(matrix: Matrix, title: str) -> list[str]:
         beside = f"own {low:+.1f} to {high:+.1f}" if np.isfinite(low) else ""
         if len(matrix.controls):
             drawn = [100 * matrix.drawn(how)[row] for how in ("median", "min", "max")]
+            drawn = [np.round(of_row, 1) + 0.0 for of_row in drawn]  # + 0.0: no minus before a zero
             cells = [f"{m:+.1f} ({a:+.1f} to {b:+.1f})" for m, a, b in zip(*drawn, strict=True)]
             rows.append(("", f"{beside}; random sets", *cells))
         elif beside:
