@@ -91,7 +91,7 @@ def memory(model: Loaded, sentences: Sentences, known: dict[str, list[str]]) -> 
             model,
             sentences,
             token_languages(model.tokenizer, known, vocabulary),
-            LensConfig(positions=1),
+            LensConfig(positions=2),
         )
     )
     done.set()

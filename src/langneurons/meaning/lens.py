@@ -209,7 +209,10 @@ class _Reader:
 
     def _probabilities(self, states: Tensor) -> Tensor:
         """Log-probabilities [c, V] of states [c, H], by all that follows the last layer."""
-        return self.head.logits(self._normed(states)).float().log_softmax(dim=-1)
+        logs = self.head.logits(self._normed(states)).float()
+        for row in logs:  # one by one, so that no second copy of them all is made
+            row -= row.logsumexp(dim=-1)
+        return logs
 
     def _normed(self, states: Tensor) -> Tensor:
         """What the model's own code makes of states before its head.

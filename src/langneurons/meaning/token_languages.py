@@ -74,10 +74,10 @@ def token_languages(
                 f"{number:,} tokens of {code} are known from texts that are not measured; at least "
                 f"{LEAST:,} are needed: give more texts, or others with --known"
             )
-    share = counts / tokens
-    whole = share.sum(axis=1, keepdims=True)
-    weight = np.divide(share, whole, out=np.zeros_like(share), where=whole > 0)
-    return TokenLanguages(tuple(texts), weight.astype(np.float32), tokens)
+    counts /= tokens  # in place: vocabularies are large
+    whole = counts.sum(axis=1, keepdims=True)
+    np.divide(counts, whole, out=counts, where=whole > 0)
+    return TokenLanguages(tuple(texts), counts.astype(np.float32), tokens)
 
 
 def rare_tokens(
