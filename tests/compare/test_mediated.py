@@ -1,5 +1,8 @@
 """Whether an alignment acts through a kind of neurons, planted and not."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from langneurons.compare.claims import Evidence, claims
@@ -26,6 +29,17 @@ def test_what_carries_more_than_random_sets_holds() -> None:
         "mediated-by-related",
     ]
     assert acts_through(mediation({"all": 1})) == []
+
+
+def test_shares_of_what_is_no_sure_change_say_nothing() -> None:
+    made = mediation({"specific": 0.4})
+    signs = np.where(np.arange(len(made.questions)) % 2, 1, -1)
+    change = signs * (made.aligned - made.base)
+    moved = made.base + signs * (made.moved[:, 0] - made.base)
+    other = made.base + change - (moved - made.base)
+    unsure = replace(made, aligned=made.base + change, moved=np.stack([moved, other], axis=1))
+    assert {row.verdict for row in shares(unsure)} == {"cannot tell"}
+    assert {row.verdict for row in shares(made)} == {"holds"}
 
 
 def test_one_way_alone_does_not_do() -> None:

@@ -83,7 +83,8 @@ def test_one_neuron_carries_what_it_alone_does(one: Path) -> None:
         assert row.share.value == pytest.approx(expected, abs=1e-4), row
         assert all(random.value == pytest.approx(0, abs=1e-4) for random in row.random.values())
         if row.name == "general":
-            assert row.verdict == "holds"
+            assert row.beyond is not None
+            assert row.beyond.value == pytest.approx(1, abs=1e-4)
     assert {row.group for row in shares(found)} == {"trained languages", "other languages"}
     assert set(found.units) == {1}
     assert found.names[:3] == ("all", "in no class", "specific")

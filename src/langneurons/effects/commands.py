@@ -11,7 +11,15 @@ from cyclopts import Parameter
 from langneurons import artifacts, console, layout, resume
 from langneurons.config import AttributeConfig, MediateConfig, ModelConfig, TextConfig, identity
 from langneurons.console import Force, Json, Made, Quiet
-from langneurons.effects.mediation import Carried, Mediation, Share, carried, groups, shares
+from langneurons.effects.mediation import (
+    Carried,
+    Mediation,
+    Share,
+    carried,
+    groups,
+    is_sure,
+    shares,
+)
 from langneurons.effects.trust import agreements
 from langneurons.errors import InputError, MismatchError
 from langneurons.intervals import Estimate
@@ -396,6 +404,8 @@ def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
             f"-- {group} ({', '.join(codes)}): alignment changed {change.value:+.4g} "
             f"[{change.low:.4g}, {change.high:.4g}] nats a {mediation.unit}"
         )
+        if not is_sure(change):
+            print("that is not sure to be a change at all: shares of it say nothing")
         table = [
             (
                 row.name,

@@ -283,6 +283,7 @@ class Share(NamedTuple):
             the set; None without.
         beyond: by how much it exceeds those matched by the size of the change; None without.
         verdict: whether it does: `holds`, `does not hold`, `cannot tell`; None without random sets.
+            Where it is not sure that alignment changed anything, one cannot tell.
     """
 
     group: str
@@ -306,11 +307,24 @@ def groups(mediation: Mediation) -> dict[str, tuple[str, ...]]:
     return {name: codes for name, codes in named.items() if codes}
 
 
+def is_sure(change: Estimate) -> bool:
+    """Whether there is a change at all, of which there may be shares: 0 is not in its interval."""
+    return bool(change.low > 0 or change.high < 0)
+
+
+def _verdict(beyond: Estimate | None, *, sure: bool) -> Verdict | None:
+    """Whether a set carries more than its random sets; see `Share.verdict`."""
+    if beyond is None:
+        return None
+    return rises(beyond) if sure else "cannot tell"
+
+
 def shares(mediation: Mediation) -> list[Share]:
     """Every set in every group of languages, both ways."""
     rows = []
     for group, codes in groups(mediation).items():
         inside = np.array([code in codes for code, _ in mediation.questions])
+        sure = is_sure(mediation.change(codes))
         for name in mediation.names:
             place = mediation.sets.index(Moved(name, None, 0))
             matchings = mediation.matchings(name)
@@ -332,7 +346,7 @@ def shares(mediation: Mediation) -> list[Share]:
                         },
                         matched_size=size,
                         beyond=beyond,
-                        verdict=None if beyond is None else rises(beyond),
+                        verdict=_verdict(beyond, sure=sure),
                     )
                 )
     return rows
