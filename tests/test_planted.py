@@ -251,7 +251,7 @@ def test_heat_maps_in_the_page(page: Path, width: int) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         shown = Watched(browser, page, width)
-        box = shown.page.locator(".chart[data-figure=perplexity]")
+        box = shown.page.locator("#silencing .chart[data-figure=perplexity]")
         drawn = box.locator("svg").bounding_box()
         assert drawn
         assert 200 < drawn["width"] <= width
