@@ -1,6 +1,7 @@
 # make demo   environment, the whole pipeline on the embedded model, the page
 # make real   environment, Gemma 3 270M (240 MB, its own terms), the study of it, the page
 # make test   environment, browser, every test
+# make test-vllm  a real vLLM; LANGNEURONS_VLLM says how it is started, see tests/ask/test_vllm.py
 # make wheel  wheel and sdist into dist/, and what they hold and do in environments of their own
 # make check  environment, ruff, ty, layers, documentation with warnings as errors
 # make bench  timings, side by side
@@ -17,7 +18,7 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 
-.PHONY: demo real test wheel check bench docs nano-train browser clean
+.PHONY: demo real test test-vllm wheel check bench docs nano-train browser clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +36,10 @@ real: $(READY)
 
 test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+test-vllm: $(READY)
+	test -n "$$LANGNEURONS_VLLM"
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/ask/test_vllm.py
 
 wheel: $(READY)
 	rm -rf dist

@@ -1061,7 +1061,8 @@ class Asking:
 
     engine: str = "transformers"
     """transformers, or the URL of an OpenAI-compatible server; its key is taken from
-    LANGNEURONS_API_KEY if set."""
+    LANGNEURONS_API_KEY if set. Or a command that starts one, in which {model}, {name} and {port}
+    stand for MODEL, its name there and a free port; it is stopped in the end."""
     template: str | None = None
     """mathoctopus, plain, chat, or a text file; by default the model's chat template if it has one,
     or mathoctopus."""

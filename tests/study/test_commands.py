@@ -222,9 +222,9 @@ def test_parts_of_a_study(home: Path, tmp_path: Path, langneurons: Any) -> None:
     assert [json.loads(row)["id"] for row in rows if '"zh"' in row] == ["q0", "q1", "q2"]
     seeds = (tmp_path / "run/questions/seeds/questions.jsonl").read_text("utf-8").splitlines()
     assert {json.loads(row)["lang"] for row in seeds} == {"en", "sw"}
-    wrong = langneurons(*words, "--from", "recrd")
+    wrong = langneurons(*words, "--only", "recrd")
     assert wrong.status == 2
-    assert "--from recrd" in wrong.err
+    assert "--only recrd" in wrong.err
 
 
 OWN = """
@@ -340,3 +340,40 @@ domains.lines = {{ texts = "texts", take = 8, scored-take = 2 }}
     write(texts, "another\n" * 8, "sw.txt")
     again = langneurons("run", study, "--out", run)
     assert "4 done" in again.out, again.out
+
+
+def test_a_study_by_a_server(tmp_path: Path, langneurons: Any) -> None:
+    """Started once for the steps that ask, and stopped; by hand it is the same command."""
+    studies.save_model(tmp_path / "model")
+    studies.save_questions(tmp_path / "questions")
+    stub = Path(__file__).parents[1] / "support" / "stub_server.py"
+    log = tmp_path / "log"
+    serve = f"{sys.executable} {stub} {{name}} {{port}} {log}"
+    text = f"""
+languages = ["en", "sw"]
+template = "plain"
+models.tiny = "model"
+domains.one = {{ questions = "questions", take = 3 }}
+analyses.base = ["evaluate"]
+sample.n = 2
+record.blocks = 2
+identify = {{ rate = 0.2, tau-quantile = 0.8, bootstrap = 2 }}
+serve = {{ command = {json.dumps(serve)}, seeds = false }}
+"""
+    study, run = write(tmp_path, text, "served.toml"), tmp_path / "run"
+    done = langneurons("run", study, "--out", run)
+    assert done.status == 0, done.err
+    starts = [line for line in log.read_text("utf-8").splitlines() if line.startswith("start")]
+    assert len(starts) == 1
+    assert not Path(f"/proc/{starts[0].split()[1]}/cmdline").exists()
+    base = run / "models/tiny/base/one"
+    for kind in ("responses", "accuracy"):
+        assert artifacts.read(base / kind).manifest["config"]["engine"] == serve
+    assert "--no-server-seeds" in (run / "log.txt").read_text("utf-8")
+    assert "nothing to do" in langneurons("run", study, "--out", run).out
+    both = text.replace("seeds = false", 'url = "http://localhost:1/v1"')
+    wrong = langneurons("run", write(tmp_path, both, "both.toml"))
+    assert "[serve] give a command that starts a server or the url" in wrong.err
+    by_url = TINY.replace("[align]", '[serve]\nurl = "http://localhost:1/v1"\n\n[align]')
+    wrong = langneurons("run", write(tmp_path, by_url, "by-url.toml"))
+    assert "cannot know adapters that are still to be trained" in wrong.err

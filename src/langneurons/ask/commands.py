@@ -16,6 +16,7 @@ from cyclopts.field_info import FieldInfo
 from langneurons import artifacts, console, resume
 from langneurons.ask.engine import NO_ROOM
 from langneurons.ask.marks import Marks
+from langneurons.ask.serving import PORT
 from langneurons.ask.told import marks_as_json, marks_in_words
 from langneurons.config import (
     Asking,
@@ -193,7 +194,7 @@ def evaluate(
     if against:
         source = artifacts.read(against, Evaluation.KIND)
         before = Made(against, Evaluation.load(source), source.manifest["facts"])
-    elif base and how.engine == "transformers" and not how.silence and not how.steer:
+    elif base and _as_it_is(how):
         from langneurons.model.loading import base_of
 
         if adapted := base_of(model):
@@ -680,6 +681,8 @@ def _task(
         writer = _in_process(model, loading, silenced, steered, force=force)
     elif silenced or steered:
         raise InputError("a server cannot silence neurons or steer; leave --engine at transformers")
+    elif PORT in how.engine:
+        writer = _by_command(model, how, loading)
     else:
         writer = _by_server(model, how, loading)
     if writer.note:
@@ -705,6 +708,13 @@ def _task(
         settings=settings,
         inputs={**inputs, **writer.inputs},
         asked=_in_words(config, how, _whose(form, writer), languages, writer.ends),
+    )
+
+
+def _as_it_is(how: Asking) -> bool:
+    """Whether MODEL is asked as it is, by what has its files, so that its base can be too."""
+    return (
+        (how.engine == "transformers" or PORT in how.engine) and not how.silence and not how.steer
     )
 
 
@@ -764,6 +774,31 @@ def _by_server(model: str, how: Asking, loading: ModelConfig) -> _Writer:
         model={"id": model, "tokenizer": known.name},
         ends="the end tokens the server knows",
         note=known.note,
+    )
+
+
+def _by_command(model: str, how: Asking, loading: ModelConfig) -> _Writer:
+    """A model that is served by a command, for as long as it is asked.
+
+    Raises:
+        InputError: for a revision, which the command is to be told.
+    """
+    from langneurons.ask import serving
+    from langneurons.model.loading import load_tokenizer
+    from langneurons.texts.prompts import CHAT
+
+    if loading.revision:
+        raise InputError("--revision is for a model in this process; put it into the command")
+    what = serving.served(model)
+    named = how.tokenizer or model
+    tokenizer = load_tokenizer(named) if how.template in (None, CHAT) else None
+    return _Writer(
+        engine=serving.serving(how.engine, what, seeds=how.server_seeds),
+        tokenizer=tokenizer,
+        settings={"model": model, "server_seeds": how.server_seeds},
+        inputs={"files": what.digest},
+        model={"id": model, "tokenizer": named if tokenizer else None},
+        ends="the end tokens the server knows",
     )
 
 

@@ -11,5 +11,6 @@
 - `estimates`: what a step would take, by formulae that docs/study.md states.
 - `access`: whether models, questions and libraries can be had.
 - `forecast`: a dry run: all of that for every step, as a value.
+- `workflow`: the same as a Snakemake workflow, for many machines.
 - `commands`: `run`.
 """

@@ -1,5 +1,7 @@
 """Access: whether models, questions and libraries are here or can be fetched."""
 
+import shlex
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +43,12 @@ def access(study: Study) -> list[Access]:
     needed += [_texts(name) for name in dict.fromkeys(texts)]
     if study.template and "/" in study.template:
         needed.append(Access(study.template, Path(study.template).is_file(), "prompt template"))
+    if study.serve and study.serve.command:
+        program = shlex.split(study.serve.command)[0]
+        there = shutil.which(program) is not None
+        needed.append(
+            Access(program, there, seen="starts a server" if there else "no such program")
+        )
     needed.append(_library("torch", extra="model"))
     needed.append(_library("vl_convert", extra="report"))
     if study.alignments:

@@ -1,5 +1,6 @@
 """Commands of studies: run."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -8,15 +9,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from langneurons import console
+from langneurons import artifacts, console
 from langneurons.console import Json, Quiet
 from langneurons.errors import InputError
 from langneurons.study.execution import LOG, Outcome, carry_out
 from langneurons.study.forecast import Forecast, forecast
 from langneurons.study.ledger import Ledger
 from langneurons.study.plan import Step, steps
+from langneurons.study.spec import Study
 from langneurons.study.stages import STAGES
-from langneurons.study.toml import load
+from langneurons.study.toml import BUILT_IN, load
+from langneurons.study.workflow import workflow
 
 
 def run(
@@ -25,11 +28,11 @@ def run(
     *,
     out: Path | None = None,
     only: str | None = None,
-    start: Annotated[str | None, Parameter(name="--from")] = None,
+    snakefile: Path | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     quiet: Quiet = False,
     json: Json = False,
-) -> Outcome | Forecast:
+) -> Outcome | Forecast | Path:
     """Carry out a study, stage by stage; what is done already is skipped.
 
     Parameters
@@ -40,16 +43,19 @@ def run(
         Folder of the run [default: runs/STUDY].
     only
         Carry out these stages only, with commas; what they need must be there.
-    start
-        Carry out this stage and those that come after it; what they need must be there.
+    snakefile
+        Write the study into this file as a Snakemake workflow, by which many machines carry it out,
+        and do nothing else.
     dry_run
         Only say what would be done, what it would take, and whether models and questions can be
         had.
     """
     named = load(study)
     folder = out or Path("runs") / named.name
-    chosen = _chosen(steps(named.study), only, start)
+    chosen = _chosen(steps(named.study), only)
     ledger = Ledger(folder, named)
+    if snakefile:
+        return _written(snakefile, study, named.study, chosen, ledger)
     if dry_run:
         would = forecast(named.study, chosen, ledger)
         if json:
@@ -68,7 +74,23 @@ def run(
     return outcome
 
 
-def _chosen(whole: Sequence[Step], only: str | None, start: str | None) -> list[Step]:
+def _written(file: Path, source: str, study: Study, chosen: Sequence[Step], ledger: Ledger) -> Path:
+    """The file of a workflow; the folder of its run says from now on what it is a run of.
+
+    Raises:
+        InputError: when only some of the stages are asked for.
+    """
+    if len(chosen) < len(steps(study)):
+        raise InputError("--snakefile writes the whole study; leave out --only")
+    source = source if source in BUILT_IN else str(Path(source).resolve())
+    artifacts.write_file(file, workflow(study, source, chosen, ledger).encode())
+    ledger.save()
+    rules = f"{len(chosen)} steps"
+    print(f"wrote {file} ({rules}); next: snakemake -s {file} --cores {os.cpu_count()}")
+    return file
+
+
+def _chosen(whole: Sequence[Step], only: str | None) -> list[Step]:
     """The steps of the stages asked for.
 
     Raises:
@@ -76,11 +98,9 @@ def _chosen(whole: Sequence[Step], only: str | None, start: str | None) -> list[
     """
     names = [stage.name for stage in STAGES]
     wanted = console.codes(only) or tuple(names)
-    for flag, given in (("--only", wanted), ("--from", (start,) if start else ())):
-        if unknown := [name for name in given if name not in names]:
-            raise InputError(f"{flag} {unknown[0]}: the stages are {', '.join(names)}")
-    after = names[names.index(start) :] if start else names
-    return [step for step in whole if step.stage.name in wanted and step.stage.name in after]
+    if unknown := [name for name in wanted if name not in names]:
+        raise InputError(f"--only {unknown[0]}: the stages are {', '.join(names)}")
+    return [step for step in whole if step.stage.name in wanted]
 
 
 def _tell(outcome: Outcome, seconds: float) -> None:

@@ -1,12 +1,13 @@
 """Estimates: what a step would take, by formulae that docs/study.md states. Nothing is computed.
 
 A prompt is taken to have 150 tokens, a response as many as it may have; so tokens and times are
-above rather than below.
+above rather than below. Texts that are here are taken by their bytes.
 """
 
-import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +37,9 @@ PROMPT = 150
 STATES = 32
 """States that a lens is taken to look at."""
 
-GPU, CORE = 1e14, 2e10
-"""Operations a second a GPU and a core of a CPU are taken to do where tokens are read; a tenth
-where they are written one by one."""
+GPU = 1e14
+"""Operations a second a GPU is taken to do where tokens are read; a tenth where they are written
+one by one. Of a CPU they are measured, see `here`."""
 
 KNOWN = {"mgsm": 250, "msvamp": 1000} | dict.fromkeys(world.QUESTIONS, world.NUMBER)
 """Questions of a language in what is known by name."""
@@ -197,7 +198,8 @@ class Estimates:
         elif take or documents:
             number = min(take, documents) if take and documents else take or documents
             of_one = size / documents / 4 if size else PROMPT
-            tokens = number * of_one * (1 if size and not take else languages)
+            whole = size and not take and source not in world.TEXTS  # of all languages together
+            tokens = number * of_one * (1 if whole else languages)
         else:
             return None
         return self._again(stage, tokens, languages)
@@ -267,10 +269,12 @@ def _lines(asked: Domain, languages: int) -> int | None:
 def _documents(source: str) -> tuple[int, int]:
     """Documents of running text here, and their bytes; 0 where not known.
 
-    Of files those of all languages, as if each line were one; of `world.TEXTS` those of one.
+    Of files those of all languages, as if each line were one; of `world.TEXTS` those of one, by
+    the first text of each language.
     """
     if source in world.TEXTS:
-        return world.NUMBER, 0
+        some = [text for lang in world.LANGUAGES for text in world.running_text(source, lang, 1)]
+        return world.NUMBER, sum(len(text.encode()) for text in some) * world.NUMBER // len(some)
     path = Path(source)
     if not path.exists():
         return 0, 0
@@ -280,9 +284,24 @@ def _documents(source: str) -> tuple[int, int]:
     return lines, sum(map(len, contents))
 
 
+@cache
 def here() -> float:
-    """Operations a second that this machine is taken to do."""
-    return GPU if gpus() else CORE * (os.cpu_count() or 1)
+    """Operations a second that this machine does: of a GPU taken, of a CPU those of a product of
+    matrices of a model's size, measured now.
+    """
+    if gpus():
+        return GPU
+    import numpy as np
+
+    rows, depth, width = 256, 1024, 4096
+    tokens = np.ones((rows, depth), dtype=np.float32)
+    weights = np.ones((depth, width), dtype=np.float32)
+    best = float("inf")
+    for _ in range(4):
+        began = time.perf_counter()
+        tokens @ weights
+        best = min(best, time.perf_counter() - began)
+    return 2 * rows * depth * width / best
 
 
 def seconds_at(speed: float, stage: str, operations: float) -> float:

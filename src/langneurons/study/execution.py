@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from langneurons import console
+from langneurons.ask import serving
 from langneurons.errors import InputError, LangneuronsError, missing_extra
 from langneurons.run_folder import PAGE
 from langneurons.study.estimates import Estimates, Remaining
 from langneurons.study.ledger import Ledger, identity
 from langneurons.study.plan import Step
 from langneurons.study.spec import Study
-from langneurons.study.stages import MakeReport
+from langneurons.study.stages import EvaluateModel, MakeReport, SampleResponses
 from langneurons.texts.questions import Questions, chosen
 from langneurons.texts.rows import to_lines
 
@@ -138,9 +139,12 @@ def carry_out(study: Study, steps: Sequence[Step], ledger: Ledger, *, quiet: boo
         quiet: whether neither the steps nor their progress are shown.
     """
     run = _Run(study, steps, ledger, quiet=quiet)
-    for number, step in enumerate(steps, 1):
-        run.carry_out(number, step)
-        run.passed(step)
+    try:
+        for number, step in enumerate(steps, 1):
+            run.carry_out(number, step)
+            run.passed(step)
+    finally:
+        serving.stop()
     return run.outcome
 
 
@@ -198,9 +202,7 @@ class _Run:
             return None
         for need in step.needs:
             if self._ledger.digest(need) is None:
-                raise InputError(
-                    f"it needs {need}, which is not there; leave out --only and --from"
-                )
+                raise InputError(f"it needs {need}, which is not there; leave out --only")
         return reason
 
     def _announce(self, number: int, step: Step, reason: str) -> None:
@@ -220,7 +222,7 @@ class _Run:
 
     def _call(self, step: Step) -> float:
         """Call the command of a step in the folder of the run; seconds it took."""
-        _release()
+        _release(step)
         outside = {name: identity(name) for name in step.call.outside}
         ledger = self._ledger
         ledger.save()
@@ -253,8 +255,12 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _release() -> None:
-    """Give back what the last model took, so that the next one has room."""
+def _release(step: Step) -> None:
+    """Give back what the last model took, so that the next one has room; a server too, unless this
+    step may ask it.
+    """
+    if not isinstance(step.stage, SampleResponses | EvaluateModel):
+        serving.stop()
     gc.collect()
     gc.freeze()  # what is left are libraries, which the next collection need not look through
     torch = sys.modules.get("torch")

@@ -85,6 +85,29 @@ class Translator:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """What writes the responses in place of this process: a server.
+
+    Raises:
+        InputError: when it is neither a command nor a URL, or both.
+    """
+
+    command: str = ""
+    """Starts a server for the steps that sample or evaluate: `vllm serve {model}
+    --served-model-name {name} --port {port} ...`; see `--engine`."""
+    url: str = ""
+    """Of a server that runs, and knows each model by its MODEL; not where there are alignments."""
+    seeds: bool = True
+    """Whether it is sent a seed with each request."""
+
+    def __post_init__(self) -> None:
+        if bool(self.command) == bool(self.url):
+            raise InputError("give a command that starts a server or the url of one that runs")
+        if self.command and "{port}" not in self.command:
+            raise InputError(f"command {self.command!r}: it needs {{port}}, where it is to listen")
+
+
+@dataclass(frozen=True)
 class Analyses:
     """What is measured besides neurons."""
 
@@ -130,6 +153,8 @@ class Study:
     that only weights differ."""
     template: str | None = None
     """Prompt: mathoctopus, plain, chat, or a text file [default: see `sample`]."""
+    serve: Serve | None = None
+    """A server that writes the responses; None: the model in this process does."""
     analyses: Analyses = field(default_factory=Analyses)
     """What is measured besides neurons."""
     loading: ModelConfig = field(default_factory=ModelConfig)
@@ -182,6 +207,11 @@ class Study:
             raise InputError("seeds: questions are needed, to sample responses to align on")
         if self.reading.take:
             raise InputError("reading: give take in the domain, as [domains.NAME] take")
+        if self.alignments and self.serve and self.serve.url:
+            raise InputError(
+                "serve: a server that runs already cannot know adapters that are still to be "
+                "trained; give a command that starts one"
+            )
         complete = self.seeds and self.translator and any(map(is_english, self.languages))
         if self.alignments and not complete:
             raise InputError(

@@ -106,7 +106,11 @@ class _AskModel(Stage):
     def _call(self, study: Study, config: Any, **options: Any) -> Call:
         folder = run_folder.questions(self.domain)
         template = (study.template,) if study.template else ()
-        how = {"how": Asking(template=study.template), "loading": study.loading}
+        asking = Asking(template=study.template)
+        if serve := study.serve:
+            engine = serve.command or serve.url
+            asking = replace(asking, engine=engine, server_seeds=serve.seeds)
+        how = {"how": asking, "loading": study.loading}
         return Call(
             given=(self.model.given, f"{folder}/{Questions.FILE}"),
             options={"config": config, **options, **how},
