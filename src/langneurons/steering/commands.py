@@ -79,7 +79,7 @@ def steer(
     values, found = Means.of_counts(behind), Neurons.load(source)
     there = texts_of(texts)
     wanted = languages(there, found, values, console.codes(sources), console.codes(targets))
-    there.identifier()  # before a model is loaded for nothing
+    _ = there.identifier  # languages that cannot be told apart load no model
 
     from langneurons.model.loading import load
 

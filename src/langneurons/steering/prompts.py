@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,6 +46,7 @@ class Texts:
     questions: Sequence[Question]
     digests: dict[str, str]
 
+    @cached_property
     def identifier(self) -> tuple[Identifier, dict[str, float]]:
         """What tells the languages apart, and how often it is right about these texts, each without
         itself.

@@ -106,7 +106,7 @@ def steer(
     require_fit(neurons, model.widths)
     require_means(means, model.widths)
     sources, targets = languages(texts, neurons, means, sources, targets)
-    identifier, identified = texts.identifier()
+    identifier, identified = texts.identifier
     asked = {
         code: prompts(
             texts,
