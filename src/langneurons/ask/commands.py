@@ -478,7 +478,10 @@ def _chosen(
     ) -> tuple[Evaluation, dict[str, Any]]:
         responses = task.answer(None, state, on_step).responses
         facts = {
-            "languages": describe(responses, [STOP] * len(responses)),
+            # choices are not written by the model: their script says nothing of it
+            "languages": [
+                row | {"wrong_script": 0} for row in describe(responses, [STOP] * len(responses))
+            ],
             "asked": task.told,
             "model": loaded.facts,
             **task.facts(responses),
