@@ -11,7 +11,7 @@ changes.
 
 The names below are all there is to begin with; they are loaded when they are first used. Behind
 them are thirteen packages, each a chapter of the way from texts to a page; each opens with what is
-in it: texts, model, neurons, ask, silencing, align, meaning, effects, steering, compare, sweep,
+in it: texts, model, neurons, silencing, align, meaning, ask, effects, steering, compare, sweep,
 report, study.
 """
 

@@ -38,7 +38,7 @@ def run(
     Parameters
     ----------
     study
-        A TOML file, or a study that comes with langneurons: nano, paper.
+        A TOML file, or a study that comes with langneurons: nano, gemma, paper.
     out
         Folder of the run [default: runs/STUDY].
     only
