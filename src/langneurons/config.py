@@ -54,9 +54,14 @@ def changed(config: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 
+def listed(words: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in words.split(","))
+
+
 def _kinds(settings: str) -> dict[str, tuple[str, ...]]:
     """Setting -> its kinds, of settings parted by commas, each of kinds joined by `+`."""
-    return {word.strip(): tuple(word.strip().split("+")) for word in settings.split(",")}
+    return {setting: tuple(setting.split("+")) for setting in listed(settings)}
 
 
 def _require_resamplings(bootstrap: int) -> None:
@@ -184,7 +189,7 @@ class SweepConfig:
 
     def axis(self, name: str) -> tuple[str, ...]:
         """The values of an axis, as they are written."""
-        values = tuple(value.strip() for value in getattr(self, name).split(","))
+        values = listed(getattr(self, name))
         shown = name.replace("_", "-")
         if not all(values):
             raise InputError(f"{shown} {getattr(self, name)!r}: give a value or more, with commas")
@@ -1034,7 +1039,7 @@ class SteerConfig:
         """Numbers of the states, in a model of so many layers."""
         if self.states is None:
             return (round(0.3 * layers),)
-        words = [word.strip() for word in self.states.split(",")]
+        words = listed(self.states)
         if not all(word.isdigit() for word in words):
             raise InputError(f"states {self.states!r}: give them by number, with commas, as 3,5")
         return tuple(sorted({int(word) for word in words}))

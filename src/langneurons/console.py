@@ -16,6 +16,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from cyclopts import Parameter
 
 from langneurons import artifacts, resume
+from langneurons.config import listed
 from langneurons.errors import InputError
 from langneurons.resume import Progress
 
@@ -106,12 +107,12 @@ def codes(languages: str | None) -> tuple[str, ...] | None:
     """The codes in a list with commas; None for None."""
     if languages is None:
         return None
-    listed = tuple(code.strip() for code in languages.split(","))
-    if not all(listed) or len(set(listed)) < len(listed):
+    given = listed(languages)
+    if not all(given) or len(set(given)) < len(given):
         raise InputError(
             f"--languages {languages!r}: give each code once, with commas, as in en,zh,sw"
         )
-    return listed
+    return given
 
 
 def as_typed(text: str) -> str:

@@ -26,6 +26,7 @@ from langneurons.config import (
     TaskConfig,
     cut,
     identity,
+    listed,
 )
 from langneurons.console import Force, Json, Made, Quiet, print_json
 from langneurons.errors import InputError, MismatchError
@@ -179,17 +180,9 @@ def evaluate(
         How the model is loaded.
     """
     _require_task(tasks, examples, how, controls=controls, against=against)
-    if tasks.task == "translation" or controls is not None:
-        return _marked(
-            model,
-            questions,
-            out,
-            _Marking(config, tasks, examples, controls, how, loading),
-            json=json,
-            force=force,
-            quiet=quiet,
-        )
     asked = _Marking(config, tasks, examples, controls, how, loading)
+    if tasks.task == "translation" or controls is not None:
+        return _marked(model, questions, out, asked, json=json, force=force, quiet=quiet)
     before: Made[Evaluation] | None = None
     if against:
         source = artifacts.read(against, Evaluation.KIND)
@@ -347,16 +340,14 @@ def _of_numbers(loaded: "Loaded", questions: str, asked: _Marking) -> _Asked:
     from langneurons.ask.local import InProcess
     from langneurons.ask.sample import sampled
     from langneurons.ask.silenced import Answers, strays
-    from langneurons.texts.language_id import learn
+    from langneurons.texts.language_id import by_language, learn
     from langneurons.texts.prompts import suited
     from langneurons.texts.questions import chosen
 
     config, how = asked.config, asked.how
     rows = chosen(questions, console.codes(how.asked), asked.tasks.take)
     form = suited(how.template, loaded.tokenizer)
-    texts: dict[str, list[str]] = {}
-    for row in rows:
-        texts.setdefault(row.lang, []).append(row.question)
+    texts = by_language((row.lang, row.question) for row in rows)
     identifier = learn(texts)
 
     def answer(
@@ -530,7 +521,7 @@ def _marked(
     task = _ready(loaded, questions, replace(asked, how=how))
     settings = {"task": asked.tasks.task, "dtype": str(loaded.model.dtype), **task.settings}
     inputs = {**task.inputs, **loaded.inputs}
-    kinds = tuple(kind.strip() for kind in asked.how.kinds.split(","))
+    kinds = listed(asked.how.kinds)
     if source:
         settings |= {"controls": asked.controls, "kinds": list(kinds)}
         inputs["neurons"] = source.digest
@@ -860,7 +851,7 @@ def _silenced(how: Asking) -> _Silenced | None:
             f"--silence {how.silence}: say whose neurons, with --languages, or silence those of "
             "each language in turn: evaluate --controls 3"
         )
-    return _Silenced(source, codes, tuple(kind.strip() for kind in how.kinds.split(",")))
+    return _Silenced(source, codes, listed(how.kinds))
 
 
 def _steered(how: Asking) -> "ByName | None":

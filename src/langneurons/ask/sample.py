@@ -21,7 +21,7 @@ from langneurons.config import SampleConfig, of
 from langneurons.resume import Progress, Saved
 from langneurons.texts.answers import is_correct
 from langneurons.texts.flaws import flaws
-from langneurons.texts.language_id import Identifier, learn
+from langneurons.texts.language_id import Identifier, by_language, learn
 from langneurons.texts.languages import same
 from langneurons.texts.prompts import suited
 from langneurons.texts.questions import chosen
@@ -119,9 +119,7 @@ def sampled(
         _response(question, number, prompts[question], completion.text, config)
         for (question, number), completion in zip(asked, completions, strict=True)
     ]
-    texts: dict[str, list[str]] = {}
-    for question in questions:
-        texts.setdefault(question.lang, []).append(question.question)
+    texts = by_language((question.lang, question.question) for question in questions)
     finishes = [completion.finish for completion in completions]
     languages = describe(responses, finishes, learn(texts))
     facts: dict[str, Any] = {"languages": languages, "template": form.text}

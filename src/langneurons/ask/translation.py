@@ -18,7 +18,7 @@ from langneurons.ask.silenced import Answers, strays
 from langneurons.config import EvaluateConfig, PromptedConfig, TaskConfig
 from langneurons.errors import InputError
 from langneurons.resume import Progress, Saved
-from langneurons.texts.language_id import learn
+from langneurons.texts.language_id import by_language, learn
 from langneurons.texts.languages import ENGLISH, is_english
 from langneurons.texts.responses import Response
 from langneurons.texts.running_text import Document
@@ -63,7 +63,7 @@ class Translating:
             self.config = replace(self.config, stop=(END,))
         prompting = Prompting(PromptedConfig(shots=task.shots), tuple(examples))
         into = task.direction == "into-english"
-        self.learnt = _by_language(documents)
+        self.learnt = by_language((one.lang, one.text) for one in documents)
         self.asked: list[Response] = []
         for source, target in _pairs(documents, task.take):
             if not into:
@@ -130,13 +130,6 @@ def _scorer() -> Any:
             "--task translation needs sacrebleu: pip install 'langneurons[translation]'"
         ) from None
     return CHRF()
-
-
-def _by_language(documents: Sequence[Document]) -> dict[str, list[str]]:
-    texts: dict[str, list[str]] = {}
-    for one in documents:
-        texts.setdefault(one.lang, []).append(one.text)
-    return texts
 
 
 def _pairs(documents: Sequence[Document], take: int) -> list[tuple[Document, Document]]:

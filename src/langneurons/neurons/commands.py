@@ -18,6 +18,7 @@ from langneurons.config import (
     changed,
     cut,
     identity,
+    listed,
 )
 from langneurons.console import Force, Json, Made, Quiet
 from langneurons.errors import InputError, MismatchError
@@ -237,7 +238,7 @@ def export(
     loading
         With checkpoint and vector: how the model is loaded.
     """
-    words = tuple(kinds.split(","))
+    words = listed(kinds)
     if tool != "vector" and (given := changed(steer)):
         raise InputError(f"--{next(iter(given))} is for export vector, not for export {tool}")
     if tool in ("checkpoint", "vector") and neurons is None:

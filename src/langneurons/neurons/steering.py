@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langneurons import artifacts, layout
+from langneurons.config import listed
 from langneurons.errors import InputError, MismatchError
 from langneurons.layout import Shapes
 from langneurons.neurons.counts import Counts
@@ -197,13 +198,13 @@ def by_name(
     if folder:
         neurons = Neurons.load(folder)
         require_fit(neurons, means.widths)
-        listed = tuple(kind.strip() for kind in kinds.split(","))
-        positions = select(neurons, means.widths, listed, (to,))
-        settings["kinds"] = list(listed)
+        wanted = listed(kinds)
+        positions = select(neurons, means.widths, wanted, (to,))
+        settings["kinds"] = list(wanted)
         inputs["steered neurons"] = folder.digest
         weights["neurons"] = folder.manifest["facts"].get("model")
         if not len(positions):
-            raise InputError(f"{what} has no {', '.join(listed)} neuron of {to} to steer")
+            raise InputError(f"{what} has no {', '.join(wanted)} neuron of {to} to steer")
     else:
         settings["state"] = state
     which = f"state {state}" if positions is None else f"{len(positions):,} neurons"

@@ -78,6 +78,13 @@ class Facts(NamedTuple):
     agreement: Agreement | None
     contrasts: tuple[Contrast, ...]
 
+    def interval(self, name: str, form: str) -> str:
+        """The interval of a number, to stand behind it; nothing without one."""
+        if name not in self.ends:
+            return ""
+        low, high = self.ends[name]
+        return f" [{low:{form}}, {high:{form}}]"
+
 
 def facts(neurons: Neurons) -> Facts:
     """What there is to tell of these neurons."""
@@ -317,7 +324,7 @@ def _threshold_lines(told: Facts) -> list[str]:
     if lam:
         star = "lambda*" if lam.status == "bound" else "lambda"
         out.append(
-            f"{star} = {lam.value:.5f}{_ends(told, 'lambda', '.5f')} "
+            f"{star} = {lam.value:.5f}{told.interval('lambda', '.5f')} "
             f"({lam.plain:.5f} in the units of Eq. 5), {lambda_words(lam)}"
         )
     if lam and lam.later:
@@ -328,7 +335,7 @@ def _threshold_lines(told: Facts) -> list[str]:
         )
     if rule.tau is not None:
         out.append(
-            f"tau = {rule.tau:.6f}{_ends(told, 'tau', '.6f')}, "
+            f"tau = {rule.tau:.6f}{told.interval('tau', '.6f')}, "
             f"quantile {rule.tau_quantile:g} of all {rule.levels}"
         )
     return out
@@ -337,13 +344,13 @@ def _threshold_lines(told: Facts) -> list[str]:
 def _number_lines(told: Facts) -> list[str]:
     words = {"none": "in no language (N = 0)"}
     selected = ", ".join(
-        f"{n:,}{_ends(told, kind, ',.0f')} {words.get(kind, kind)}"
+        f"{n:,}{told.interval(kind, ',.0f')} {words.get(kind, kind)}"
         for kind, n in told.kinds.items()
         if kind != "general"
     )
     return [
         f"selected {told.selected:,}: {selected}",
-        f"general  {told.kinds['general']:,}{_ends(told, 'general', ',.0f')} of all neurons, "
+        f"general  {told.kinds['general']:,}{told.interval('general', ',.0f')} of all neurons, "
         f"{told.general_selected:,} selected"
         + (f"; highly active in {_general(told)}" if told.rule.general < 1 else ""),
     ]
@@ -413,11 +420,3 @@ def _chance_lines(told: Facts) -> list[str]:
             f"(most: {most} {halves[most]:,.1f})"
         )
     return out
-
-
-def _ends(told: Facts, name: str, form: str) -> str:
-    """The interval of a number, to stand behind it; nothing without one."""
-    if name not in told.ends:
-        return ""
-    low, high = told.ends[name]
-    return f" [{low:{form}}, {high:{form}}]"

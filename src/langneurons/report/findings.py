@@ -52,8 +52,8 @@ def of_neurons(neurons: Neurons) -> Iterator[str]:
     everything = sum(told.rule.histogram)
     share = f", together {(specific + related) / everything:.1%} of all" if everything else ""
     yield (
-        f"Neurons of one language: {specific:,}{_ends(told, 'specific')}; of several: "
-        f"{related:,}{_ends(told, 'related')}{share}{_by_chance(told)}."
+        f"Neurons of one language: {specific:,}{told.interval('specific', ',.0f')}; of several: "
+        f"{related:,}{told.interval('related', ',.0f')}{share}{_by_chance(told)}."
     )
     where = _places(neurons)
     if where:
@@ -64,13 +64,6 @@ def of_neurons(neurons: Neurons) -> Iterator[str]:
             f"English has {english[0]:g} specific and {english[1]:g} related ones, the other "
             f"languages {others[0]:,.0f} and {others[1]:,.0f} on average."
         )
-
-
-def _ends(told: Facts, kind: str) -> str:
-    if kind not in told.ends:
-        return ""
-    low, high = told.ends[kind]
-    return f" [{low:,.0f}, {high:,.0f}]"
 
 
 def _by_chance(told: Facts) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from langneurons.errors import InputError
 from langneurons.model.reading import chunks
 from langneurons.texts import running_text
-from langneurons.texts.language_id import Identifier, learn
+from langneurons.texts.language_id import Identifier, by_language, learn
 from langneurons.texts.prompts import suited
 from langneurons.texts.questions import chosen, load_questions
 from langneurons.texts.responses import Question
@@ -114,13 +114,10 @@ def texts_of(source: str) -> Texts:
     Raises:
         InputError: see `load_questions` and `running_text.read`.
     """
-    of_language: dict[str, list[str]] = {}
     if running_text.is_running_text(Path(source)):
         there = running_text.read(Path(source))
-        for document in there.documents:
-            of_language.setdefault(document.lang, []).append(document.text)
-        return Texts(of_language, (), there.digests)
+        documents = ((document.lang, document.text) for document in there.documents)
+        return Texts(by_language(documents), (), there.digests)
     questions = load_questions(source)
-    for question in questions:
-        of_language.setdefault(question.lang, []).append(question.question)
-    return Texts(of_language, questions, {})
+    asked = ((question.lang, question.question) for question in questions)
+    return Texts(by_language(asked), questions, {})

@@ -7,7 +7,7 @@ scripts apart.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -67,6 +67,14 @@ class Identifier:
             left = self._seen[rows, k] - times
             log[:, k] = np.log(left) - np.log(self._total[k] - times.sum())
         return self.languages[int((times @ log).argmax())]
+
+
+def by_language(texts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Texts by the code of their language, each given with it."""
+    parted: dict[str, list[str]] = {}
+    for lang, text in texts:
+        parted.setdefault(lang, []).append(text)
+    return parted
 
 
 def learn(texts: Mapping[str, Sequence[str]]) -> Identifier | None:

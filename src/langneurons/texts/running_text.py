@@ -13,7 +13,7 @@ from typing import NamedTuple
 from langneurons import artifacts
 from langneurons.errors import InputError
 from langneurons.texts import data_sets, rows, world
-from langneurons.texts.language_id import Identifier
+from langneurons.texts.language_id import Identifier, by_language
 from langneurons.texts.responses import text_field
 
 ENOUGH = 20
@@ -150,9 +150,7 @@ def in_other_languages(documents: Sequence[Document]) -> dict[tuple[str, str], s
     has no part in what was learnt. So most documents of a language must be in it. With one
     language, or few documents in one, nothing is judged.
     """
-    texts: dict[str, list[str]] = {}
-    for document in documents:
-        texts.setdefault(document.lang, []).append(document.text[:HEAD])
+    texts = by_language((document.lang, document.text[:HEAD]) for document in documents)
     if len(texts) < 2 or min(map(len, texts.values())) < ENOUGH:
         return {}
     identifier = Identifier({lang: own[:LEARNT] for lang, own in texts.items()})
