@@ -419,7 +419,9 @@ def build(name: str, seed: int = 0, **changes: int) -> PreTrainedModel:
 
 @cache
 def tiny(name: str) -> PreTrainedModel:
-    """The model of this family that all tests share; none may change it."""
+    """The model of this family that all tests share; none may change it, nor ask it for hidden
+    states, after which transformers leaves its hooks in it.
+    """
     return build(name)
 
 
