@@ -200,7 +200,7 @@ def test_the_report_holds_the_matrix(run: Run, page: Path) -> None:
     """Every cell with its interval as CSV, the figures in every format, and the verdict as a
     table."""
     folder = page.with_suffix("")
-    for name in ("perplexity", "perplexity-z"):
+    for name in ("perplexity", "perplexity-random"):
         assert (folder / f"{name}.svg").read_text("utf-8").count("<path") > 4 * 4 * 2
         assert (folder / f"{name}.png").stat().st_size > 1000
         assert "toprule" in (folder / f"{name}.tex").read_text("utf-8")

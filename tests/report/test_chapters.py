@@ -112,7 +112,7 @@ def test_neurons(model: Model) -> None:
 def test_silencing(model: Model) -> None:
     """On the questions it was measured on, and after alignment under names that say so."""
     chapter = chapters.silencing(before_alignment([model]))
-    assert names(chapter, SCHOOL) == ["perplexity", "perplexity-z", "dominance"]
+    assert names(chapter, SCHOOL) == ["perplexity", "perplexity-random", "dominance"]
     assert names(chapter, MARKET) == []
     assert lines(chapter, SCHOOL) == [
         "Perplexity of responses given their prompts, with neurons set to zero. "
@@ -125,7 +125,7 @@ def test_silencing(model: Model) -> None:
     assert not chapters.silencing(after_alignment([model])).panels
     where = {**SCHOOL, "alignment": "sw-th"}
     after = chapters.silencing([(where, model.base["school"])])
-    assert names(after, where) == ["perplexity-after", "perplexity-z-after", "dominance-after"]
+    assert names(after, where) == ["perplexity-after", "perplexity-random-after", "dominance-after"]
     assert after.panels[0].figure.title == "What silencing costs, after alignment"
 
 

@@ -119,7 +119,7 @@ def test_a_drawing_is_the_same_whatever_was_drawn_before(figures: dict[str, Figu
     """Vega numbers gradients and clips over the life of the process."""
     first = figures["perplexity"].to_svg()
     assert "gradient_0" in first
-    assert figures["perplexity-z"].to_svg() != first
+    assert figures["perplexity-random"].to_svg() != first
     assert figures["perplexity"].to_svg() == first
     assert drawing.png(first).startswith(b"\x89PNG")
 
@@ -135,6 +135,6 @@ def test_figures_of_a_result(school: FolderResults) -> None:
     assert all(figure.name == name and figure.text for name, figure in made.items())
     assert [name for name, figure in made.items() if figure.spec is None] == tables
     costs = ln.figures(matrices.losses)
-    assert [*costs] == ["perplexity", "perplexity-z", "dominance"]
+    assert [*costs] == ["perplexity", "perplexity-random", "dominance"]
     one = losses({"specific": [[0.5, 0.1], [0.0, np.nan]]}, [1.0, 1.2])
-    assert [*ln.figures(one)] == ["perplexity", "dominance"]  # without random sets there is no z
+    assert [*ln.figures(one)] == ["perplexity", "dominance"]  # there are no random sets

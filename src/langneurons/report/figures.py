@@ -15,7 +15,7 @@ from langneurons.report.neuron_charts import (
     shared_figure,
     typical,
 )
-from langneurons.report.silencing_charts import change_figure, dominance_table, z_figure
+from langneurons.report.silencing_charts import change_figure, dominance_table, random_figure
 from langneurons.silencing.losses import Losses
 from langneurons.silencing.matrix import Matrices, matrices
 
@@ -56,10 +56,10 @@ def neuron_figures(neurons: Neurons) -> tuple[Figure, ...]:
 
 
 def silencing_figures(matrices: Matrices) -> tuple[Figure, ...]:
-    """The matrix of changes by silencing, each against random sets, the test of the diagonal."""
+    """The matrix of changes by silencing, own ones beside random sets, the test of the diagonal."""
     made = (
         change_figure(matrices),
-        z_figure(matrices),
+        random_figure(matrices),
         table_figure("Is the diagonal hurt most?", dominance_table(matrices)),
     )
     return tuple(figure for figure in made if figure)

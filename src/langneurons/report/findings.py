@@ -5,7 +5,7 @@ left out.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -96,14 +96,19 @@ def of_silencing(matrices: Matrices) -> Iterator[str]:
             gap += f" [{', '.join(map(_ratio, found.interval))}]"
         control = ""
         if found.controls:
-            middle = float(np.median(found.controls))
-            control = f", with random neurons of the same layers ×{_ratio(middle)}"
+            control = f"; random sets of the same layers by {_every(found.controls)}"
         yield (
             f"Without its {setting} neurons a language's own perplexity grows ×"
             f"{_ratio(found.diagonal)}, that of the others ×{_ratio(found.others)}: apart by "
             f"{gap}{control}. {len(found.on_diagonal)} of {len(found.rows)} languages lose most "
             f"themselves ({p_value(found.p)})."
         )
+
+
+def _every(gaps: Sequence[float]) -> str:
+    """How far apart every random draw is, from the least to the most."""
+    ends = dict.fromkeys(f"×{_ratio(end(gaps))}" for end in (min, max))
+    return f"{' to '.join(ends)} ({len(gaps)} drawn)"
 
 
 def _ratio(logarithm: float) -> str:

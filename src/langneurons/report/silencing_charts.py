@@ -1,14 +1,28 @@
 """Silencing charts: heat maps of silenced languages against evaluated ones (Fig. 2, 6, 7, 8).
 
-One panel per setting, side by side, on one colour scale whose middle is no change.
+One panel per setting, side by side, on one colour scale whose middle is no change. Random sets are
+shown one by one: a few of them have a least and a most, but no spread to divide by.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langneurons.report.charts import CELL_INK, Figure, Spec, diverging, enc, layered, mark
+from langneurons.report.charts import (
+    CELL_INK,
+    NONE,
+    PAPER_INK,
+    SPECIFIC,
+    Figure,
+    Spec,
+    diverging,
+    enc,
+    layered,
+    mark,
+    tips,
+    whiskers,
+)
 from langneurons.silencing.matrix import Matrices, Matrix
 from langneurons.tables import Cell, Table
 from langneurons.texts.languages import told_apart
@@ -20,10 +34,22 @@ COST_LIMIT = 2
 """Where the colours of costs end, in nats a token: a perplexity seven times what it was. One
 language that loses its script must not make all others look untouched."""
 
-Z_LIMIT = 10
-"""Where the colours of z end: beyond it a few random sets cannot tell degrees."""
-
 _PALE = "#8a8a86"
+
+_OWN: Spec = {"filled": True, "size": 45, "opacity": 1, "color": SPECIFIC}
+_RANDOM: Spec = {"size": 11, "thickness": 1.5, "color": PAPER_INK}
+"""How a language's own neurons and random ones are drawn beside each other."""
+
+_STEPS = (
+    tuple(10.0**power for power in range(-6, 13)),
+    (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100),
+    (0.5, 0.7, 1, 1.5, 2, 3, 5),
+    (0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5),
+    (0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2),
+    (0.98, 0.99, 1, 1.01, 1.02, 1.03, 1.04, 1.05),
+    (0.99, 0.995, 1, 1.005, 1.01),
+)
+"""Multiples that axes of logarithms may name, the farthest apart first."""
 
 _NUMBER = ".4~g"
 _TIPS = (
@@ -34,39 +60,43 @@ _TIPS = (
     enc("change:Q", title="change", format=_NUMBER),
     enc("interval:N", title="95% interval"),
     enc("ratio:N", title="after / before"),
-    enc("z:Q", title="z against random sets", format=_NUMBER),
-    enc("above:N", title="random sets with less"),
+    enc("random:N", title="random sets, after / before"),
 )
 """What is shown on hover, and under which name."""
 
 
 def change_figure(matrices: Matrices) -> Figure:
     """Heat maps of perplexity after silencing over perplexity before."""
+    beyond = ""
+    if matrices.losses.controls:
+        beyond = " A dot: more than with any random set."
     return Figure(
         name="perplexity",
         title="What silencing costs",
         text="Perplexity of each language (columns) when the neurons of one (rows) are silenced, "
         "as a multiple of what it was: 1.00 is no change. Hover for changes and intervals; a dash: "
-        "the language has no such neurons. Colours, of the logarithm, end at "
+        f"the language has no such neurons.{beyond} Colours, of the logarithm, end at "
         f"{np.exp(COST_LIMIT):.1f} times.",
-        spec=_heat_maps(matrices, "cost", "cost in nats a token", most=COST_LIMIT),
+        spec=_heat_maps(matrices),
         table=change_table(matrices),
     )
 
 
-def z_figure(matrices: Matrices) -> Figure | None:
-    """Heat maps of z against the random sets; None where there are fewer than two of them."""
-    controls = matrices.losses.controls
-    if controls < 2:
+def random_figure(matrices: Matrices) -> Figure | None:
+    """What each language's own neurons cost it, beside every random set; None without any."""
+    drawn = matrices.losses.controls
+    panels = {setting: _beside(matrices[setting, "log ratio"]) for setting in matrices.settings}
+    if not any(random for _, random in panels.values()):
         return None
+    sets = f"each of {drawn} random sets" if drawn > 1 else "one random set"
     return Figure(
-        name="perplexity-z",
-        title="Against random neurons",
-        text=f"How many standard deviations each change lies above those of {controls} random "
-        "sets of as many neurons in the same layers, in changes of log perplexity. Colours end "
-        f"at {Z_LIMIT}.",
-        spec=_heat_maps(matrices, "z", "z", most=Z_LIMIT),
-        table=z_table(matrices),
+        name="perplexity-random",
+        title="Beside random neurons",
+        text="What silencing a language's neurons costs the language itself, with its 95% interval "
+        f"(dots), and what {sets} of as many neurons in the same layers costs it (ticks), as "
+        f"multiples of its perplexity. {_more_than_random(matrices)}",
+        spec=_strips(panels),
+        table=random_table(matrices),
     )
 
 
@@ -110,31 +140,30 @@ def change_table(matrices: Matrices) -> Table:
     )
 
 
-def z_table(matrices: Matrices) -> Table:
-    """Every cell against its random sets, in changes of log perplexity."""
+def random_table(matrices: Matrices) -> Table:
+    """Every cell beside its random sets, in changes of log perplexity."""
     rows: list[tuple[Cell, ...]] = []
     for setting in matrices.settings:
         found = matrices[setting, "log ratio"]
-        mean = np.full(found.change.shape, np.nan)
-        if len(found.controls):
-            mean = found.controls.mean(axis=0)
-        z, percentile = found.z, found.percentile
+        drawn = [found.drawn(how) for how in ("min", "median", "max")]
+        below = found.percentile
         for i, j, silenced, evaluated in _cells(found):
-            numbers = (found.change[i, j], mean[i, j], z[i, j], percentile[i, j])
+            numbers = (found.change[i, j], *(of_all[i, j] for of_all in drawn), below[i, j])
             rows.append((setting, silenced, evaluated, *map(_number, numbers)))
     return Table(
-        name="perplexity-z",
-        caption=f"Change in log perplexity, its mean over {matrices.losses.controls} random sets "
-        "matched to the silenced neurons, how many of their standard deviations it lies above "
-        "that, and the share of them that change less.",
+        name="perplexity-random",
+        caption="Change in log perplexity, what each of "
+        f"{matrices.losses.controls} random sets matched to the silenced neurons changes (least, "
+        "median, most), and the share of them that change less.",
         columns=(
             "setting",
             "silenced",
             "evaluated",
             "change",
-            "random sets",
-            "z",
-            "random sets below",
+            "random least",
+            "random median",
+            "random most",
+            "random below",
         ),
         rows=tuple(rows),
     )
@@ -183,32 +212,101 @@ def dominance_table(matrices: Matrices) -> Table:
     )
 
 
-def _heat_maps(matrices: Matrices, field: str, title: str, *, most: float = np.inf) -> Spec:
-    """A panel per setting; colours end where the greatest change does, at `most` at the latest."""
+def _more_than_random(matrices: Matrices) -> str:
+    """How many cells exceed all of their random sets, own and others, and how many by chance."""
+    counted = []
+    for setting in matrices.settings:
+        found = matrices[setting, "log ratio"]
+        rows = found.measured
+        beyond = found.percentile[rows] == 1
+        own, others = len(rows), len(rows) * (len(found.languages) - 1)
+        reached = int(beyond[np.arange(own), rows].sum())
+        counted.append(
+            f"{setting}, {reached} of {own} own cells and {int(beyond.sum()) - reached} of "
+            f"{others} others"
+        )
+    return (
+        f"More than with any of them: {'; '.join(counted)}. Were these neurons like any others, it "
+        f"would be one cell in {matrices.losses.controls + 1}."
+    )
+
+
+def _beside(found: Matrix) -> tuple[list[Spec], list[Spec]]:
+    """The own change of every language that has neurons, and what each random set changes."""
+    names, own, drawn = told_apart(found.languages), [], []
+    for i in found.measured:
+        language = {"code": found.languages[i], "language": names[found.languages[i]]}
+        ends = np.exp([found.change[i, i], found.low[i, i], found.high[i, i]])
+        numbers = dict(zip(("ratio", "low", "high"), map(_number, ends), strict=True))
+        own.append(language | {"neurons": int(found.neurons[i])} | numbers)
+        drawn += [language | {"ratio": _number(np.exp(x))} for x in found.controls[:, i, i]]
+    return own, drawn
+
+
+def _strips(panels: Mapping[str, tuple[list[Spec], list[Spec]]]) -> Spec:
+    """A panel per setting: languages below each other, multiples of perplexity on one scale."""
+    known = [row for panel in panels.values() for rows in panel for row in rows]
+    ends = [row[end] for row in known for end in ("ratio", "low", "high") if row.get(end)]
+    axis = {"values": _multiples(min(ends), max(ends)), "format": "~g", "grid": False}
+    scale = {"type": "log", "nice": False, "padding": 8}
+    views = []
+    for setting, (own, drawn) in panels.items():
+        x = {"title": "perplexity, after / before", "scale": scale, "axis": axis}
+        y = enc("code:N", sort=[row["code"] for row in own], title=None, axis={"ticks": False})
+        place = {"x": enc("ratio:Q", **x), "y": y}
+        tip = tips("language:N", ratio=_NUMBER)
+        told = tips("language:N", neurons=",", ratio=_NUMBER, low=_NUMBER, high=_NUMBER)
+        marks = [
+            mark("rule", {"x": {"datum": 1, "type": "quantitative"}}, rows=[{}], color=NONE),
+            mark("tick", place | {"tooltip": tip}, rows=drawn, **_RANDOM),
+            whiskers("x", {"y": y}, strokeWidth=1.5, color=SPECIFIC),
+            mark("point", place | {"tooltip": told}, **_OWN),
+        ]
+        height = {"step": 18}
+        title = f"{setting} silenced"
+        views.append(layered(own, *marks, title=title, width=SIZE, height=height))
+    return {"hconcat": views, "spacing": 16, "resolve": {"scale": {"x": "shared"}}}
+
+
+def _multiples(least: float, most: float) -> list[float]:
+    """Multiples to be written on an axis of logarithms from the least to the most: 1 and others."""
+    inside: list[float] = []
+    for steps in _STEPS:
+        inside = [x for x in steps if least <= x <= most]
+        if len(inside) > 2:
+            break
+    return inside
+
+
+def _heat_maps(matrices: Matrices) -> Spec:
+    """A panel per setting; colours end where the greatest cost does, at the limit at the latest."""
     panels = {setting: _panel_rows(matrices, setting) for setting in matrices.settings}
-    values = [abs(row[field]) for rows in panels.values() for row in rows if row[field] is not None]
-    limit = min(max(values, default=0) or 1, most)
+    values = [
+        abs(row["cost"]) for rows in panels.values() for row in rows if row["cost"] is not None
+    ]
+    limit = min(max(values, default=0) or 1, COST_LIMIT)
     colour = enc(
-        f"{field}:Q",
+        "cost:Q",
         scale=diverging(limit, clamp=True),
         legend={
             "orient": "bottom",
-            "title": title,
+            "title": "cost in nats a token",
             "gradientLength": 220,
             "format": ".3~r",
             "tickCount": 5,
         },
     )
     ink = [
-        {"test": f"!isValid(datum.{field})", "value": _PALE},
-        {"test": f"abs(datum.{field}) > {0.6 * limit!r}", "value": "white"},
+        {"test": "!isValid(datum.cost)", "value": _PALE},
+        {"test": f"abs(datum.cost) > {0.6 * limit!r}", "value": "white"},
     ]
-    label = {"text": enc(f"{field} label:N"), "color": {"condition": ink, "value": CELL_INK}}
-    known = {"transform": [{"filter": f"isValid(datum.{field})"}]}
+    label = {"text": enc("cost label:N"), "color": {"condition": ink, "value": CELL_INK}}
+    known = {"transform": [{"filter": "isValid(datum.cost)"}]}
     marks = (
         mark("rect", {}, color="#80808022"),
         known | mark("rect", {"color": colour}),
         mark("text", label, fontSize=9),
+        mark("text", label | {"text": enc("beyond:N")}, fontSize=12, dx=12, dy=-7),
     )
     order = list(matrices.languages)
     axis = {"labelAngle": 0, "domain": False, "ticks": False, "grid": False}
@@ -227,24 +325,24 @@ def _heat_maps(matrices: Matrices, field: str, title: str, *, most: float = np.i
 def _panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
     """What a panel shows: one row per cell."""
     found, costs = matrices[setting, "difference"], matrices[setting, "log ratio"]
-    z = costs.z
-    percentile = found.percentile
+    least, most, below = costs.drawn("min"), costs.drawn("max"), costs.percentile
     names, rows = told_apart(found.languages), []
     for i, j, silenced, evaluated in _cells(found):
         change, before = _number(found.change[i, j]), float(found.before[j])
         low, high = _number(found.low[i, j]), _number(found.high[i, j])
-        share = _number(percentile[i, j])
         row: Spec = {"from": silenced, "to": evaluated}
         row |= {"silenced": names[silenced], "evaluated": names[evaluated]}
         row |= {"neurons": int(found.neurons[i]), "before": f"{before:.4g}"}
         cost = costs.change[i, j]
         row |= {"change": change, "cost": _number(cost), "cost label": _short(np.exp(cost))}
-        row |= {"z": _number(z[i, j]), "z label": _short(z[i, j])}
+        row["beyond"] = "•" if below[i, j] == 1 else ""
         row["interval"] = "unknown"
         if low is not None and high is not None:
             row["interval"] = f"{low:+.4g} to {high:+.4g}"
         row["ratio"] = "not run" if change is None else f"{(before + change) / before:.4g}"
-        row["above"] = "unknown" if share is None else f"{share:.0%}"
+        row["random"] = "unknown"
+        if np.isfinite(least[i, j]):
+            row["random"] = f"{np.exp(least[i, j]):.4g} to {np.exp(most[i, j]):.4g}"
         rows.append(row)
     return rows
 

@@ -135,7 +135,7 @@ def _print_json(made: Made[Losses], of_losses: Matrices) -> None:
     for (setting, measure), matrix in of_losses.items():
         numbers = {
             name: plain(getattr(matrix, name).tolist())
-            for name in ("before", "change", "low", "high", "z")
+            for name in ("before", "change", "low", "high", "percentile")
         }
         random = {how: plain(matrix.drawn(how).tolist()) for how in _DRAWN}
         neurons = matrix.neurons.tolist()

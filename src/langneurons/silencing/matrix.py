@@ -60,20 +60,6 @@ class Matrix(NamedTuple):
         return np.flatnonzero(self.neurons > 0)
 
     @property
-    def z(self) -> NDArray[np.float64]:
-        """How far each change lies above the mean of the random sets' changes, [K, K].
-
-        In their standard deviations. NaN with fewer than two of them, or where they differ by no
-        more than the rounding of float32.
-        """
-        if len(self.controls) < 2:
-            return np.full(self.change.shape, np.nan)
-        spread = self.controls.std(axis=0, ddof=1)
-        above = self.change - self.controls.mean(axis=0)
-        real = spread > 1e-6 * np.maximum(1, np.abs(self.before))
-        return np.divide(above, spread, out=np.full(above.shape, np.nan), where=real)
-
-    @property
     def percentile(self) -> NDArray[np.float64]:
         """Share of the random sets with a smaller change, [K, K]; NaN without any.
 
