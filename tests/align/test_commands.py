@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +23,7 @@ from langneurons.align.scores import Scored, Scores
 from langneurons.model import loading as models
 from langneurons.texts.responses import Response
 from support import sampled
-from support.command import refused
+from support.command import refused, run_two_processes
 from support.preferences import QUICK, to_learn
 from support.translators import save_translator, tiny_judge
 
@@ -462,16 +459,10 @@ def test_an_adapter_is_evaluated_with_its_base(
 def test_two_processes_have_the_losses_of_one(
     aligned: Path, llama: Path, paired: Path, tmp_path: Path
 ) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command = [*torchrun, "--standalone", "-m", "langneurons", "align", llama, paired]
-    words = [*command, "--out", tmp_path / "d", *WORDS, "--quiet"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
-        list(map(str, words)), capture_output=True, text=True, env=env, check=False, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote ") == 1
-    noise = [line for line in done.stderr.splitlines() if not line.startswith("[rank")]
+    done = run_two_processes("align", llama, paired, "--out", tmp_path / "d", *WORDS, "--quiet")
+    assert done.status == 0, done.err
+    assert done.out.count("wrote ") == 1
+    noise = [line for line in done.err.splitlines() if not line.startswith("[rank")]
     assert noise == []  # beside what the C++ of torch has to say of each process
     one, two = (Adapter.load(path).history for path in (aligned, tmp_path / "d"))
     assert [line["step"] for line in one] == [line["step"] for line in two]

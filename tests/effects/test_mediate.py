@@ -22,7 +22,7 @@ from langneurons.model.loading import Loaded, load
 from langneurons.neurons.sets import select
 from langneurons.texts.responses import Response
 from support import adapters, families
-from support.command import refused
+from support.command import refused, run_two_processes
 from support.spoken import LANGS, drawn, texts
 from support.values import neurons_at
 
@@ -185,6 +185,23 @@ def test_the_command(base: Path, everywhere: Path, tmp_path: Path, langneurons: 
     found = Mediation.load(tmp_path / "out")
     assert found.to_table().equals(Mediation.from_table(found.to_table()).to_table())
     assert found.trained == ("sw",)
+
+
+def test_two_processes_share_the_work(
+    base: Path, everywhere: Path, tmp_path: Path, langneurons: Callable
+) -> None:
+    drawn(load(base).widths).save(tmp_path / "neurons")
+    Pairs(train=(), dev=pairs()).save(tmp_path / "pairs")
+    words = ("mediate", base, everywhere, tmp_path / "neurons", tmp_path / "pairs")
+    words += ("--controls", 1, "--budget", 200)
+    done = run_two_processes(*words, "--out", tmp_path / "both")
+    assert done.status == 0, done.err
+    assert langneurons(*words, "--out", tmp_path / "alone").status == 0
+    alone, both = Mediation.load(tmp_path / "alone"), Mediation.load(tmp_path / "both")
+    assert both.sets == alone.sets
+    assert (both.sizes == alone.sizes).all()
+    assert both.moved == pytest.approx(alone.moved, rel=1e-5)
+    assert {path.name for path in tmp_path.iterdir()} == {"neurons", "pairs", "both", "alone"}
 
 
 def test_trained_languages_and_held_out_pairs_are_those_the_adapter_says(

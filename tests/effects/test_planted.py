@@ -11,7 +11,7 @@ from langneurons import artifacts
 from langneurons.neurons.effects import Effects
 from langneurons.neurons.table import Neurons
 from support import planted
-from support.command import refused
+from support.command import refused, run_two_processes
 from support.planted import LANGS, LAYERS, NEURONS, WIDTH, Planted
 
 
@@ -186,23 +186,9 @@ def test_neurons_of_another_model_are_refused(
 
 
 def test_two_processes_share_the_work(run: Run, tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     words = (*run.words, "--exact", 20, "--exact-tokens", 10**6, "--budget", 200)
-    command = [sys.executable, *torchrun, "-m", "langneurons", *map(str, words)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--out", tmp_path / "out"],
-        capture_output=True,
-        text=True,
-        env=env,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_two_processes(*words, "--out", tmp_path / "out")
+    assert done.status == 0, done.err
     alone, both = Effects.load(run.effects), Effects.load(tmp_path / "out")
     assert both.per_token() == pytest.approx(alone.per_token(), rel=1e-4, abs=1e-8)
     assert alone.tried is not None

@@ -2,11 +2,8 @@
 
 import copy
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,7 @@ from langneurons.neurons.tally import Pending, Tally, run_batch, run_or_halve
 from langneurons.texts.responses import Response, block_of
 from langneurons.texts.rows import read_responses, to_lines
 from support import families
-from support.command import Outcome, refused
+from support.command import Outcome, refused, run_two_processes
 from support.drawn import LANGS, made_up
 from support.reading import modules
 
@@ -410,30 +407,9 @@ def digest(folder: Path) -> str:
 def test_two_processes_equal_one(
     counts_folder: Path, model_folder: Path, texts: Path, tmp_path: Path
 ) -> None:
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-    ]
-    command = [
-        *torchrun,
-        "-m",
-        "langneurons",
-        "record",
-        model_folder,
-        texts,
-        "--out",
-        tmp_path / "c",
-    ]
-    options = ["--blocks", "4", "--budget", "200"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *options], capture_output=True, text=True, env=env, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    words = ("record", model_folder, texts, "--out", tmp_path / "c")
+    done = run_two_processes(*words, "--blocks", 4, "--budget", 200)
+    assert done.status == 0, done.err
     assert digest(tmp_path / "c") == digest(counts_folder)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -47,15 +47,24 @@ def run_here(*words: object, cwd: Path | None = None, env: dict[str, str] | None
 
 
 def run_process(
-    *words: object, cwd: Path | None = None, env: dict[str, str] | None = None
+    *words: object,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    launcher: Sequence[str] = (),
 ) -> Outcome:
     """Run the command line in a process of its own, in which a warning is an error."""
-    command = [sys.executable, "-m", "langneurons", *map(str, words)]
+    command = [sys.executable, *launcher, "-m", "langneurons", *map(str, words)]
     whole = {**os.environ, "PYTHONWARNINGS": "error", **(env or {})}
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=whole, check=False, timeout=600
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def run_two_processes(*words: object) -> Outcome:
+    """Run the command line under torchrun, in two processes that share the work."""
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    return run_process(*words, env={"OMP_NUM_THREADS": "1"}, launcher=torchrun)
 
 
 def killed(*words: object, when: Callable[[], object], after: float = 0.0) -> bool:

@@ -34,7 +34,7 @@ from langneurons.neurons.layer_stages import NAMES
 from langneurons.neurons.matched import control
 from langneurons.neurons.sets import layer_range, require_fit, select, to_masks
 from langneurons.neurons.table import Neurons
-from langneurons.resume import Progress, Saved, or_halves, units_left
+from langneurons.resume import Progress, Saved, added_up, or_halves, processes, units_left
 from langneurons.texts.responses import Response
 
 if TYPE_CHECKING:
@@ -326,7 +326,8 @@ class _Run:
     def size_of_change(self) -> dict[str, Floats]:
         """Root mean square of each neuron's change in each language, [M].
 
-        At the positions that predict.
+        At the positions that predict. Of several processes each reads all texts, so that all draw
+        the same random sets.
         """
         codes = self.work.batches.languages
         sums = [np.zeros((len(codes), site.shape[0])) for site in self.work.sites]
@@ -362,7 +363,8 @@ class _Run:
         """
         questions, place = self.questions()
         sums = {"outcomes": np.zeros((1 + len(sets), 2, len(questions)))}
-        batches = self.work.batches.batches
+        rank, world = processes()
+        batches = self.work.batches.batches[rank::world]
         costs = [2 * (1 + len(sets)) * self.work.batches.computed(batch) for batch in batches]
 
         def run(unit: Unit) -> None:
@@ -379,7 +381,7 @@ class _Run:
             on_step=on_step,
         ):
             or_halves(run, Unit(batches[number], 0), halves)
-        return sums["outcomes"]
+        return (added_up(sums) if world > 1 else sums)["outcomes"]
 
     def _batch(self, batch: Batch, sets: Sequence[_Carrier]) -> Floats:
         """What each text costs: in both models, then with each set taken over, [1 + S, 2, R]."""
