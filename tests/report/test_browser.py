@@ -290,11 +290,34 @@ def test_a_study_at_any_width(opened: Watched) -> None:
         choose(opened.page, "school", "sw-th")
         opened.fit(width, scheme)
         first = drawn(opened.page, width)
-        assert first == 2 + 2 + 4 + 2 + 1 + 5 + 1
+        assert first == 2 + 2 + 4 + 2 + 2 + 1 + 5 + 1
         assert faults(opened.page) == []
         choose(opened.page, "market", "zh-de")
         assert drawn(opened.page, width) == first - 3  # silencing was not measured on these
         assert opened.page.locator("#silencing .nothing").is_visible()
+    opened.fit(1280, "light")
+
+
+def test_two_stand_side_by_side_and_below_each_other_where_there_is_no_room(
+    shown: Page, opened: Watched
+) -> None:
+    """The axes of both name the same numbers."""
+    for width in (1280, 390):
+        opened.fit(width, "light")
+        drawing = shown.locator("#beside article[id^=layers-beside-]:visible svg").first
+        titles = [drawing.get_by_text(name, exact=True) for name in ("before", "after sw-th")]
+        left, right = (title.bounding_box() for title in titles)
+        assert left
+        assert right
+        if width == 1280:
+            assert left["y"] == right["y"]
+            assert right["x"] - left["x"] > 400
+        else:
+            assert left["x"] == right["x"]
+            assert right["y"] - left["y"] > 400
+        named = drawing.locator(".role-axis-label text").all_text_contents()
+        assert len(named) > 20
+        assert named[: len(named) // 2] == named[len(named) // 2 :]
     opened.fit(1280, "light")
 
 

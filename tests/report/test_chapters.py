@@ -46,6 +46,7 @@ def test_chapters_come_in_the_order_of_the_flow(page: Page) -> None:
         "answers",
         "neurons",
         "silencing",
+        "beside",
         "alignment",
         "changes",
     ]
@@ -174,6 +175,7 @@ def test_a_chapter_of_nothing(model: Model) -> None:
         chapters.answers([empty]),
         chapters.neurons(before_alignment([empty])),
         chapters.silencing(before_alignment([empty])),
+        chapters.beside([empty]),
         chapters.aligning([empty]),
         chapters.changes([empty]),
     ):

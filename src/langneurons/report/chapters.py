@@ -4,12 +4,20 @@ Each part says what it is about (`parts.Where`): a model, questions, an alignmen
 chosen are shown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from langneurons import run_folder
 from langneurons.effects.mediation import Mediation
 from langneurons.neurons.summary import rules
 from langneurons.neurons.table import Neurons
+from langneurons.report.beside_charts import (
+    layers_beside,
+    silencing_beside,
+    what_differs,
+    what_silencing_differs,
+)
 from langneurons.report.change_charts import change_figures
 from langneurons.report.charts import Figure, table_figure
 from langneurons.report.effect_charts import effect_figures
@@ -56,6 +64,13 @@ _HOW = {
     "that are not measured; intervals resample sentences.",
 }
 """How each kind of result is made."""
+
+_BESIDE = (
+    "Each side is classified by its own τ and λ.",
+    "Changes with an interval, and the shares that stay, are those of compare where it was run; "
+    "other intervals are each side's own.",
+)
+"""How what stands side by side was computed."""
 
 _ACCURACY = "accuracy-changes"
 """The table of a comparison that is in the chapter of answers."""
@@ -205,6 +220,78 @@ def silencing(found: Found) -> Chapter:
         panels=tuple(panels),
         findings=tuple(findings),
         notes=tuple(notes),
+    )
+
+
+def beside(models: Sequence[Model]) -> Chapter:
+    """Two of them side by side: before and after alignment, two texts, two models."""
+    panels, findings, of_models = [], [], []
+    shown: Counter[tuple[str, ...]] = Counter()
+    for where, sides, tables in _sides(models):
+        neurons = {name: of.neurons for name, of in sides.items() if of.neurons}
+        matrices = {name: of.matrices for name, of in sides.items() if of.matrices}
+        if len(neurons) < 2:
+            continue
+        figures, lines = [layers_beside(neurons)], [*what_differs(neurons, tables)]
+        if len(matrices) == 2 and (costs := silencing_beside(matrices)):
+            figures.append(costs)
+            lines += what_silencing_differs(matrices)
+        of_models.append(where["model"])
+        here = tuple(where.values())
+        shown[here] += 1
+        panels += [Panel(_beside(figure, [*sides], shown[here]), where) for figure in figures]
+        findings.append(Note(tuple(lines), where))
+    return Chapter(
+        name="beside",
+        title="Side by side",
+        text="Two models, or one model on two texts: what differs, and how sure that is.",
+        panels=tuple(panels),
+        findings=tuple(findings),
+        notes=tuple(Note(_BESIDE, {"model": name}) for name in dict.fromkeys(of_models)),
+    )
+
+
+def _sides(
+    models: Sequence[Model],
+) -> Iterator[tuple[Where, Mapping[str, Results], Mapping[str, Table]]]:
+    """What stands beside the results of a model: what they are called, and a comparison's tables.
+
+    After each alignment, on the other questions, and of the other models.
+    """
+    for model in models:
+        for questions, results in model.base.items():
+            where: Where = {"model": model.name, "questions": questions}
+            for alignment in model.alignments:
+                after = alignment.after.get(questions, Results())
+                compared = alignment.compared.get(questions)
+                sides = {"before": results, f"after {alignment.name}": after}
+                tables = compared.tables if compared else {}
+                yield _of(model, questions, alignment), sides, tables
+            for other, theirs in model.base.items():
+                if other != questions:
+                    sides = {f"on {questions}": results, f"on {other}": theirs}
+                    yield where, sides, _of_texts(model, questions, other)
+            for another in models:
+                if another.name != model.name and questions in another.base:
+                    theirs = another.base[questions]
+                    yield where, {f"in {model.name}": results, f"in {another.name}": theirs}, {}
+
+
+def _of_texts(model: Model, questions: str, other: str) -> dict[str, Table]:
+    """What a comparison says of who stays what they were on other questions, where one was made."""
+    name = run_folder.base(model.name, other)
+    for alignment in model.alignments:
+        compared = alignment.compared.get(questions)
+        table = compared.tables.get("stability-domains") if compared else None
+        if table and any(row["after"] == name for row in table.records()):
+            return {"stability": table}
+    return {}
+
+
+def _beside(figure: Figure, names: Sequence[str], number: int) -> Figure:
+    """The figure under a name that no other choice of two has, and a title that says which."""
+    return figure._replace(
+        name=f"{figure.name}-{number}", title=f"{figure.title}, {' and '.join(names)}"
     )
 
 

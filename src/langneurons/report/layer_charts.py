@@ -3,7 +3,7 @@
 Panels lie above each other on the same layers, with the stages shaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -40,7 +40,6 @@ _CURVES = {"language": SPECIFIC, "meaning": RELATED}
 
 def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     """Neurons of each kind per layer, stages shaded (Fig. 3 of the paper)."""
-    panels = [_layer_panel(kind, neurons.numbers.by_layer(kind), cut) for kind in DRAWN]
     text = (
         "Neurons of each kind per layer. Specific and related are counted among the selected, "
         "general over all."
@@ -55,7 +54,7 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
         title="Neurons by layer",
         text=text,
         spec={
-            "vconcat": panels,
+            "vconcat": layer_panels(neurons, cut),
             "spacing": 8,
             "resolve": {"scale": {"x": "shared", "color": "shared"}},
         },
@@ -63,14 +62,37 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     )
 
 
-def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
+def layer_panels(
+    neurons: Neurons,
+    cut: Segmentation | None,
+    *,
+    width: int = WIDTH,
+    most: Mapping[str, float] | None = None,
+) -> list[Spec]:
+    """A panel of each kind, below each other.
+
+    Args:
+        neurons: what is drawn.
+        cut: their stages.
+        width: of the panels.
+        most: where the scale of each kind ends; where its own numbers do by default.
+    """
+    return [
+        _layer_panel(kind, neurons.numbers.by_layer(kind), cut, (most or {}).get(kind))
+        | {"width": width}
+        for kind in DRAWN
+    ]
+
+
+def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None, most: float | None) -> Spec:
     """Bars of one kind, over the stages; only the lowest panel names the layers."""
+    scale = {"nice": 4} | ({"domain": [0, most]} if most else {})
     resampled = not np.isnan(counts.low).any()
     x = layer_axis(len(counts.value), lowest=kind == DRAWN[-1])
     bars = {
         "x": enc("from:Q", bin="binned", **x),
         "x2": {"field": "to"},
-        "y": enc("neurons:Q", title=kind, scale={"nice": 4}, axis={"tickCount": 4}),
+        "y": enc("neurons:Q", title=kind, scale=scale, axis={"tickCount": 4}),
         "color": kind_colour(),
         "tooltip": tips("layer:O", neurons=",", **(ENDS if resampled else {})),
     }
@@ -81,7 +103,7 @@ def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None) -> Spec:
         marks.insert(0, shading(bands(cut), x))
         if kind == DRAWN[0]:
             marks.append(stage_numbers(bands(cut), x))
-    return layered(_layer_rows(kind, counts), *marks, width=WIDTH, height=130)
+    return layered(_layer_rows(kind, counts), *marks, height=130)
 
 
 def _layer_rows(kind: str, counts: Estimate) -> list[Spec]:

@@ -79,6 +79,7 @@ def study_page(title: str, found: StudyResults) -> Page:
         chapters.meanings(before),
         chapters.silencing([*before, *after]),
         chapters.effects([*before]),
+        chapters.beside(models),
         chapters.aligning(models),
         chapters.changes(models),
         chapters.mediated(chapters.followed(models)),

@@ -77,7 +77,9 @@ def change_figure(matrices: Matrices) -> Figure:
         "as a multiple of what it was: 1.00 is no change. Hover for changes and intervals; a dash: "
         f"the language has no such neurons.{beyond} Colours, of the logarithm, end at "
         f"{np.exp(COST_LIMIT):.1f} times.",
-        spec=_heat_maps(matrices),
+        spec=heat_maps(
+            {f"{setting} silenced": panel_rows(matrices, setting) for setting in matrices.settings}
+        ),
         table=change_table(matrices),
     )
 
@@ -278,12 +280,14 @@ def _multiples(least: float, most: float) -> list[float]:
     return inside
 
 
-def _heat_maps(matrices: Matrices) -> Spec:
-    """A panel per setting; colours end where the greatest cost does, at the limit at the latest."""
-    panels = {setting: _panel_rows(matrices, setting) for setting in matrices.settings}
-    values = [
-        abs(row["cost"]) for rows in panels.values() for row in rows if row["cost"] is not None
-    ]
+def heat_maps(panels: Mapping[str, list[Spec]]) -> Spec:
+    """Panels side by side; colours end where the greatest cost does, at the limit at the latest.
+
+    Args:
+        panels: title -> cells, from `panel_rows`.
+    """
+    cells = [row for rows in panels.values() for row in rows]
+    values = [abs(row["cost"]) for row in cells if row["cost"] is not None]
     limit = min(max(values, default=0) or 1, COST_LIMIT)
     colour = enc(
         "cost:Q",
@@ -308,21 +312,21 @@ def _heat_maps(matrices: Matrices) -> Spec:
         mark("text", label, fontSize=9),
         mark("text", label | {"text": enc("beyond:N")}, fontSize=12, dx=12, dy=-7),
     )
-    order = list(matrices.languages)
     axis = {"labelAngle": 0, "domain": False, "ticks": False, "grid": False}
     views = []
-    for setting, rows in panels.items():
+    for title, rows in panels.items():
+        order = list(dict.fromkeys(row["from"] for row in rows))
         shared = {
             "x": enc("to:N", sort=order, title="evaluated", axis=axis),
             "y": enc("from:N", sort=order, title=None if views else "silenced", axis=axis),
             "tooltip": list(_TIPS),
         }
         size = {"width": SIZE, "height": {"step": 26}}
-        views.append(layered(rows, *marks, shared=shared, title=f"{setting} silenced", **size))
+        views.append(layered(rows, *marks, shared=shared, title=title, **size))
     return {"hconcat": views, "spacing": 16, "resolve": {"scale": {"color": "shared"}}}
 
 
-def _panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
+def panel_rows(matrices: Matrices, setting: str) -> list[Spec]:
     """What a panel shows: one row per cell."""
     found, costs = matrices[setting, "difference"], matrices[setting, "log ratio"]
     least, most, below = costs.drawn("min"), costs.drawn("max"), costs.percentile

@@ -26,13 +26,17 @@ function theme(width) {
 const colours = { "#c8501e": "specific", "#1f6fb2": "related", "#12876a": "general", "#9a9a96": "none", "#767671": "none", "#3d3d3a": "ink" };
 function fitted(spec, width) {
   const copy = JSON.parse(JSON.stringify(spec).replace(/#[0-9a-f]{6}/g, (hex) => (colours[hex] ? `var(--${colours[hex]})` : hex)));
-  if (copy.hconcat && width < 560) { /* side by side there is no room */
-    copy.vconcat = copy.hconcat;
-    delete copy.hconcat;
-  }
-  if (copy.hconcat) for (const view of copy.hconcat) view.width = width / copy.hconcat.length;
-  else for (const view of copy.vconcat || [copy]) view.width = Math.max(100, width);
+  fit(copy, width);
   return copy;
+}
+function fit(view, width) {
+  if (view.hconcat && width < 560) { /* side by side there is no room */
+    view.vconcat = view.hconcat;
+    delete view.hconcat;
+  }
+  if (view.hconcat) for (const part of view.hconcat) fit(part, width / view.hconcat.length);
+  else if (view.vconcat) for (const part of view.vconcat) fit(part, width);
+  else view.width = Math.max(100, width);
 }
 
 const drawn = new Map(), margins = new Map();
