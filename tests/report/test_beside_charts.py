@@ -28,7 +28,7 @@ def model(found: StudyResults) -> Model:
 
 @pytest.fixture(scope="module")
 def chapter(model: Model) -> Chapter:
-    return chapters.beside([model])
+    return chapters.beside(chapters.sides([model]))
 
 
 def lines(chapter: Chapter, where: Where) -> list[str]:
@@ -163,7 +163,7 @@ def test_silencing_of_both(model: Model) -> None:
 def test_silencing_and_other_models_have_their_place(model: Model) -> None:
     """Two models of the same questions stand beside each other, with what silencing costs both."""
     twin = model._replace(name="twin", alignments=())
-    made = chapters.beside([model, twin])
+    made = chapters.beside(chapters.sides([model, twin]))
     titles = [panel.figure.title for panel in made.panels if panel.where == SCHOOL]
     assert titles == [
         "Neurons by layer, on school and on market",

@@ -175,7 +175,7 @@ def test_a_chapter_of_nothing(model: Model) -> None:
         chapters.answers([empty]),
         chapters.neurons(before_alignment([empty])),
         chapters.silencing(before_alignment([empty])),
-        chapters.beside([empty]),
+        chapters.beside(chapters.sides([empty])),
         chapters.aligning([empty]),
         chapters.changes([empty]),
     ):

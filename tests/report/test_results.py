@@ -121,14 +121,49 @@ def test_neurons_of_a_folder(study: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(home, tmp_path / "run"))
     shutil.copytree(home.parent / "market" / "neurons", run / "others")
     others = read_folder(run, "others")
-    assert [origin.name for origin in others.provenance] == ["others"]
+    assert [origin.name for origin in others.provenance] == ["others", "neurons"]
+    assert others.results.matrices is None
     assert [origin.name for origin in read_folder(run).provenance] == [
         "counts",
         "neurons",
         "perplexity",
+        "others",
     ]
     with pytest.raises(InputError, match=r"\(there: neurons, others\); choose with --neurons"):
         read_folder(run, "nothing")
+
+
+def test_other_neurons_of_a_folder_stand_beside(
+    study: Path, tmp_path: Path, langneurons: Any
+) -> None:
+    """With what silencing those costs, and with a comparison of the two, whichever it names."""
+    home = study / "models" / "small" / "base" / "school"
+    run = Path(shutil.copytree(home, tmp_path / "run"))
+    for rate in ("0.01", "0.03"):
+        done = langneurons(
+            "identify", run / "counts", "--out", run / f"rate-{rate}", "--rate", rate
+        )
+        assert done.status == 0, done.err
+    sets = [run / name for name in ("neurons", "rate-0.01", "rate-0.03")]
+    done = langneurons("compare", *sets, "--out", run / "rates", "--bootstrap", "3")
+    assert done.status == 0, done.err
+    found = read_folder(run)
+    assert [list(sides.results) for sides in found.beside] == [
+        ["in neurons", "in rate-0.01"],
+        ["in neurons", "in rate-0.03"],
+    ]
+    assert list(found.inputs) == ["neurons", "beside rate-0.01", "beside rate-0.03"]
+    for sides, folder in zip(found.beside, sets[1:], strict=True):
+        mine, theirs = (of.neurons for of in sides.results.values())
+        assert mine is found.results.neurons
+        assert theirs
+        assert len(theirs) == len(ln.Neurons.load(folder))
+        rows = sides.tables["kind-changes"].records()
+        assert {row["after"] for row in rows} == {str(folder)}
+        assert rows[0]["now"] == (theirs.kind == "specific").sum()
+    (other_way, _) = read_folder(run, "rate-0.01").beside
+    assert other_way.tables == {}
+    assert other_way.results["in neurons"].matrices
 
 
 @pytest.mark.parametrize(

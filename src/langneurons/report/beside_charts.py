@@ -99,7 +99,7 @@ def what_differs(sides: Mapping[str, Neurons], tables: Mapping[str, Table]) -> I
     yield _sentence(told)
     kept = {kind: of for kind in _LANGUAGE_KINDS if (of := _kept(sides, kind, tables))}
     if kept:
-        yield " ".join(_kept_words(kept, *sides))
+        yield " ".join(_kept_words(kept, *sides, compared=bool(tables)))
 
 
 def _numbers(sides: Mapping[str, Neurons], kind: str, tables: Mapping[str, Table]) -> str:
@@ -156,7 +156,9 @@ def _kept(sides: Mapping[str, Neurons], kind: str, tables: Mapping[str, Table]) 
     )
 
 
-def _kept_words(kept: Mapping[str, Kept], left: str, right: str) -> Iterator[str]:
+def _kept_words(
+    kept: Mapping[str, Kept], left: str, right: str, *, compared: bool
+) -> Iterator[str]:
     """How many neurons stay of their kind, beside what resampling and chance leave."""
     stay = []
     for kind, of in kept.items():
@@ -165,14 +167,15 @@ def _kept_words(kept: Mapping[str, Kept], left: str, right: str) -> Iterator[str
             f"of {of.before:,} {kind} neurons {left}, {of.share:.0%}{ends} are {kind} {right} too"
         )
     yield _sentence(stay)
-    chance = " and ".join(f"{of.chance:.0%}" for of in kept.values())
+    chance = " and ".join(f"{100 * of.chance:.2g}%" for of in kept.values())
     resampled = [f"{of.resampled:.0%}" for of in kept.values() if of.resampled is not None]
     if len(resampled) == len(kept):
         yield f"Drawing the texts anew would leave {' and '.join(resampled)}, chance {chance}."
     else:
         yield f"Chance would leave {chance}."
     if any(of.low is None for of in kept.values()):
-        yield "These two were not compared, so there is no interval."
+        why = "No blocks were resampled" if compared else "These two were not compared"
+        yield f"{why}, so there is no interval."
 
 
 def what_silencing_differs(sides: Mapping[str, Matrices]) -> Iterator[str]:

@@ -33,7 +33,7 @@ from langneurons.report.findings import (
 from langneurons.report.meaning_charts import meaning_figures, not_drawn
 from langneurons.report.mediation_charts import mediation_figure
 from langneurons.report.parts import Chapter, Note, Panel, Preview, Where
-from langneurons.report.results import Alignment, Compared, Manifest, Model, Results
+from langneurons.report.results import Alignment, Compared, Manifest, Model, Results, Sides
 from langneurons.report.run_charts import (
     accuracy_figure,
     audit_table,
@@ -223,40 +223,10 @@ def silencing(found: Found) -> Chapter:
     )
 
 
-def beside(models: Sequence[Model]) -> Chapter:
-    """Two of them side by side: before and after alignment, two texts, two models."""
-    panels, findings, of_models = [], [], []
-    shown: Counter[tuple[str, ...]] = Counter()
-    for where, sides, tables in _sides(models):
-        neurons = {name: of.neurons for name, of in sides.items() if of.neurons}
-        matrices = {name: of.matrices for name, of in sides.items() if of.matrices}
-        if len(neurons) < 2:
-            continue
-        figures, lines = [layers_beside(neurons)], [*what_differs(neurons, tables)]
-        if len(matrices) == 2 and (costs := silencing_beside(matrices)):
-            figures.append(costs)
-            lines += what_silencing_differs(matrices)
-        of_models.append(where["model"])
-        here = tuple(where.values())
-        shown[here] += 1
-        panels += [Panel(_beside(figure, [*sides], shown[here]), where) for figure in figures]
-        findings.append(Note(tuple(lines), where))
-    return Chapter(
-        name="beside",
-        title="Side by side",
-        text="Two models, or one model on two texts: what differs, and how sure that is.",
-        panels=tuple(panels),
-        findings=tuple(findings),
-        notes=tuple(Note(_BESIDE, {"model": name}) for name in dict.fromkeys(of_models)),
-    )
+def sides(models: Sequence[Model]) -> Iterator[tuple[Where, Sides]]:
+    """What stands beside the results of a model before alignment.
 
-
-def _sides(
-    models: Sequence[Model],
-) -> Iterator[tuple[Where, Mapping[str, Results], Mapping[str, Table]]]:
-    """What stands beside the results of a model: what they are called, and a comparison's tables.
-
-    After each alignment, on the other questions, and of the other models.
+    The same after each alignment, on the other questions, and of the other models.
     """
     for model in models:
         for questions, results in model.base.items():
@@ -264,17 +234,18 @@ def _sides(
             for alignment in model.alignments:
                 after = alignment.after.get(questions, Results())
                 compared = alignment.compared.get(questions)
-                sides = {"before": results, f"after {alignment.name}": after}
+                both = {"before": results, f"after {alignment.name}": after}
                 tables = compared.tables if compared else {}
-                yield _of(model, questions, alignment), sides, tables
+                yield _of(model, questions, alignment), Sides(both, tables)
             for other, theirs in model.base.items():
                 if other != questions:
-                    sides = {f"on {questions}": results, f"on {other}": theirs}
-                    yield where, sides, _of_texts(model, questions, other)
+                    both = {f"on {questions}": results, f"on {other}": theirs}
+                    yield where, Sides(both, _of_texts(model, questions, other))
             for another in models:
                 if another.name != model.name and questions in another.base:
                     theirs = another.base[questions]
-                    yield where, {f"in {model.name}": results, f"in {another.name}": theirs}, {}
+                    both = {f"in {model.name}": results, f"in {another.name}": theirs}
+                    yield where, Sides(both, {})
 
 
 def _of_texts(model: Model, questions: str, other: str) -> dict[str, Table]:
@@ -288,7 +259,38 @@ def _of_texts(model: Model, questions: str, other: str) -> dict[str, Table]:
     return {}
 
 
-def _beside(figure: Figure, names: Sequence[str], number: int) -> Figure:
+def beside(found: Iterable[tuple[Where, Sides]]) -> Chapter:
+    """Two of them side by side: before and after alignment, two texts, two models."""
+    panels, findings, of_models = [], [], []
+    shown: Counter[tuple[str, ...]] = Counter()
+    for where, (both, tables) in found:
+        neurons = {name: of.neurons for name, of in both.items() if of.neurons}
+        matrices = {name: of.matrices for name, of in both.items() if of.matrices}
+        if len(neurons) < 2:
+            continue
+        figures, lines = [layers_beside(neurons)], [*what_differs(neurons, tables)]
+        if len(matrices) == 2 and (costs := silencing_beside(matrices)):
+            figures.append(costs)
+            lines += what_silencing_differs(matrices)
+        of_models.append(where.get("model"))
+        here = tuple(where.values())
+        shown[here] += 1
+        panels += [Panel(_of_two(figure, [*both], shown[here]), where) for figure in figures]
+        findings.append(Note(tuple(lines), where))
+    return Chapter(
+        name="beside",
+        title="Side by side",
+        text="Two models, one model on two texts, or neurons found in two ways: what differs, "
+        "and how sure that is.",
+        panels=tuple(panels),
+        findings=tuple(findings),
+        notes=tuple(
+            Note(_BESIDE, {"model": name} if name else {}) for name in dict.fromkeys(of_models)
+        ),
+    )
+
+
+def _of_two(figure: Figure, names: Sequence[str], number: int) -> Figure:
     """The figure under a name that no other choice of two has, and a title that says which."""
     return figure._replace(
         name=f"{figure.name}-{number}", title=f"{figure.title}, {' and '.join(names)}"

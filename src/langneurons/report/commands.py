@@ -46,7 +46,8 @@ def report(
     else:
         found = read_folder(run, neurons)
         heading = title or run.resolve().name
-        inputs, page = found.inputs, results_page(heading, found.results, found.provenance)
+        inputs = found.inputs
+        page = results_page(heading, found.results, found.provenance, found.beside)
     html = render(page).encode()
     with console.progress("drawing", quiet=quiet, unit="figures") as on_step:
         drawn = figure_files(page, on_step)

@@ -16,7 +16,7 @@ from langneurons.report.parts import (
     Tiles,
     Where,
 )
-from langneurons.report.results import Alignment, Model, Results, StudyResults
+from langneurons.report.results import Alignment, Model, Results, Sides, StudyResults
 from langneurons.report.tiles import study_tiles
 from langneurons.texts.languages import told_apart
 
@@ -27,13 +27,19 @@ _METHODS = {
 }
 
 
-def results_page(title: str, results: Results, provenance: Iterable[Provenance]) -> Page:
+def results_page(
+    title: str,
+    results: Results,
+    provenance: Iterable[Provenance],
+    beside: Iterable[Sides] = (),
+) -> Page:
     """The page of one set of neurons, and of what silencing them costs where it was measured.
 
     Args:
         title: its heading.
         results: what was found; neurons must be among it.
         provenance: the results they stand on.
+        beside: the same beside others.
     """
     neurons, everywhere = results.neurons, {}
     assert neurons  # noqa: S101 - the caller chose them
@@ -44,6 +50,7 @@ def results_page(title: str, results: Results, provenance: Iterable[Provenance])
         chapters.meanings([(everywhere, results)]),
         chapters.silencing([(everywhere, results)]),
         chapters.effects([(everywhere, results)]),
+        chapters.beside((everywhere, sides) for sides in beside),
         chapters.mediated([(everywhere, results.mediation)]),
         chapters.sweeps([(everywhere, results.sweep, results.neurons)]),
     )
@@ -79,7 +86,7 @@ def study_page(title: str, found: StudyResults) -> Page:
         chapters.meanings(before),
         chapters.silencing([*before, *after]),
         chapters.effects([*before]),
-        chapters.beside(models),
+        chapters.beside(chapters.sides(models)),
         chapters.aligning(models),
         chapters.changes(models),
         chapters.mediated(chapters.followed(models)),

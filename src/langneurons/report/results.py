@@ -1,5 +1,6 @@
 """Results: what was found, as values, read from the run of a study or a folder of results."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ from langneurons.texts.rows import Responses
 
 PREVIEWED = 3
 """Pairs of each language that are shown."""
+
+BESIDE = 4
+"""Other neurons of a folder that are shown beside those chosen."""
 
 Manifest = Mapping[str, Any]
 
@@ -96,6 +100,18 @@ class Results(NamedTuple):
     lens: Lens | None = None
     mediation: Mediation | None = None
     manifests: Mapping[str, Manifest] = {}
+
+
+class Sides(NamedTuple):
+    """Two results that stand side by side.
+
+    Attributes:
+        results: what each is called -> what was found.
+        tables: of a comparison of the first with the second, by name; empty without one.
+    """
+
+    results: Mapping[str, Results]
+    tables: Mapping[str, Table]
 
 
 class Compared(NamedTuple):
@@ -197,11 +213,13 @@ class FolderResults(NamedTuple):
         results: the neurons, and what belongs to them.
         provenance: every result it stands on.
         inputs: digest of the neurons.
+        beside: the same beside each of the other neurons of the folder.
     """
 
     results: Results
     provenance: tuple[Provenance, ...]
     inputs: Mapping[str, str]
+    beside: tuple[Sides, ...] = ()
 
 
 def read_folder(run: Path, name: str | None = None) -> FolderResults:
@@ -221,6 +239,7 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
     matched: tuple[Mapping[str, Any], ...] = ()
     states: list[artifacts.Artifact] = []
     mediations: list[artifacts.Artifact] = []
+    others: list[artifacts.Artifact] = []
     if (run / artifacts.MANIFEST).is_file():
         neurons = artifacts.read(run, "neurons")
     else:
@@ -228,13 +247,11 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
         made_from = neurons.manifest["inputs"].get("counts")
         counts = [one for one in artifacts.find(run, "counts") if one.digest == made_from]
         costs, mediations = (
-            [
-                one
-                for one in artifacts.find(run, kind)
-                if one.manifest["inputs"].get("neurons") == neurons.digest
-            ]
-            for kind in ("perplexity", Mediation.KIND)
+            _made_from(run, kind, neurons) for kind in ("perplexity", Mediation.KIND)
         )
+        others = [one for one in artifacts.find(run, Neurons.KIND) if one.digest != neurons.digest][
+            :BESIDE
+        ]
         sweeps = [
             one
             for one in artifacts.find(run, Sweep.KIND)
@@ -258,11 +275,49 @@ def read_folder(run: Path, name: str | None = None) -> FolderResults:
         *states,
     )
     sources = {source.manifest["kind"]: source for source in chosen}
+    results = _results(sources)._replace(matched=matched)
     return FolderResults(
-        results=_results(sources)._replace(matched=matched),
-        provenance=_provenance(run, sources.values()),
-        inputs={"neurons": neurons.digest},
+        results=results,
+        provenance=_provenance(run, [*sources.values(), *others]),
+        inputs={
+            "neurons": neurons.digest,
+            **{f"beside {of.folder.name}": of.digest for of in others},
+        },
+        beside=tuple(_beside(run, neurons, results, other) for other in others),
     )
+
+
+def _made_from(run: Path, kind: str, neurons: artifacts.Artifact) -> list[artifacts.Artifact]:
+    """The results of a kind that were made from these neurons."""
+    there = artifacts.find(run, kind)
+    return [one for one in there if one.manifest["inputs"].get("neurons") == neurons.digest]
+
+
+def _beside(
+    run: Path, neurons: artifacts.Artifact, results: Results, other: artifacts.Artifact
+) -> Sides:
+    """What was found beside other neurons of the folder, and the comparison of both, if any."""
+    costs = _made_from(run, "perplexity", other)[:1]
+    theirs = _results({one.manifest["kind"]: one for one in (other, *costs)})
+    tables: dict[str, Table] = {}
+    for made in artifacts.find(run, Comparison.KIND):
+        inputs = made.manifest["inputs"]
+        after = [inputs[name] for name in inputs if re.fullmatch(r"after \d+", name)]
+        if inputs.get("before") == neurons.digest and other.digest in after:
+            tables = _of_after(Comparison.load(made).tables, after.index(other.digest))
+    names = (f"in {of.folder.name}" for of in (neurons, other))
+    return Sides(dict(zip(names, (results, theirs), strict=True)), tables)
+
+
+def _of_after(tables: Mapping[str, Table], place: int) -> dict[str, Table]:
+    """The tables of a comparison, of the one of what is after that is at this place."""
+    chosen = {}
+    for name, table in tables.items():
+        column = table.columns.index("after")
+        names = list(dict.fromkeys(row[column] for row in table.rows))
+        of_one = tuple(row for row in table.rows if row[column] == names[place])
+        chosen[name] = table._replace(rows=of_one)
+    return chosen
 
 
 def _effects_of(run: Path, neurons: artifacts.Artifact) -> list[artifacts.Artifact]:
