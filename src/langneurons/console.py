@@ -167,12 +167,15 @@ def _bar(doing: str, unit: str) -> Generator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    began = time.monotonic()
+    first: tuple[int, float] | None = None
     with Bar(*parts, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(doing, total=None)
 
         def step(done: int, whole: int) -> None:
-            rate = done / (time.monotonic() - began)
+            nonlocal first
+            now = time.monotonic()
+            first = first or (done, now)
+            rate = (done - first[0]) / ((now - first[1]) or 1)
             said = f"{doing}, {rate:,.1f} {unit} a second"
             bar.update(task, completed=done, total=whole, description=said)
 
@@ -181,22 +184,23 @@ def _bar(doing: str, unit: str) -> Generator[Progress]:
 
 def _lines(doing: str, unit: str) -> Progress:
     """Prints a line each `LINE_EVERY` seconds; the rate is of what was done since the first
-    call.
+    call, which comes minutes after the beginning where a server has to start.
     """
     began = last = time.monotonic()
     first: int | None = None
 
     def step(done: int, whole: int) -> None:
-        nonlocal last, first
+        nonlocal began, last, first
         now = time.monotonic()
-        first = done if first is None else first
+        if first is None:
+            first, began = done, now
         if now - last < LINE_EVERY:
             return
         last = now
-        rate = (done - first) / (now - began)
-        left = f", about {span((whole - done) / rate)} left" if rate else ""
-        share = f"{done:,} of {whole:,} {unit}".rstrip()
-        said = f"{doing}: {share} ({done / whole:.0%}), {rate:,.1f} a second{left}"
+        said = f"{doing}: {f'{done:,} of {whole:,} {unit}'.rstrip()} ({done / whole:.0%})"
+        if done > first and now > began:
+            rate = (done - first) / (now - began)
+            said += f", {rate:,.1f} a second, about {span((whole - done) / rate)} left"
         print(said, file=sys.stderr, flush=True)
 
     return step

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,15 @@ WHAT = Served("folder", "mine", None, "digest")
 def _nothing_stays() -> Iterator[None]:
     yield
     serving.stop()
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where what servers say is kept."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -64,7 +74,10 @@ def ends(pid: int) -> bool:
     return not alive(pid)
 
 
-def test_a_server_is_started_asked_and_stopped(log: Path) -> None:
+def test_a_server_is_started_asked_and_stopped(
+    log: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That is told, as it may take minutes; of what it said nothing is left, as all was well."""
     engine = Serving(command(log), WHAT)
     assert not log.exists()
     found = sorted(engine.complete(REQUESTS, CONFIG))
@@ -72,15 +85,25 @@ def test_a_server_is_started_asked_and_stopped(log: Path) -> None:
     assert list(engine.complete(REQUESTS, CONFIG)) != []
     assert len(starts(log)) == 1
     assert engine.facts["server"]["started"] == 1
+    [said] = logs.iterdir()
     engine.stop()
     assert ends(starts(log)[0])
+    assert not said.exists()
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "starting a server of mine, which may take minutes"
+    assert told[1].startswith("the server answers, after ")
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize("how", ["dies", "hangs"])
 def test_one_that_dies_or_hangs_is_started_anew(
-    how: str, log: Path, monkeypatch: pytest.MonkeyPatch
+    how: str,
+    log: Path,
+    logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What was answered is not asked again."""
+    """What was answered is not asked again; what it said before it failed is kept."""
     monkeypatch.setattr(serving, "PATIENCE", 0.3)
     monkeypatch.setattr(serving, "TIMEOUT", 1.0)
     engine = Serving(command(log, how), WHAT)
@@ -91,6 +114,10 @@ def test_one_that_dies_or_hangs_is_started_anew(
     prompts = [line for line in log.read_text().splitlines() if line.startswith("prompt")]
     assert sorted(prompts) == [f'prompt "prompt {i}"' for i in range(6)]
     assert all(ends(pid) for pid in starts(log))
+    [said] = logs.iterdir()
+    assert said.read_text() == "looking for the model\n"
+    failed = f"no answer any more; it said last: looking for the model (all of it: {said})"
+    assert failed in capsys.readouterr().err
 
 
 def test_one_that_keeps_dying_is_given_up(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,13 +130,18 @@ def test_one_that_keeps_dying_is_given_up(log: Path, monkeypatch: pytest.MonkeyP
     assert len(starts(log)) == 4
 
 
-def test_one_that_cannot_be_started_is_told_of(log: Path) -> None:
-    with pytest.raises(InputError, match="ended with status 3: no such model"):
+def test_one_that_cannot_be_started_is_told_of(log: Path, logs: Path) -> None:
+    """With its last line, and where all is that it said."""
+    with pytest.raises(InputError, match="ended with status 3: no such model") as error:
         list(Serving(command(log, "never"), WHAT).complete(REQUESTS, CONFIG))
+    [said] = logs.glob("langneurons-server-*.log")
+    assert str(error.value).endswith(f"(all of it: {said})")
+    assert said.read_text() == "looking for the model\nno such model\n"
     with pytest.raises(InputError, match="no-such-program: No such file"):
         list(Serving("no-such-program {port}", WHAT).complete(REQUESTS, CONFIG))
     with pytest.raises(InputError, match="No closing quotation"):
         Serving("vllm '{port}", WHAT)
+    assert list(logs.iterdir()) == [said]
 
 
 def test_what_stands_for_what(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def main(name: str, port: str, log: str, how: str = "well") -> None:
             opened.write(f"{what}\n")
 
     note(f"start {os.getpid()}")
+    print("looking for the model", flush=True)
     if how == "never":
         print("no such model")
         sys.exit(3)

@@ -92,7 +92,7 @@ def sample(
     """
     from langneurons.ask.sample import sampled
 
-    task = _task(model, questions, config, how, loading, force=force)
+    task = _task(model, questions, config, how, loading, force=force, quiet=quiet)
 
     def make(
         state: resume.State, on_step: resume.Progress | None
@@ -214,7 +214,14 @@ def _evaluated(
 
     config = asked.config
     task = _task(
-        model, questions, config, asked.how, asked.loading, take=asked.tasks.take, force=force
+        model,
+        questions,
+        config,
+        asked.how,
+        asked.loading,
+        take=asked.tasks.take,
+        force=force,
+        quiet=quiet,
     )
 
     def make(
@@ -659,6 +666,7 @@ def _task(
     *,
     take: int = 0,
     force: bool,
+    quiet: bool,
 ) -> _Task:
     """Who is asked what; mistakes that can be seen without the model come first."""
     from langneurons.texts.prompts import load_template, suited
@@ -676,7 +684,7 @@ def _task(
     elif silenced or steered:
         raise InputError("a server cannot silence neurons or steer; leave --engine at transformers")
     elif PORT in how.engine:
-        writer = _by_command(model, how, loading)
+        writer = _by_command(model, how, loading, quiet=quiet)
     else:
         writer = _by_server(model, how, loading)
     if writer.note:
@@ -771,7 +779,7 @@ def _by_server(model: str, how: Asking, loading: ModelConfig) -> _Writer:
     )
 
 
-def _by_command(model: str, how: Asking, loading: ModelConfig) -> _Writer:
+def _by_command(model: str, how: Asking, loading: ModelConfig, *, quiet: bool) -> _Writer:
     """A model that is served by a command, for as long as it is asked.
 
     Raises:
@@ -787,7 +795,7 @@ def _by_command(model: str, how: Asking, loading: ModelConfig) -> _Writer:
     named = how.tokenizer or model
     tokenizer = load_tokenizer(named) if how.template in (None, CHAT) else None
     return _Writer(
-        engine=serving.serving(how.engine, what, seeds=how.server_seeds),
+        engine=serving.serving(how.engine, what, seeds=how.server_seeds, quiet=quiet),
         tokenizer=tokenizer,
         settings={"model": model, "server_seeds": how.server_seeds},
         inputs={"files": what.digest},

@@ -3,7 +3,8 @@
 The command is the user's, as `vllm serve {model} --served-model-name {name} --port {port}`. A
 server that dies, or gives no answer for long, is started anew a few times; what was answered is
 kept. One server is kept for what comes next in this process, if that is of the same model, and is
-stopped with it; on Linux also when this process is killed.
+stopped with it; on Linux also when this process is killed. What a server says goes into a file,
+which stays where the server fails.
 """
 
 import atexit
@@ -22,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from langneurons import artifacts, nano
+from langneurons import artifacts, console, nano
 from langneurons.ask.engine import Completion, Request
 from langneurons.ask.server import Server
 from langneurons.config import SampleConfig
@@ -101,7 +102,13 @@ def words(command: str, what: Served, port: int) -> list[str]:
 
 
 class Serving:
-    """The engine that asks a server it has started; see `engine.Engine`."""
+    """The engine that asks a server it has started; see `engine.Engine`.
+
+    Attributes:
+        key: what it was made of.
+        quiet: whether it is not told on standard error that a server is started, which may take
+            minutes, or has failed.
+    """
 
     def __init__(self, command: str, what: Served, *, seeds: bool = True) -> None:
         """Use this command; nothing is started yet.
@@ -121,6 +128,7 @@ class Serving:
             patience=PATIENCE,
             seeds=seeds,
         )
+        self.quiet = False
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self._starts = 0
@@ -149,13 +157,14 @@ class Serving:
                     there.add(completion.place)
                     yield completion
             except ServerError as error:
-                said = self._last_line()
-                self.stop()
+                said = self._said()
+                self.stop(failed=True)
                 if starts >= STARTS:
                     raise ServerError(
                         f"{error}; it was started {starts} times and said last: {said}; where a "
                         "seed is what it dies of, --no-server-seeds"
                     ) from None
+                self._tell(f"the server gives no answer any more; it said last: {said}")
             else:
                 return
 
@@ -168,7 +177,11 @@ class Serving:
         """
         self.stop()
         self._server.transport.answered = False
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the server
+        self._log = tempfile.NamedTemporaryFile(  # noqa: SIM115 - as long as the server
+            prefix="langneurons-server-", suffix=".log", delete=False
+        )
+        command = shlex.join(self._words)
+        self._tell(f"starting a server of {self._server.model}, which may take minutes")
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the user's own command
                 self._words,
@@ -182,25 +195,33 @@ class Serving:
             self.stop()
             raise InputError(f"--engine {self._words[0]}: {error.strerror}") from None
         self._starts += 1
-        end = time.monotonic() + START
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while time.monotonic() < began + START:
             if (status := self._process.poll()) is not None:
-                said = self._last_line()
+                said = self._said()
                 self.stop()
-                raise InputError(f"{shlex.join(self._words)} ended with status {status}: {said}")
+                raise InputError(f"{command} ended with status {status}: {said}")
             try:
                 self._server.models()
             except ServerError:
                 time.sleep(0.2)
             else:
+                self._tell(f"the server answers, after {console.span(time.monotonic() - began)}")
                 return
-        self.stop()
-        raise ServerError(f"{shlex.join(self._words)} gave no answer in {START:.0f} s")
+        said = self._said()
+        self.stop(failed=True)
+        raise ServerError(f"{command} gave no answer in {START:.0f} s and said last: {said}")
 
-    def stop(self) -> None:
-        """Stop the server, and all that it has started."""
+    def stop(self, *, failed: bool = False) -> None:
+        """Stop the server, and all that it has started.
+
+        Args:
+            failed: whether it runs and yet does not serve. What one has said that failed, or ended
+                by itself, is kept.
+        """
         process, self._process = self._process, None
         if process:
+            failed = failed or process.poll() is not None
             for how in (signal.SIGTERM, signal.SIGKILL):
                 with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.killpg(process.pid, how)
@@ -208,25 +229,32 @@ class Serving:
             process.poll()
         if self._log:
             self._log.close()
+            if not failed:
+                Path(self._log.name).unlink(missing_ok=True)
             self._log = None
 
-    def _last_line(self) -> str:
-        """The last line that the server has said."""
+    def _said(self) -> str:
+        """The last line that the server has said, and where all of it stands."""
         if self._log is None:
             return ""
-        self._log.seek(0)
-        said = self._log.read().decode("utf-8", "replace")
-        return next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
+        said = Path(self._log.name).read_text("utf-8", "replace")
+        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
+        return f"{last} (all of it: {self._log.name})"
+
+    def _tell(self, what: str) -> None:
+        if not self.quiet:
+            print(what, file=sys.stderr, flush=True)
 
 
 _KEPT: list[Serving] = []
 
 
-def serving(command: str, what: Served, *, seeds: bool = True) -> Serving:
+def serving(command: str, what: Served, *, seeds: bool = True, quiet: bool = False) -> Serving:
     """The engine for a command: the one that is kept, if it serves the same, else a new one."""
     if not _KEPT or _KEPT[0].key != (command, what, seeds):
         stop()
         _KEPT.append(Serving(command, what, seeds=seeds))
+    _KEPT[0].quiet = quiet
     return _KEPT[0]
 
 
