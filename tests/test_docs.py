@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from langneurons.cli import app
+from langneurons.cli import COMMANDS, app
 from support.places import ROOT
 
+PAGE_OF = {"run": "study", "merge": "record"}
 PAGES = [ROOT / "docs" / "paper-run.md", ROOT / "docs" / "paper.md"]
 
 
@@ -28,3 +29,19 @@ def test_commands_in_a_page(page: Path) -> None:
     assert len(found) > 2
     for words in found:
         app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_the_page_of_a_command_names_its_options(command: str) -> None:
+    """All of them, in the lines that say how it is used, and none that it has not."""
+    page = ROOT / "docs" / f"{PAGE_OF.get(command, command)}.md"
+    usage = re.findall(
+        rf"^langneurons {command} .*--out .*\n(?: {{4}}.*\n)*|^langneurons {command} MODEL \[.*\n",
+        page.read_text("utf-8"),
+        re.M,
+    )
+    said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(usage)))
+    options = [set(option.names) for option in app[command].assemble_argument_collection()]
+    named = [names for names in options if any(name.startswith("-") for name in names)]
+    assert [names for names in named if not names & said] == []
+    assert said - set().union(*named) == set()
