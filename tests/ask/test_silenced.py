@@ -15,6 +15,7 @@ from langneurons.ask.marks import Marks
 from langneurons.ask.silenced import Answers, marked, sets_of
 from langneurons.config import PerplexityConfig, TaskConfig
 from langneurons.model.loading import Loaded, load
+from langneurons.model.scored import why_not_from
 from langneurons.neurons.sets import to_masks
 from langneurons.neurons.table import Neurons
 from langneurons.resume import Tensors
@@ -132,6 +133,54 @@ def test_scores_are_those_of_a_plain_forward(loaded: Loaded) -> None:
                 expected = [_plain(loaded, text, choice, mask) for choice in question.choices]
                 found = scores[chooser.places[number][places]]
                 np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def of_nano() -> Chooser:
+    """Questions after two examples in each of two languages, of a model that attends."""
+    told = {"en": "A farmer has 3 apples and buys {} more", "sw": "Juma ana vitabu 3, anapata {}"}
+    shown = [
+        Question(f"e{i}", c, text.format(i), str(3 + i)) for c, text in told.items() for i in (4, 9)
+    ]
+    asked = [
+        Question(f"q{i}", code, text.format(i), str(3 + i), (str(3 + i), "red", "1 2"))
+        for code, text in told.items()
+        for i in (2, 5, 16)
+    ]
+    choosing = Choosing(load_template("plain"), tuple(shown), 2, calibrated=True)
+    return Chooser(load("nano"), asked, choosing, budget=200)
+
+
+def test_examples_are_computed_once_for_all_questions(of_nano: Chooser) -> None:
+    """The same scores as from texts that are read whole, and few tokens read for them."""
+    begins, work = of_nano.beginnings, of_nano.work
+    assert len(begins) == 2
+    assert of_nano.facts == {}
+    read: list[int] = []
+    count = work.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, given: read.append(given[0].numel())
+    )
+    masks = to_masks([np.arange(400, 900)], [site.shape for site in work.sites])
+    try:
+        ours = [of_nano.scores(mask) for mask in (None, masks)]
+        mine, read[:] = sum(read), []
+        of_nano.beginnings = {}
+        whole = [of_nano.scores(mask) for mask in (None, masks)]
+    finally:
+        count.remove()
+        of_nano.beginnings = begins
+    np.testing.assert_allclose(ours, whole, atol=1e-3)
+    assert np.abs(ours[0] - ours[1]).max() > 0.1
+    assert mine < 0.6 * sum(read)
+
+
+def test_a_beginning_that_is_not_the_prompts_own_is_found_out(of_nano: Chooser) -> None:
+    work = of_nano.work
+    batch = work.batches.batches[0]
+    [own, other] = of_nano.beginnings.values()
+    length = min(len(own), len(other))
+    assert why_not_from(work, own, batch) is None
+    assert "does not go on" in str(why_not_from(work, other[:length], batch))
 
 
 def _plain(loaded: Loaded, prompt: str, answer: str, masks: object) -> float:

@@ -8,7 +8,7 @@ information).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,8 +17,9 @@ from langneurons.ask.silenced import Answers
 from langneurons.config import TaskConfig
 from langneurons.errors import InputError
 from langneurons.intervals import Floats
+from langneurons.model.beginnings import Beginning, by_key, shared
 from langneurons.model.hooks import silence
-from langneurons.model.scored import prepared
+from langneurons.model.scored import prepared, why_not_from
 from langneurons.resume import Progress, Saved, Tensors, units_left
 from langneurons.texts.languages import same
 from langneurons.texts.prompts import CHAT, Template, suited
@@ -106,7 +107,8 @@ class Chooser:
     """Questions with choices, ready to be answered, with neurons silenced or not.
 
     Attributes:
-        facts: what to know of it: why prompts are not shared, where they are not.
+        facts: what to know of it: why prompts are not shared, or what they begin with, where they
+            are not.
     """
 
     def __init__(
@@ -154,7 +156,7 @@ class Chooser:
             for text, place in texts.items()
         ]
         codes = _languages(questions)
-        fit, self.work, facts = prepared(
+        fit, work, facts = prepared(
             model, rows, codes, blocks=1, budget=model.budget(budget), share_prompts=None
         )
         if long := facts.pop("longer than the context", None):
@@ -162,8 +164,22 @@ class Chooser:
                 f"{sum(long['responses'].values())} of {len(rows)} answers are longer with their "
                 f"prompts than the model's context of {long['context']:,} tokens; lower --shots"
             )
+        self.work = replace(work, batches=by_key(work.batches))
         self.facts: dict[str, Any] = facts
+        self._begin()
         self.order = np.array([int(row.question_id) for row in fit])
+
+    def _begin(self) -> None:
+        """Find what the prompts of a language begin with, and try whether they go on from it."""
+        batches = self.work.batches
+        self.beginnings = shared(batches)
+        for batch in batches.batches:
+            key = batches.rows[batch.rows[0]].key
+            if key in self.beginnings:
+                if why := why_not_from(self.work, self.beginnings[key], batch):
+                    self.facts["examples not shared"] = why
+                    self.beginnings = {}
+                return
 
     def answers(
         self,
@@ -202,6 +218,7 @@ class Chooser:
         """Summed log-probability of every text's answer after its prompt, in nats."""
         sums = np.zeros(len(self.order))
         sites, batches = self.work.sites, self.work.batches
+        begun: dict[int, Beginning] = {}
 
         def load(saved: Tensors) -> None:
             sums[:] = saved["sums"]
@@ -216,7 +233,11 @@ class Chooser:
                 on_step=on_step,
             ):
                 batch = batches.batches[number]
-                sums[self.order[list(batch.rows)]] = self.work.log_probabilities(batch)
+                key = batches.rows[batch.rows[0]].key
+                if key in self.beginnings and key not in begun:
+                    begun = {key: self.work.begun(self.beginnings[key])}
+                found = self.work.log_probabilities(batch, begun.get(key))
+                sums[self.order[list(batch.rows)]] = found
         return sums
 
 

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from langneurons.intervals import Floats
 from langneurons.model.batches import Batch, Batches, batched
+from langneurons.model.beginnings import Beginning
 from langneurons.model.forward import (
     cache_name,
+    device_of,
     fitting,
     model_inputs,
     new_cache,
@@ -26,7 +28,15 @@ from langneurons.model.forward import (
 )
 from langneurons.model.head import Head
 from langneurons.model.hooks import probe, run_to_last_site
-from langneurons.model.sharing import Trial, cut_as_it_holds, most, tried, why_not
+from langneurons.model.sharing import (
+    TIMES,
+    Trial,
+    cut_as_it_holds,
+    most,
+    trial_of,
+    tried,
+    why_not,
+)
 from langneurons.model.sites import Site
 from langneurons.model.tokens import Tokens, predicting, tokenise
 from langneurons.texts.responses import Response
@@ -90,17 +100,36 @@ class Scored:
         comes before its feed-forward, so that its cache is complete with that of the last layer;
         states of other kinds may lie behind it.
         """
-        cache = prompts[cache_name(self.model)]
-        if of_attention_alone(cache) and self.sites[-1].parts:
-            run_to_last_site(self.model, self.sites, **tiled(prompts, times))
-        else:
-            self.head.hidden(**tiled(prompts, times))
-        spread_prompts(self.batches, batch, cache, times)
+        self._keep(tiled(prompts, times))
+        spread_prompts(self.batches, batch, prompts[cache_name(self.model)], times)
 
-    def each(self, batch: Batch) -> tuple[Positions, Floats]:
-        """Where a batch is scored, and what each of these tokens costs in nats, [n]."""
+    def _keep(self, inputs: dict[str, Any]) -> None:
+        """Run inputs into their cache."""
+        if of_attention_alone(inputs[cache_name(self.model)]) and self.sites[-1].parts:
+            run_to_last_site(self.model, self.sites, **inputs)
+        else:
+            self.head.hidden(**inputs)
+
+    @torch.inference_mode()
+    def begun(self, ids: NDArray[np.int32]) -> Beginning:
+        """A beginning of prompts, run."""
+        row = torch.from_numpy(ids[None]).long().to(device_of(self.model))
+        inputs = {"input_ids": row, "attention_mask": torch.ones_like(row), "use_cache": True}
+        inputs |= new_cache(self.model)
+        self._keep(inputs)
+        return Beginning(len(ids), inputs[cache_name(self.model)])
+
+    def each(self, batch: Batch, beginning: Beginning | None = None) -> tuple[Positions, Floats]:
+        """Where a batch is scored, and what each of these tokens costs in nats, [n].
+
+        Args:
+            batch: the batch.
+            beginning: what its prompts begin with, if they are to go on from it.
+        """
         prompts, inputs = model_inputs(self.model, self.batches, batch)
         if prompts:
+            if beginning:
+                beginning.before(prompts, inputs, cache_name(self.model))
             self.keep_prompts(batch, prompts)
         hidden = self.head.hidden(**inputs)
         where = self.positions(batch)
@@ -109,9 +138,9 @@ class Scored:
         return where, costs.double().cpu().numpy()
 
     @torch.inference_mode()
-    def log_probabilities(self, batch: Batch) -> Floats:
+    def log_probabilities(self, batch: Batch, beginning: Beginning | None = None) -> Floats:
         """Summed log-probability of the scored tokens of each row of a batch, in nats, [R]."""
-        where, costs = self.each(batch)
+        where, costs = self.each(batch, beginning)
         return np.bincount(where.row, weights=-costs, minlength=len(batch.rows)).astype(np.float64)
 
 
@@ -199,6 +228,19 @@ def _tried(work: Scored) -> Trial:
         return most(np.abs(ours - theirs)[~np.isnan(theirs)])
 
     return tried(work.batches, run, difference, _ROUNDING.get(work.model.dtype, 1e-4))
+
+
+@torch.inference_mode()
+def why_not_from(work: Scored, ids: NDArray[np.int32], batch: Batch) -> str | None:
+    """Why a batch's prompts cannot go on from their beginning; None where they can."""
+    whole = work.each(batch)[1]
+    alone = work.each(Batch(batch.rows[:1], 0))[1]
+    rounding = TIMES * most(np.abs(alone - whole[: len(alone)]))
+    trial = trial_of(
+        lambda: most(np.abs(work.each(batch, work.begun(ids))[1] - whole)),
+        max(_ROUNDING.get(work.model.dtype, 1e-4), rounding),
+    )
+    return why_not(trial, "nats for each token")
 
 
 def tiled(inputs: dict[str, Any], times: int) -> dict[str, Any]:
