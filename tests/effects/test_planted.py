@@ -150,12 +150,18 @@ def test_what_cannot_be_classified_by_effect(
 
 def test_what_is_said(run: Run, langneurons: Callable) -> None:
     assert "specific of zh" in run.said
+    assert "points of its path" in run.said
     assert "top, at text" in run.said
     words = (*run.words, "--exact", 20, "--exact-tokens", 10**6, "--out", run.effects)
     done = langneurons(*words, "--json")
     assert "up to date" in done.err
     assert {one["group"] for one in done.json["trust"]} >= {"top", "random", "sink", "specific"}
-    assert done.json["sets"][0]["setting"] == "specific"
+    one = done.json["sets"][0]
+    assert one["setting"] == "specific"
+    each = one["per_token"]
+    assert each["value"] == pytest.approx(one["cost"] / one["tokens"])
+    assert each["low"] <= each["value"] <= each["high"]
+    assert each["low"] < each["high"]
     top = next(one for one in done.json["trust"] if one["group"] == "top")
     assert top["spearman"]["low"] <= top["spearman"]["value"] <= top["spearman"]["high"]
 

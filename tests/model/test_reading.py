@@ -152,8 +152,8 @@ def test_a_document_in_another_language_is_told_and_left_out(
         file.write(f"\n{stray}")
     words = ("record", "nano", tmp_path, "--take", 25, "--quiet")
     told = langneurons(*words, "--out", tmp_path / "a")
-    assert "1 documents are in another language, by the others here: de 25 (en)" in told.out
-    assert "--drop wrong-language leaves them out" in told.out
+    assert "1 document is in another language, by the others here: de 25 (en)" in told.out
+    assert "--drop wrong-language leaves such out" in told.out
     dropped = langneurons(*words, "--drop", "wrong-language", "--out", tmp_path / "b", "--json")
     assert dropped.json["gates"][0] == {
         "lang": "de",

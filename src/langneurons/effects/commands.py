@@ -459,6 +459,7 @@ def _print_json(made: Made[Effects]) -> None:
             "language": split.language,
             "neurons": len(split.positions),
             "cost": float(split.costs.sum()),
+            "per_token": plain(_told(split.cost)),
             "tokens": int(split.tokens.sum()),
             "missing": split.missing,
         }
@@ -516,19 +517,23 @@ def _print(made: Made[Effects]) -> None:
             (
                 f"{split.setting} of {split.language}",
                 len(split.positions),
-                f"{split.costs.sum() / split.tokens.sum():+.4g}",
+                _with_ends(split.cost, "+.4g"),
                 f"{split.missing:+.2%}" if split.costs.sum() else None,
+                made.facts["points of a path"][split.setting],
             )
             for split in effects.splits
         ]
-        print(console.columns(("set", "neurons", "cost", "not in its parts"), sets))
+        heads = ("set", "neurons", "cost", "not in its parts", "points of its path")
+        print(console.columns(heads, sets))
     for note in made.facts.get("notes", []):
         print(f"note: {note}")
     print(f"wrote {made.folder}; next: langneurons identify {made.folder} --by effect --out ...")
 
 
-def _with_ends(number: Estimate) -> str:
-    """A number with its interval."""
+def _with_ends(number: Estimate, form: str = ".2f") -> str:
+    """A number with its interval, if it has one."""
     if np.isnan(number.value):
         return "-"
-    return f"{number.value:.2f} [{number.low:.2f}, {number.high:.2f}]"
+    if np.isnan(number.low):
+        return f"{number.value:{form}}"
+    return f"{number.value:{form}} [{number.low:{form}}, {number.high:{form}}]"

@@ -598,11 +598,12 @@ def _tell_documents(facts: Mapping[str, Any]) -> None:
     if unit := facts.get("documents are"):
         print(f"documents are {unit}")
     if others := facts.get("in another language"):
-        dropped = others["dropped"]
+        dropped, number = others["dropped"], others["number"]
         print(
-            f"{others['number']:,} documents are in another language, by the others here: "
+            f"{number:,} document{' is' if number == 1 else 's are'} in another language, by the "
+            "others here: "
             f"{', '.join(others['first'])}; "
-            + ("left out" if dropped else "--drop wrong-language leaves them out")
+            + ("left out" if dropped else "--drop wrong-language leaves such out")
         )
 
 

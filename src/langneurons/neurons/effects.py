@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from langneurons import artifacts, layout
 from langneurons.errors import FormatError, InputError
-from langneurons.intervals import Floats
+from langneurons.intervals import Estimate, Floats, block_draws, estimate
 from langneurons.layout import Widths
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the files that `Effects.write` writes."""
+
+RESAMPLINGS = 1000
 
 Where = Literal["text", "all"]
 """At which positions neurons are silenced: at all but the first of each text, or at all."""
@@ -73,6 +75,17 @@ class Split(NamedTuple):
         """What the parts lack of the cost, as a share of it; NaN for a set that costs nothing."""
         whole = float(self.costs.sum())
         return (whole - float(self.effects.sum())) / whole if whole else float("nan")
+
+    @property
+    def cost(self) -> Estimate:
+        """What the set costs in nats a token, with an interval over blocks of questions."""
+        blocks = len(self.tokens)
+        value = float(self.costs.sum() / self.tokens.sum())
+        if blocks == 1:
+            return estimate(value)
+        draws = block_draws(blocks, RESAMPLINGS, 0)
+        tokens = (draws @ self.tokens).astype(float)
+        return estimate(value, draws @ self.costs / np.where(tokens > 0, tokens, np.nan))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from langneurons import layout
 from langneurons.effects.trust import agreements
-from langneurons.intervals import Estimate, block_draws, interval
+from langneurons.intervals import Estimate
 from langneurons.neurons.effects import Effects, Split
 from langneurons.report.charts import CELL_INK, Figure, enc, layered, mark, table_figure
 from langneurons.tables import Cell, Table
@@ -16,8 +16,6 @@ from langneurons.texts.languages import told_apart
 
 SHARE = 0.01
 """Share of all neurons that are taken for those a language needs most."""
-
-RESAMPLINGS = 1000
 
 Matched = Sequence[Mapping[str, Any]]
 """How far neurons by effect are those by rate, a row for each kind and language, as
@@ -151,18 +149,11 @@ def sets_table(effects: Effects) -> Table:
 
 
 def _set_row(split: Split) -> tuple[Cell, ...]:
-    blocks = len(split.tokens)
-    cost = float(split.costs.sum() / split.tokens.sum())
-    low = high = None
-    if blocks > 1:
-        draws = block_draws(blocks, RESAMPLINGS, 0)
-        tokens = (draws @ split.tokens).astype(float)
-        known = np.where(tokens > 0, tokens, np.nan)
-        low, high = map(float, interval(draws @ split.costs / known, cost))
     parts = np.sort(split.effects.sum(axis=1))[::-1]
     half = int(np.searchsorted(np.cumsum(parts), parts.sum() / 2)) + 1
     missing = None if np.isnan(split.missing) else split.missing
-    numbers = map(_short, (cost, low, high, missing))
+    ends = [None if np.isnan(end) else float(end) for end in split.cost[1:3]]
+    numbers = map(_short, (float(split.cost.value), *ends, missing))
     return split.setting, split.language, len(split.positions), *numbers, half
 
 
