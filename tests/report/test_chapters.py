@@ -169,6 +169,15 @@ def test_changes(model: Model) -> None:
     assert figures["stability"].title == "Who stays what they were, across alignment"
 
 
+def test_what_was_read_is_said_as_it_was(model: Model) -> None:
+    """Running text is cut in chunks; then there are neither responses nor prompts."""
+    for config, read in (({}, "responses given their prompts"), ({"chunk": 512}, "running text")):
+        manifest = {"config": config, "facts": {}}
+        results = model.base["school"]._replace(manifests={"perplexity": manifest})
+        (said,) = lines(chapters.silencing([(SCHOOL, results)]), SCHOOL)
+        assert said.startswith(f"Perplexity of {read}, with neurons set to zero.")
+
+
 def test_a_chapter_of_nothing(model: Model) -> None:
     empty = Model("m", "m", {"q": Results()}, (), None)
     for chapter in (

@@ -6,6 +6,7 @@ from langneurons.report import findings
 from langneurons.report.parts import Page
 from langneurons.report.results import FolderResults
 from langneurons.silencing.matrix import matrices
+from langneurons.tables import Table
 from langneurons.texts.accuracy import MEAN, Accuracy
 from support.values import losses, neurons_at
 
@@ -18,7 +19,11 @@ def test_neurons(school: FolderResults) -> None:
     assert first.startswith(f"Neurons of one language: {kinds[0]:,} [")
     assert f"]; of several: {kinds[1]:,} [" in first
     layer = int(np.argmax(neurons.numbers.language_neurons))
-    assert where.startswith(f"Most language neurons are in layer {layer},")
+    most = int(neurons.numbers.language_neurons.max())
+    together = int(kinds[0] + kinds[1])
+    assert where.startswith(
+        f"Of layers 0 to 23, layer {layer} has the most language neurons, {most} of {together};"
+    )
     assert english.startswith("English has ")
 
 
@@ -31,14 +36,49 @@ def test_silencing_stands_beside_random_sets() -> None:
     # own languages cost log 2, the other nothing; random sets nothing anywhere
     cost = float(np.log(2))
     measured = losses({"specific": [[cost, 0.0], [0.0, cost]]}, [1.0, 1.2])
-    (said,) = findings.of_silencing(matrices(measured))
-    assert "own perplexity grows ×2.00, that of the others ×1.00: apart by ×2.00" in said
-    assert "random" not in said
-    assert "2 of 2 languages lose most themselves" in said
+    said = list(findings.of_silencing(matrices(measured)))
+    own, others = said
+    assert own.startswith(
+        "Without its specific neurons a language's own perplexity grows ×2.00 in the mean of "
+        "logarithms, ×2.00 in the median language, from ×2.00 ("
+    )
+    assert others == (
+        "That of the other languages grows ×1.000. So both are apart by ×2.00. 2 of 2 languages "
+        "lose most themselves (p = 0.5)."
+    )
     beside = losses({"specific": [[cost, 0.0], [0.0, cost]]}, [1.0, 1.2], controls=3)
-    (said,) = findings.of_silencing(matrices(beside))
-    # each of them costs every language 0.01, 0.02 or 0.03: none more than the others
-    assert "apart by ×2.00; random sets of the same layers by ×1.00 (3 drawn). 2 of 2" in said
+    own, others = findings.of_silencing(matrices(beside))
+    # each of them costs every language 0.01, 0.02 or 0.03: the own one as the others
+    assert "without each of 3 random sets of the same layers ×1.010 to ×1.030. It grows" in own
+    assert own.endswith("more than without any of them in 2 of 2 languages.")
+    assert "×1.000, without random sets ×1.010 to ×1.030. So both are apart by ×2.00" in others
+    assert "with random sets by ×1.000. 2 of 2" in others
+
+
+def test_one_language_that_makes_the_mean_is_named() -> None:
+    """Three languages whose own costs are 1000, 1.1 and 0.9 times; each block says the same."""
+    changes = [[np.log(1000), 0.0, 0.0], [0.0, 0.1, 0.2], [0.0, 0.0, -0.1]]
+    measured = losses({"specific": changes}, [1.0, 1.2, 1.1], blocks=4, noise=0.1)
+    own, others = findings.of_silencing(matrices(measured))
+    assert "×10 in the mean of logarithms, ×1.11 in the median language" in own
+    assert "from ×0.905 (c) to ×1,000 (a)." in own
+    assert "1 of 3 languages lose most themselves, in 1 the whole interval says so" in others
+
+
+def test_what_an_alignment_changed_most() -> None:
+    columns = ("language", "name", "trained", "questions", "change", "low", "high", "p (Holm)")
+    rows = (
+        ("ru", "Russian", "no", 12, 0.75, 0.5, 1.0, 0.04),
+        ("sw", "Swahili", "yes", 12, 0.25, 0.0, 0.5, 1.0),
+        (MEAN, "mean", None, 12, 0.9, 0.9, 0.9, 0.0),
+    )
+    (said,) = findings.of_accuracy_changes("sw-th", Table("x", "", columns, rows))
+    assert said == (
+        "sw-th changes Russian most, not trained: +75 points [+50, +100] on 12 questions, p = 0.04 "
+        "by McNemar's test, corrected for 2 languages."
+    )
+    same = (("ru", "Russian", "no", 12, 0.0, 0.0, 0.0, 1.0),)
+    assert not list(findings.of_accuracy_changes("sw-th", Table("x", "", columns, same)))
 
 
 def test_answers() -> None:
@@ -59,6 +99,7 @@ def test_every_chapter_of_a_study_says_what_was_found(page: Page) -> None:
     }
     assert all(said.values()), said
     assert any("learned from" in line for line in said["alignment"])
+    assert all("60 steps." in line for line in said["alignment"])
     assert any("keep their kind across alignment: " in line for line in said["changes"])
     known = {line for lines in said.values() for line in lines}
     assert not [line for line in known if "nan" in line or "e-0" in line]

@@ -2,11 +2,13 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from langneurons.compare.comparison import Comparison
+from langneurons.report import pages
 from langneurons.report.html import render
 from langneurons.report.pages import results_page, study_page
 from langneurons.report.parts import Page
@@ -19,6 +21,7 @@ from langneurons.report.results import (
 )
 from langneurons.silencing import matrix
 from langneurons.silencing.matrix import MEASURES
+from langneurons.sweep.sweep import Sweep
 from support.values import neurons_at
 
 
@@ -102,6 +105,35 @@ def test_one_set_of_neurons(school: FolderResults, school_page: Page) -> None:
     assert [origin.name for origin in school_page.provenance] == ["counts", "neurons", "perplexity"]
     assert school_page.studied == ()
     assert school_page.choices == {}
+
+
+def test_claims_say_where_settings_are_not_the_papers(school: FolderResults) -> None:
+    """And which verdicts are others at the paper's, where a sweep has its cell."""
+    neurons = school.results.neurons
+    assert neurons
+    (judged,) = results_page("x", school.results, []).judged
+    assert judged.notes == (
+        "Judged with the lowest 2% of neurons by score selected and τ at quantile 0.9; the paper "
+        "has 1% and 0.95.",
+    )
+    told = {claim.name: claim.verdict for claim in judged.claims}
+    assert told["english"] != "does not hold"
+    cells = [
+        {"claim": name, "paper": paper, "thresholds": None, "verdict": verdict}
+        for name, paper, verdict in (
+            ("english", True, "does not hold"),
+            ("english", False, "cannot tell"),
+            ("four-stages", True, told["four-stages"]),
+        )
+    ]
+    sweep = Sweep(neurons.languages, neurons.widths or (), cells, ())
+    noted = pages._judged_by(judged.claims, {}, neurons, sweep).notes
+    assert noted[1:] == (
+        "At the paper's settings other verdicts come out. English has far fewer specific and "
+        "related neurons than other languages: does not hold.",
+    )
+    as_paper = replace(neurons, rule=replace(neurons.rule, rate=0.01, tau_quantile=0.95))
+    assert not pages._judged_by(judged.claims, {}, as_paper, None).notes
 
 
 def test_a_mask(tmp_path: Path) -> None:

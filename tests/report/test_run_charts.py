@@ -60,6 +60,11 @@ def test_the_loss_of_training() -> None:
     assert figure.spec
     start = figure.spec["layer"][0]["data"]["values"]
     assert start == [{"loss": math.log(2), "label": "ln 2"}]
+    with_sft = training_figure(history, sft=30)
+    assert with_sft
+    assert with_sft.spec
+    assert "plus 30 times the loss of the better response itself" in with_sft.text
+    assert not with_sft.spec["layer"][0]["data"]["values"]  # it does not begin at ln 2
     assert training_figure(history[-1:]) is None
     assert training_figure([]) is None
 

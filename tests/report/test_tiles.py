@@ -63,7 +63,10 @@ def test_what_silencing_costs() -> None:
     costs = matrices(losses({"specific": changes}, [1.0, 1.2, 1.1]))
     (tile,) = study_tiles(Results(matrices=costs), None, "q")
     assert tile.value == "×1.65"
-    assert tile.text.endswith("when its specific neurons are silenced; others ×1.05")
+    assert tile.text.endswith("are silenced, ×1.65 in the median one; others ×1.05")
+    beside = matrices(losses({"specific": changes}, [1.0, 1.2, 1.1], controls=3))
+    (tile,) = study_tiles(Results(matrices=beside), None, "q")
+    assert tile.text.endswith("others ×1.05, its own with random neurons ×1.01 to ×1.03")
     assert tile.interval == ""  # one block
     nobody = matrices(losses({"specific": [None, None]}, [1.0, 1.2]))
     assert study_tiles(Results(matrices=nobody), None, "q") == ()

@@ -1,6 +1,7 @@
 """The matrix and its test, against answers made by hand."""
 
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -44,6 +45,18 @@ def test_percentile_by_hand() -> None:
     assert np.isnan(without.percentile).all()
     one = matrix(losses({"specific": CHANGE}, [1.0, 2.0], controls=1), "specific")
     assert not np.isnan(one.percentile).any()
+
+
+def test_the_greatest_change_of_a_row_may_not_be_so_for_sure() -> None:
+    """Every block says so of the first row; of the second every other one says the opposite."""
+    found = losses({"specific": CHANGE}, [1.0, 2.0], blocks=8)
+    nll = found.nll.copy()
+    nll[2, 0, ::2] += 10 * 0.6  # 10 tokens a block: silencing b costs a 0.6 there, 0 in the others
+    nll[2, 1] += 10 * 0.15
+    judged = dominance(matrix(replace(found, nll=nll), "specific", "log ratio"))
+    assert judged.on_diagonal == ("a", "b")
+    assert judged.surely == ("a",)
+    assert dominance(matrix(losses({"specific": CHANGE}, [1.0, 2.0]), "specific")).surely == ()
 
 
 def test_intervals_are_paired() -> None:

@@ -172,11 +172,19 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
             key=kind,
             name=kind,
             value=f"{told.kinds[kind]:,}",
-            text=f"neurons highly active {active_in}",
+            text=f"neurons highly active {active_in}{_among(told, kind)}",
             interval=interval(kind),
         )
         shown.append(counted)
     return tuple(shown)
+
+
+def _among(told: Facts, kind: str) -> str:
+    """Of which neurons those of a kind were counted, where that is known."""
+    everything = sum(told.rule.histogram)
+    if not everything:
+        return ""
+    return f", of all {everything:,}" if kind == "general" else f", of {told.selected:,} selected"
 
 
 def rules(neurons: Neurons) -> tuple[str, ...]:

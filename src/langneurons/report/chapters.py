@@ -23,6 +23,7 @@ from langneurons.report.charts import Figure, table_figure
 from langneurons.report.effect_charts import effect_figures
 from langneurons.report.figures import neuron_figures, silencing_figures
 from langneurons.report.findings import (
+    of_accuracy_changes,
     of_alignment,
     of_answers,
     of_changes,
@@ -53,11 +54,11 @@ _HOW = {
     "responses": "Responses: drawn anew for each question and language.",
     "accuracy": "Accuracy: one greedy answer to each question; intervals are Wilson's, of the "
     "mean by resampling questions.",
-    "counts": "Counts: how often each neuron is above 0, over tokens of responses.",
+    "counts": "Counts: how often each neuron is above 0, over tokens of {texts}.",
     "effects": "Effects of single neurons to first order: minus activation times gradient at the "
     "input of the down projection, summed over tokens; never over neurons, which stand in for each "
     "other.",
-    "perplexity": "Perplexity of responses given their prompts, with neurons set to zero.",
+    "perplexity": "Perplexity of {texts}, with neurons set to zero.",
     "meaning": "Meaning: one vector for each sentence, the mean over its tokens, later ones "
     "weighted more; intervals resample sentences.",
     "lens": "Lens: the final norm and head on every state; tokens are told by language from texts "
@@ -127,6 +128,7 @@ def answers(models: Iterable[Model]) -> Chapter:
             where = {"model": model.name, "questions": questions}
             shares = _shares(model, questions, results)
             findings.append(Note(tuple(of_answers(shares)), where))
+            findings += _changed_most(model, questions)
             panels += _accuracies(model, questions, shares)
             languages = results.manifests.get("responses", {}).get("facts", {}).get("languages")
             if languages:
@@ -141,6 +143,15 @@ def answers(models: Iterable[Model]) -> Chapter:
         findings=tuple(findings),
         notes=tuple(notes),
     )
+
+
+def _changed_most(model: Model, questions: str) -> Iterator[Note]:
+    """The language whose answers each alignment changed most."""
+    for alignment in model.alignments:
+        compared = alignment.compared.get(questions)
+        if compared and (table := compared.tables.get(_ACCURACY)):
+            lines = tuple(of_accuracy_changes(alignment.name, table))
+            yield Note(lines, _of(model, questions, alignment))
 
 
 def _shares(model: Model, questions: str, before: Results) -> dict[str, tuple[Accuracy, ...]]:
@@ -338,7 +349,7 @@ def aligning(models: Iterable[Model]) -> Chapter:
                     f"{_settings(made)}"
                 )
             if made := alignment.manifests.get("adapter"):
-                if training := training_figure(alignment.history):
+                if training := training_figure(alignment.history, made["config"].get("sft", 0)):
                     panels.append(Panel(training, here))
                 lines.append(f"Training: a LoRA adapter on {_pairs(made)}. {_settings(made)}")
             if alignment.pairs:
@@ -484,9 +495,19 @@ def _of(model: Model, questions: str, alignment: Alignment) -> Where:
 def _how(results: Results, *kinds: str) -> tuple[str, ...]:
     """How results of these kinds were made, and with which settings, of those that are there."""
     manifests = {kind: results.manifests[kind] for kind in kinds if kind in results.manifests}
-    made = [f"{_HOW[kind]} {_settings(manifest)}" for kind, manifest in manifests.items()]
+    made = [
+        f"{_HOW[kind].format(texts=_texts(kind, manifest))} {_settings(manifest)}"
+        for kind, manifest in manifests.items()
+    ]
     notes = [note for manifest in manifests.values() for note in manifest["facts"].get("notes", ())]
     return (*made, *notes)
+
+
+def _texts(kind: str, manifest: Manifest) -> str:
+    """What was read: running text, which is cut in chunks, or responses."""
+    if "chunk" in manifest["config"]:
+        return "running text"
+    return "responses" if kind == "counts" else "responses given their prompts"
 
 
 def _settings(manifest: Manifest) -> str:

@@ -14,10 +14,10 @@ from langneurons.neurons.summary import Facts, facts
 from langneurons.neurons.table import Neurons
 from langneurons.report.results import Alignment
 from langneurons.report.sweep_charts import TITLES
-from langneurons.silencing.matrix import Matrices
+from langneurons.silencing.matrix import Dominance, Matrices, Matrix
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.tables import claim_table
-from langneurons.tables import p_value, written
+from langneurons.tables import Table, p_value, written
 from langneurons.texts.accuracy import MEAN, Accuracy
 from langneurons.texts.languages import language, told_apart
 
@@ -45,6 +45,23 @@ def of_answers(accuracy: Mapping[str, tuple[Accuracy, ...]]) -> Iterator[str]:
         )
 
 
+def of_accuracy_changes(name: str, table: Table) -> Iterator[str]:
+    """The language whose share of right answers an alignment changed most, trained or not."""
+    rows = [row for row in table.records() if row["language"] != MEAN and row["change"]]
+    if not rows:
+        return
+    most = max(rows, key=lambda row: abs(row["change"]))
+    ends = ""
+    if most["low"] is not None:
+        ends = f" [{100 * most['low']:+.0f}, {100 * most['high']:+.0f}]"
+    yield (
+        f"{name} changes {most['name']} most, {'' if most['trained'] == 'yes' else 'not '}trained: "
+        f"{100 * most['change']:+.0f} points{ends} on {most['questions']:,} questions, "
+        f"{p_value(most['p (Holm)'])} by McNemar's test, corrected for {len(table.rows) - 1} "
+        "languages."
+    )
+
+
 def of_neurons(neurons: Neurons) -> Iterator[str]:
     """How many neurons are of one language and of several, beside chance; where; English."""
     told = facts(neurons)
@@ -70,7 +87,10 @@ def _by_chance(told: Facts) -> str:
     if not told.chance or not told.chance.permuted:
         return ""
     specific, related = (told.chance.permuted[kind].mean for kind in ("specific", "related"))
-    return f"; were each language a mix of all, {specific:,.0f} and {related:,.0f}"
+    return (
+        f"; by chance, with the languages of texts permuted, {specific:,.0f} and {related:,.0f} "
+        "on average"
+    )
 
 
 def _places(neurons: Neurons) -> str:
@@ -79,40 +99,76 @@ def _places(neurons: Neurons) -> str:
     general = neurons.numbers.by_layer("general").value
     if not language_neurons.any() or not general.any():
         return ""
-    return (
-        f"Most language neurons are in layer {int(np.argmax(language_neurons))}, most neurons "
-        f"active in all languages in layer {int(np.argmax(general))} of {neurons.layers}."
-    )
+    told = [
+        f"layer {int(np.argmax(of_layers))} has the most {name}, {of_layers.max():,.0f} of "
+        f"{of_layers.sum():,.0f}"
+        for name, of_layers in (
+            ("language neurons", language_neurons),
+            ("neurons active in all languages", general),
+        )
+    ]
+    return f"Of layers 0 to {neurons.layers - 1}, {'; '.join(told)}."
 
 
 def of_silencing(matrices: Matrices) -> Iterator[str]:
-    """What silencing costs the language itself, the others, and what random sets cost."""
+    """What silencing costs the language itself and the others, and what random sets cost both."""
     for setting in matrices.settings:
         found = matrices.dominance(setting, "log ratio")
-        if not math.isfinite(found.diagonal) or not math.isfinite(found.others):
-            continue
-        gap = f"×{_ratio(found.diagonal - found.others)}"
-        if found.interval:
-            gap += f" [{', '.join(map(_ratio, found.interval))}]"
-        control = ""
-        if found.controls:
-            control = f"; random sets of the same layers by {_every(found.controls)}"
-        yield (
-            f"Without its {setting} neurons a language's own perplexity grows ×"
-            f"{_ratio(found.diagonal)}, that of the others ×{_ratio(found.others)}: apart by "
-            f"{gap}{control}. {len(found.on_diagonal)} of {len(found.rows)} languages lose most "
-            f"themselves ({p_value(found.p)})."
+        if math.isfinite(found.diagonal) and math.isfinite(found.others):
+            yield _own_cost(matrices[setting, "log ratio"])
+            yield _apart(found, matrices[setting, "log ratio"])
+
+
+def _own_cost(matrix: Matrix) -> str:
+    """A language's own loss: mean, range and median, and what random sets cost it."""
+    rows, names = matrix.measured, told_apart(matrix.languages)
+    own = matrix.change[rows, rows]
+    lowest, highest = (rows[place(own)] for place in (np.argmin, np.argmax))
+    ends = " to ".join(
+        f"×{_ratio(matrix.change[row, row])} ({names[matrix.languages[row]]})"
+        for row in (lowest, highest)
+    )
+    beside = ""
+    if len(matrix.controls):
+        random = matrix.controls[:, rows, rows].mean(axis=1).tolist()
+        above = int((matrix.percentile[rows, rows] == 1).sum())
+        beside = (
+            f"; without each of {len(random)} random sets of the same layers {_every(random)}. It "
+            f"grows more than without any of them in {above} of {len(rows)} languages"
         )
+    return (
+        f"Without its {matrix.setting} neurons a language's own perplexity grows "
+        f"×{_ratio(own.mean())} in the mean of logarithms, ×{_ratio(float(np.median(own)))} in the "
+        f"median language, from {ends}{beside}."
+    )
 
 
-def _every(gaps: Sequence[float]) -> str:
-    """How far apart every random draw is, from the least to the most."""
-    ends = dict.fromkeys(f"×{_ratio(end(gaps))}" for end in (min, max))
-    return f"{' to '.join(ends)} ({len(gaps)} drawn)"
+def _apart(found: Dominance, matrix: Matrix) -> str:
+    """How far the own loss lies from that of the others, and the same of random sets."""
+    ends = f" [{', '.join(map(_ratio, found.interval))}]" if found.interval else ""
+    others = random = ""
+    if found.controls:
+        own = matrix.controls[:, matrix.measured, matrix.measured].mean(axis=1)
+        others = f", without random sets {_every((own - found.controls).tolist())}"
+        random = f", with random sets by {_every(found.controls)}"
+    sure = f", in {len(found.surely)} the whole interval says so" if found.interval else ""
+    return (
+        f"That of the other languages grows ×{_ratio(found.others)}{others}. So both are apart by "
+        f"×{_ratio(found.diagonal - found.others)}{ends}{random}. {len(found.on_diagonal)} of "
+        f"{len(found.rows)} languages lose most themselves{sure} ({p_value(found.p)})."
+    )
+
+
+def _every(logarithms: Sequence[float]) -> str:
+    """What every random set costs, from the least to the most."""
+    return " to ".join(dict.fromkeys(f"×{_ratio(end(logarithms))}" for end in (min, max)))
 
 
 def _ratio(logarithm: float) -> str:
+    """A multiple of perplexity; close to 1 to a thousandth."""
     ratio = math.exp(logarithm)
+    if abs(ratio - 1) < 0.1:
+        return f"{ratio:.3f}"
     return f"{ratio:.2f}" if ratio < 10 else written(ratio)
 
 
@@ -126,7 +182,22 @@ def of_alignment(alignment: Alignment) -> Iterator[str]:
     steps = adapter["config"].get("steps")
     yield (
         f"{alignment.name} learned from {sum(pairs.values()):,} pairs of responses in {names}, in "
-        f"{steps:,} steps."
+        f"{steps:,} steps.{_preferred(alignment, adapter['facts'].get('dev pairs'))}"
+    )
+
+
+def _preferred(alignment: Alignment, held_out: int | None) -> str:
+    """In how many pairs the better response is preferred at last, where that was logged."""
+    last = [
+        next((entry[name] for entry in reversed(alignment.history) if name in entry), None)
+        for name in ("rewards/accuracies", "eval_rewards/accuracies")
+    ]
+    if None in last or not held_out:
+        return ""
+    trained, others = last
+    return (
+        f" At last it prefers the better response in {trained:.0%} of the pairs of a batch trained "
+        f"on, and in {others:.0%} of {held_out:,} held-out pairs; a coin does in 50%."
     )
 
 

@@ -45,12 +45,13 @@ class NamedChapter(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Claims as they are listed: how many hold, those judged, those that could not be."""
+    """Claims as they are listed: how many hold, those judged, those that could not be, by what."""
 
     summary: str
     judged: tuple[Claim, ...]
     missing: tuple[Claim, ...]
     where: Where
+    notes: tuple[str, ...]
 
 
 class Verdicts(NamedTuple):
@@ -156,6 +157,7 @@ def _told(judged: Judged) -> Told:
         judged=known,
         missing=tuple(claim for claim in judged.claims if not claim.numbers),
         where=judged.where,
+        notes=judged.notes,
     )
 
 

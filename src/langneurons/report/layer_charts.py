@@ -46,8 +46,9 @@ def layer_figure(neurons: Neurons, cut: Segmentation | None) -> Figure:
     )
     if cut:
         text += (
-            f" Shaded: the best division into stages, {stages_in_words(cut)}; it explains "
-            f"{cut.fit:.0%} of the variance."
+            f" Shaded: the best division into stages, layers {_spans(cut)}; it explains "
+            f"{cut.fit:.0%} of the variance. Some division always is the best: whether it is the "
+            "paper's is judged among the claims."
         )
     return Figure(
         name="layers",
@@ -279,6 +280,13 @@ def stages_in_words(cut: Segmentation) -> str:
     return ", ".join(
         f"{number} {name} ({first}-{end - 1})"
         for number, (first, end, name) in enumerate(_stages(cut), 1)
+    )
+
+
+def _spans(cut: Segmentation) -> str:
+    """First and last layer of each stage, without a name."""
+    return ", ".join(
+        f"{first}" if first == end - 1 else f"{first}-{end - 1}" for first, end, _ in _stages(cut)
     )
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from langneurons.compare.claims import Evidence, claims
 from langneurons.compare.verdicts import Claim
+from langneurons.config import IdentifyConfig
 from langneurons.layout import describe
 from langneurons.neurons.summary import tiles
+from langneurons.neurons.table import Neurons
 from langneurons.report import chapters
 from langneurons.report.parts import (
     Chapter,
@@ -18,6 +20,7 @@ from langneurons.report.parts import (
 )
 from langneurons.report.results import Alignment, Model, Results, Sides, StudyResults
 from langneurons.report.tiles import study_tiles
+from langneurons.sweep.sweep import Sweep
 from langneurons.texts.languages import told_apart
 
 _METHODS = {
@@ -60,7 +63,7 @@ def results_page(
         studied=(),
         choices={},
         tiles=(Tiles(tiles(neurons), everywhere),),
-        judged=(Judged(_claims(results), everywhere),),
+        judged=(_judged_by(_claims(results), everywhere, neurons, results.sweep),),
         chapters=_filled(parts),
         explored=(Explored(neurons, results.matrices, everywhere, results.effects),),
         provenance=tuple(provenance),
@@ -178,15 +181,41 @@ def _judged(models: Iterable[Model]) -> Iterator[Judged]:
     for model in models:
         for questions, results in model.base.items():
             where: Where = {"model": model.name, "questions": questions}
-            compared = {
-                alignment.name: alignment.compared[questions]
-                for alignment in model.alignments
-                if questions in alignment.compared
-            }
+            aligned = [one for one in model.alignments if questions in one.compared]
+            compared = {one.name: one.compared[questions] for one in aligned}
+            sweeps = {alignment.name: alignment.sweeps.get(questions) for alignment in aligned}
             for name, changed in compared.items():
-                yield Judged(changed.claims, {**where, "alignment": name})
+                here = {**where, "alignment": name}
+                yield _judged_by(changed.claims, here, results.neurons, sweeps[name])
             if not compared and results.neurons:
-                yield Judged(_claims(results), where)
+                yield _judged_by(_claims(results), where, results.neurons, results.sweep)
+
+
+def _judged_by(
+    claims: tuple[Claim, ...], where: Where, neurons: Neurons | None, sweep: Sweep | None
+) -> Judged:
+    """The claims, with what differs from the paper's settings and what they come to at those."""
+    rule, paper = (neurons.rule if neurons else None), IdentifyConfig()
+    if not rule or rule.method != paper.method:
+        return Judged(claims, where)
+    chosen = (rule.rate, rule.tau_quantile)
+    if chosen == (paper.rate, paper.tau_quantile):
+        return Judged(claims, where)
+    notes = [
+        f"Judged with the lowest {rule.rate:.0%} of neurons by score selected and τ at quantile "
+        f"{rule.tau_quantile:g}; the paper has {paper.rate:.0%} and {paper.tau_quantile:g}."
+    ]
+    verdicts = {claim.name: (claim.statement, claim.verdict) for claim in claims if claim.numbers}
+    others = [
+        f"{verdicts[row['claim']][0]}: {row['verdict']}"
+        for row in (sweep.rows if sweep else ())
+        if row["paper"]
+        and row["thresholds"] in (None, "own")
+        and row["verdict"] != verdicts.get(row["claim"], (None, row["verdict"]))[1]
+    ]
+    if others:
+        notes.append(f"At the paper's settings other verdicts come out. {'; '.join(others)}.")
+    return Judged(claims, where, tuple(notes))
 
 
 def _claims(results: Results) -> tuple[Claim, ...]:

@@ -47,10 +47,17 @@ class Tiles(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Claims with verdicts, and what they are about."""
+    """Claims with verdicts, and what they are about.
+
+    Attributes:
+        claims: the claims.
+        where: what they are about.
+        notes: what they were judged by, where that is not as in the paper.
+    """
 
     claims: tuple[Claim, ...]
     where: Where
+    notes: tuple[str, ...] = ()
 
 
 class Explored(NamedTuple):

@@ -105,8 +105,13 @@ def _accuracy_spec(rows: Sequence[Spec], models: Sequence[str]) -> Spec:
     )
 
 
-def training_figure(history: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Loss over the steps of an alignment, on pairs trained on and held out; None without any."""
+def training_figure(history: Sequence[Mapping[str, Any]], sft: float = 0) -> Figure | None:
+    """Loss over the steps of an alignment, on pairs trained on and held out; None without any.
+
+    Args:
+        history: what the training logged.
+        sft: the weight of the better response's own loss, which is part of what is drawn.
+    """
     rows = list(_losses(history))
     if not rows:
         return None
@@ -114,13 +119,18 @@ def training_figure(history: Sequence[Mapping[str, Any]]) -> Figure | None:
         "Loss of the preference optimisation. It begins at ln 2, where the model does not yet "
         "prefer either response more than it did."
     )
+    if sft:
+        text = (
+            f"Loss of the preference optimisation, plus {sft:g} times the loss of the better "
+            "response itself, in nats a token, which is most of what is drawn."
+        )
     columns = ("step", "pairs", "loss", "margin", "preferred")
     cells = tuple(tuple(row[column] for column in columns) for row in rows)
     return Figure(
         name="training",
         title="Training",
         text=text,
-        spec=_training_spec(rows),
+        spec=_training_spec(rows, at_ln_2=not sft),
         table=Table(name="training", caption=text, columns=columns, rows=cells),
     )
 
@@ -139,8 +149,8 @@ def _losses(history: Sequence[Mapping[str, Any]]) -> Iterator[Spec]:
                 }
 
 
-def _training_spec(rows: Sequence[Spec]) -> Spec:
-    """Two curves, and a dashed line where training begins."""
+def _training_spec(rows: Sequence[Spec], *, at_ln_2: bool) -> Spec:
+    """Two curves, and a dashed line where training begins, if it begins at ln 2."""
     legend = top_legend()
     shapes = {"domain": [_TRAINED, _HELD_OUT], "range": ["circle", "diamond"]}
     curve = {
@@ -154,7 +164,7 @@ def _training_spec(rows: Sequence[Spec]) -> Spec:
         "shape": enc("pairs:N", scale=shapes, legend=legend),
         "tooltip": tips("step:O", "pairs:N", loss=".4f", margin=".3f", preferred=".0%"),
     }
-    start = [{"loss": math.log(2), "label": "ln 2"}]
+    start = [{"loss": math.log(2), "label": "ln 2"}] if at_ln_2 else []
     level = {"y": enc("loss:Q")}
     label = level | {"x": {"value": "width"}, "text": enc("label:N")}
     return layered(

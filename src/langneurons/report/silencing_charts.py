@@ -70,18 +70,24 @@ def change_figure(matrices: Matrices) -> Figure:
     beyond = ""
     if matrices.losses.controls:
         beyond = " A dot: more than with any random set."
+    ends = f", and end at {np.exp(COST_LIMIT):.1f} times" if _most(matrices) > COST_LIMIT else ""
     return Figure(
         name="perplexity",
         title="What silencing costs",
         text="Perplexity of each language (columns) when the neurons of one (rows) are silenced, "
         "as a multiple of what it was: 1.00 is no change. Hover for changes and intervals; a dash: "
-        f"the language has no such neurons.{beyond} Colours, of the logarithm, end at "
-        f"{np.exp(COST_LIMIT):.1f} times.",
+        f"the language has no such neurons.{beyond} Colours are of the logarithm{ends}.",
         spec=heat_maps(
             {f"{setting} silenced": panel_rows(matrices, setting) for setting in matrices.settings}
         ),
         table=change_table(matrices),
     )
+
+
+def _most(matrices: Matrices) -> float:
+    """The greatest change of log perplexity, up or down."""
+    changes = [np.abs(matrices[setting, "log ratio"].change) for setting in matrices.settings]
+    return float(np.nanmax(changes, initial=0))
 
 
 def random_figure(matrices: Matrices) -> Figure | None:
@@ -294,9 +300,9 @@ def heat_maps(panels: Mapping[str, list[Spec]]) -> Spec:
         scale=diverging(limit, clamp=True),
         legend={
             "orient": "bottom",
-            "title": "cost in nats a token",
+            "title": "perplexity, after / before",
             "gradientLength": 220,
-            "format": ".3~r",
+            "labelExpr": "format(exp(datum.value), '.3~g')",
             "tickCount": 5,
         },
     )

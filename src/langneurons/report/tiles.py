@@ -10,7 +10,7 @@ from langneurons.neurons.summary import Tile
 from langneurons.neurons.summary import tiles as neuron_tiles
 from langneurons.neurons.table import Neurons
 from langneurons.report.results import Alignment, Results
-from langneurons.silencing.matrix import Matrices
+from langneurons.silencing.matrix import Matrices, Matrix
 from langneurons.tables import p_value
 from langneurons.texts.accuracy import MEAN, Accuracy
 
@@ -67,6 +67,9 @@ def _own_loss(matrices: Matrices) -> Tile | None:
     found = matrices.dominance(setting, "log ratio")
     if not math.isfinite(found.diagonal) or not math.isfinite(found.others):
         return None
+    own = np.diagonal(matrices[setting, "log ratio"].change)[
+        matrices[setting, "log ratio"].measured
+    ]
     interval = ""
     if found.interval:
         low, high = map(math.exp, found.interval)
@@ -75,10 +78,21 @@ def _own_loss(matrices: Matrices) -> Tile | None:
         key="specific",
         name="silenced",
         value=f"×{math.exp(found.diagonal):.2f}",
-        text=f"perplexity of a language when its {setting} neurons are silenced; "
-        f"others ×{math.exp(found.others):.2f}",
+        text=f"perplexity of a language when its {setting} neurons are silenced, ×"
+        f"{math.exp(float(np.median(own))):.2f} in the median one; others "
+        f"×{math.exp(found.others):.2f}{_random(matrices[setting, 'log ratio'])}",
         interval=interval,
     )
+
+
+def _random(matrix: Matrix) -> str:
+    """What random sets cost the language itself, from the least to the most."""
+    if not len(matrix.controls):
+        return ""
+    rows = matrix.measured
+    costs = np.exp(matrix.controls[:, rows, rows].mean(axis=1))
+    ends = " to ".join(dict.fromkeys(f"×{end:.2f}" for end in (costs.min(), costs.max())))
+    return f", its own with random neurons {ends}"
 
 
 def _accuracy(shares: Iterable[Accuracy], claim: Mapping[str, Any]) -> Tile | None:

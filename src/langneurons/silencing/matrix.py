@@ -89,6 +89,8 @@ class Dominance(NamedTuple):
         measure: what a change is.
         rows: languages that have such neurons.
         on_diagonal: those of them whose greatest change is their own.
+        surely: those of these whose own change exceeds the greatest other one with its whole
+            interval; empty with one block.
         elsewhere: the others, each with the language that changes most.
         empty: languages that have no such neurons.
         diagonal: mean change on the diagonal.
@@ -105,6 +107,7 @@ class Dominance(NamedTuple):
     measure: str
     rows: tuple[str, ...]
     on_diagonal: tuple[str, ...]
+    surely: tuple[str, ...]
     elsewhere: dict[str, str]
     empty: tuple[str, ...]
     diagonal: float
@@ -265,6 +268,7 @@ def dominance(matrix: Matrix, seed: int = 0) -> Dominance:
         measure=matrix.measure,
         rows=tuple(names[row] for row in rows),
         on_diagonal=tuple(on_diagonal),
+        surely=tuple(names[row] for row in rows if _surely(matrix, row)),
         elsewhere=elsewhere,
         empty=tuple(names[row] for row in np.flatnonzero(matrix.neurons == 0)),
         diagonal=diagonal,
@@ -321,6 +325,19 @@ def _decide(gap: float, ends: tuple[float, float] | None, p: float, least: float
     if not unlikely and not above:
         return "does not hold"
     return "cannot tell"
+
+
+def _surely(matrix: Matrix, row: np.intp) -> bool:
+    """Whether the own change of a row exceeds the greatest other one, interval and all."""
+    if not len(matrix.replicates) or matrix.change.shape[1] < 2:
+        return False
+    own = np.arange(matrix.change.shape[1]) == row
+
+    def ahead(changes: NDArray[np.float64]) -> NDArray[np.float64]:
+        return changes[..., row, row] - changes[..., row, ~own].max(axis=-1)
+
+    low, _ = interval(ahead(matrix.replicates), ahead(matrix.change))
+    return bool(low > 0)
 
 
 def _gap(change: NDArray[np.float64], rows: NDArray[np.intp]) -> float:
