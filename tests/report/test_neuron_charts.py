@@ -84,6 +84,7 @@ def test_the_curve_of_lambda(neurons: Neurons) -> None:
     (used,) = rows(figure.spec["layer"][2])
     assert used == {"lambda": lam.value, "label": f"λ = {lam.value:.5f}"}
     assert "dashed: the λ that is used" in figure.text
+    assert figure.text.endswith("it does not bind.") is (not any(n for _, n in lam.curve))
     bound = identify(
         random_counts(1, 3, widths=((60,),)),
         IdentifyConfig(rate=0.1, tau_quantile=0.5, lam_limit=1.0),
@@ -93,6 +94,7 @@ def test_the_curve_of_lambda(neurons: Neurons) -> None:
     figure = lambda_figure(bound)
     assert figure
     assert figure.text.startswith("λ is the largest at which no neuron highly active in every")
+    assert "does not bind" not in figure.text
     assert "λ* = " in str(figure.spec)
 
 

@@ -49,7 +49,7 @@ def test_what_an_alignment_moved() -> None:
     }
     (tile,) = study_tiles(Results(), aligned(claim("specific-to-related", numbers)), "q")
     assert tile.value == "−1,234 / 0"
-    assert tile.interval == "95% intervals -1,300 to -1,200 and -1 to +2"
+    assert tile.interval == "95% intervals −1,300 to −1,200 and −1 to +2"
     unsure = numbers | {"related": {"value": 3.0, "interval": None}}
     (tile,) = study_tiles(Results(), aligned(claim("specific-to-related", unsure)), "q")
     assert tile.value == "−1,234 / +3"

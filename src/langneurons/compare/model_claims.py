@@ -92,8 +92,8 @@ def four_stages(neurons: Neurons | None) -> Claim:
             fits[str(stages)] = {"fit": segment(logs, stages).fit} | null(logs, stages)._asdict()
     own = fits[str(STAGES)]
     words = (
-        f"{claim.words}; random orders fit as well with p = {own['orders']:.2g}, random walks of "
-        f"the same steps with p = {own['walks']:.2g}"
+        f"{claim.words}, which {100 * own['orders']:.2g}% of random orders of the layers and "
+        f"{100 * own['walks']:.2g}% of random walks of the same steps reach"
     )
     return claim._replace(numbers=plain(claim.numbers | {"fits": fits}), words=words)
 
@@ -271,7 +271,10 @@ def english_differs_in(
         numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
         verdicts.append(_judge_fewer(fewer, p))
         words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, {p_value(p)}")
-    return Claim(*_ENGLISH, verdict=both(verdicts), numbers=plain(numbers), words="; ".join(words))
+    told = (
+        f"{'; '.join(words)}; one language held against {len(languages) - 1} by a one-sided t test"
+    )
+    return Claim(*_ENGLISH, verdict=both(verdicts), numbers=plain(numbers), words=told)
 
 
 def can_ask_english(languages: Sequence[str]) -> bool:

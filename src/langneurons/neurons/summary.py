@@ -252,7 +252,9 @@ def _resampling_rule(uncertainty: Uncertainty) -> str:
         left_out = f"; {uncertainty.failed} of them allow no λ and are left out"
     return (
         f"Intervals: {uncertainty.level:.0%} of {uncertainty.replicates} resamplings of the "
-        f"{uncertainty.blocks} blocks of questions, the same for every language{left_out}."
+        f"{uncertainty.blocks} blocks of questions, the same for every language{left_out}. They "
+        "are widened to hold the number itself: some blocks come twice in a resampling, which "
+        "moves thresholds, so a number may lie near one end."
     )
 
 

@@ -27,8 +27,9 @@ ENDS = {"low": ",.1f", "high": ",.1f"}
 WIDTH = 640
 """Width of a figure in pixels, where nothing else sets it."""
 
-SPECIFIC, RELATED, GENERAL, NONE = "#c8501e", "#1f6fb2", "#12876a", "#9a9a96"
-"""Colours of the kinds of neurons; the page's scripts put its style sheet's in their place."""
+SPECIFIC, RELATED, GENERAL, NONE = "#cf5a22", "#15508a", "#2a9d7c", "#9a9a96"
+"""Colours of the kinds of neurons, of another lightness each, so that grey print tells them apart;
+the page's scripts put its style sheet's in their place."""
 
 PAPER_INK, CELL_INK = "#3d3d3a", "#1c1c1a"
 """Colours of what is written beside a chart, and in its cells."""

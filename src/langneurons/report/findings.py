@@ -217,4 +217,7 @@ def of_sweep(sweep: Sweep) -> Iterator[str]:
         for row in table.rows
     ]
     if told:
-        yield f"Over {sweep.cells:,} settings the claims hold: {'; '.join(told)}."
+        yield (
+            f"Each claim was judged in every one of {sweep.cells:,} settings that allows it, "
+            f"claims of change by both choices of thresholds. It holds: {'; '.join(told)}."
+        )

@@ -30,8 +30,11 @@ LONGEST = 1500
 _VERDICTS = {"holds": ("✓", "yes"), "does not hold": ("✕", "no"), "cannot tell": ("?", "open")}
 """The sign of each verdict, and the class of its badge."""
 
-_FIRST = ("layers", "perplexity")
-"""Figures that the first screen shows, of those that the page has."""
+_FIRST = {
+    "layers": "the best division into stages is shaded",
+    "perplexity": "a dot: more than without any random set",
+}
+"""Figures that the first screen shows, of those that the page has, and how to read them."""
 
 _SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 _LABELS = {"model": "Model", "questions": "Questions", "alignment": "Alignment"}
@@ -79,7 +82,7 @@ def render(page: Page) -> str:
             claims=told,
             verdicts=_every_verdict(page) if len(told) > 1 else None,
             first_figures=[
-                named
+                (*named, _FIRST[named[1].figure.name])
                 for chapter in chapters
                 for named in chapter.panels
                 if named[1].figure.name in _FIRST

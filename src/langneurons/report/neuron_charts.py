@@ -109,6 +109,8 @@ def lambda_figure(neurons: Neurons) -> Figure | None:
         else "Neurons highly active in every language among the selected, against λ; dashed: the λ "
         "that is used."
     )
+    if not any(row["general"] for row in rows):
+        text += " None is selected at any λ here: it does not bind."
     cells = tuple((round(r["lambda"], 6), round(r["plain"], 6), r["general"]) for r in rows)
     columns = ("lambda", "lambda of Eq. 5", "general selected")
     return Figure(

@@ -95,10 +95,12 @@ def study_page(title: str, found: StudyResults) -> Page:
         chapters.mediated(chapters.followed(models)),
         chapters.sweeps(chapters.swept(models)),
     )
+    texts = [name for name in questions if found.settings["domains"][name].get("texts")]
     counted = (
         _count(len(models), "model"),
         _count(len(codes), "language"),
-        _count(len(questions), "set of questions", "sets of questions"),
+        _count(len(questions) - len(texts), "set of questions", "sets of questions"),
+        _count(len(texts), "set of texts", "sets of texts"),
         _count(len(alignments), "alignment"),
     )
     return Page(

@@ -164,13 +164,16 @@ def _training_spec(rows: Sequence[Spec], *, at_ln_2: bool) -> Spec:
         "shape": enc("pairs:N", scale=shapes, legend=legend),
         "tooltip": tips("step:O", "pairs:N", loss=".4f", margin=".3f", preferred=".0%"),
     }
-    start = [{"loss": math.log(2), "label": "ln 2"}] if at_ln_2 else []
+    start = [{"loss": math.log(2), "label": "ln 2"}]
     level = {"y": enc("loss:Q")}
     label = level | {"x": {"value": "width"}, "text": enc("label:N")}
-    return layered(
-        rows,
+    beginning = (
         mark("rule", level, rows=start, strokeDash=DASH),
         mark("text", label, rows=start, align="right", dy=-7, fontSize=11),
+    )
+    return layered(
+        rows,
+        *(beginning if at_ln_2 else ()),
         mark("line", curve, strokeWidth=1.5),
         mark("point", dots, filled=True, size=40, opacity=1),
         width=WIDTH,

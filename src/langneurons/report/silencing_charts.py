@@ -302,8 +302,8 @@ def heat_maps(panels: Mapping[str, list[Spec]]) -> Spec:
             "orient": "bottom",
             "title": "perplexity, after / before",
             "gradientLength": 220,
-            "labelExpr": "format(exp(datum.value), '.3~g')",
-            "tickCount": 5,
+            "labelExpr": "format(exp(datum.value), '~g')",
+            "values": [float(np.log(x)) for x in _multiples(np.exp(-limit), np.exp(limit))],
         },
     )
     ink = [

@@ -104,8 +104,9 @@ def _accuracy(shares: Iterable[Accuracy], claim: Mapping[str, Any]) -> Tile | No
             name="accuracy",
             value=f"{claim['before']:.1%} → {claim['after']:.1%}",
             text="right answers in the languages aligned, before and after; change "
-            f"{100 * claim['change']:+.1f} points",
-            interval=f"95% interval {100 * low:+.1f} to {100 * high:+.1f}, {p_value(claim['p'])}",
+            f"{100 * claim['change']:+.1f} points".replace("-", "−"),
+            interval=f"95% interval {100 * low:+.1f} to {100 * high:+.1f}, "
+            f"{p_value(claim['p'])}".replace("-", "−"),
         )
     mean = next((share for share in shares if share.lang == MEAN), None)
     if mean is None:
@@ -138,7 +139,7 @@ def _shift(claim: Mapping[str, Any]) -> Tile | None:
 
 
 def _intervals(ends: Iterable[str]) -> str:
-    return f"95% intervals {' and '.join(ends)}"
+    return f"95% intervals {' and '.join(ends)}".replace("-", "−")
 
 
 def _signed(value: float) -> str:

@@ -85,6 +85,7 @@ function showRows() {
       : element("td", { class: c.number ? "number" : c.key }, shown(c, i)));
     return element("tr", { tabindex: 0, "data-row": i, "aria-selected": i === state.card ? "true" : "false" }, ...cells);
   }));
+  if (!state.rows.length) $("#rows tbody").append(element("tr", {}, element("td", { colspan: columns.length }, "No neuron passes the filters.")));
   $("#position").textContent = `page ${state.page + 1} of ${pages}`;
   $("#previous").disabled = state.page === 0;
   $("#next").disabled = state.page >= pages - 1;
@@ -195,6 +196,7 @@ function start() {
     if (row && (event.type === "click" || event.key === "Enter" || event.key === " ")) {
       event.preventDefault();
       showCard(+row.dataset.row);
+      if (innerWidth <= 960) $("#card").scrollIntoView({ block: "nearest" }); /* it stands above the table */
     }
   };
   $("#rows tbody").addEventListener("click", choose);

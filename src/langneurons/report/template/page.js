@@ -23,7 +23,7 @@ function theme(width) {
   return config;
 }
 
-const colours = { "#c8501e": "specific", "#1f6fb2": "related", "#12876a": "general", "#9a9a96": "none", "#767671": "none", "#3d3d3a": "ink" };
+const colours = { "#cf5a22": "specific", "#15508a": "related", "#2a9d7c": "general", "#9a9a96": "none", "#767671": "none", "#3d3d3a": "ink" };
 function fitted(spec, width) {
   const copy = JSON.parse(JSON.stringify(spec).replace(/#[0-9a-f]{6}/g, (hex) => (colours[hex] ? `var(--${colours[hex]})` : hex)));
   fit(copy, width);
@@ -121,6 +121,8 @@ function select() {
   for (const chapter of $$(".chapter")) {
     const nothing = $(":scope > .nothing", chapter), panels = $$(":scope > .panel", chapter);
     if (nothing && panels.length) nothing.hidden = panels.some((panel) => !panel.hidden);
+    const how = $(":scope > .how", chapter);
+    if (how) how.hidden = $$("ul", how).every((notes) => notes.hidden);
   }
   showSet();
   drawAll();
