@@ -187,7 +187,28 @@ def test_controls_have_their_own_gap(blocks: int) -> None:
     )
     assert np.allclose(found.controls, 0)
     assert found.diagonal - found.others == pytest.approx(0.3)
+    assert np.allclose(found.random, [0.01, 0.02, 0.03])
+    assert found.beyond == ("a", "b")
     assert (found.interval is None) == (blocks == 1)
+
+
+def test_what_exceeds_every_random_set() -> None:
+    """Random sets cost 0.01, 0.02 and 0.03. The first loses 0.02 by its own neurons: more than any
+    other language, yet not more than by random ones."""
+    change = [[0.02, 0.01, 0.0], [0.005, 0.3, 0.0], [0.0, 0.3, 0.2]]
+    costs = losses({"s": change}, [1.0, 2.0, 1.5], blocks=4, controls=3)
+    found = dominance(matrix(costs, "s", "log ratio"))
+    assert found.on_diagonal == found.surely == ("a", "b")  # blocks do not differ
+    assert found.beyond == ("b", "c")
+    said = words(found)
+    assert "2 of 3 languages lose most themselves, 2 surely (not c: b does)" in said
+    assert (
+        "they cost the language itself +0.02 (median), and all of them less than its own neurons "
+        "in 2 of 3 languages"
+    ) in said
+    alone = dominance(matrix(losses({"s": change}, [1.0, 2.0, 1.5]), "s", "log ratio"))
+    assert (alone.random, alone.beyond) == ((), ())
+    assert "surely" not in words(alone)
 
 
 def test_every_matrix_is_made_once() -> None:

@@ -97,6 +97,8 @@ class Dominance(NamedTuple):
         others: mean change off it, in the same rows.
         interval: of diagonal minus others; None with one block.
         controls: diagonal minus others of each random draw.
+        random: mean change on the diagonal by each random draw; off it, that less `controls`.
+        beyond: languages whose own change is greater than by every random set; empty without any.
         p: share of the assignments of columns to rows whose diagonal is at least as great; no
             effect of a row or a column as a whole (a language that any silencing hurts) can make it
             small.
@@ -114,6 +116,8 @@ class Dominance(NamedTuple):
     others: float
     interval: tuple[float, float] | None
     controls: tuple[float, ...]
+    random: tuple[float, ...]
+    beyond: tuple[str, ...]
     p: float
     holds: Verdict
 
@@ -275,6 +279,8 @@ def dominance(matrix: Matrix, seed: int = 0) -> Dominance:
         others=diagonal - gap,
         interval=ends,
         controls=tuple(_gap(change, rows) for change in matrix.controls),
+        random=tuple(matrix.controls[:, rows, rows].mean(axis=1).tolist()) if len(rows) else (),
+        beyond=tuple(names[row] for row in rows if matrix.percentile[row, row] == 1),
         p=p,
         holds=_decide(gap, ends, p, least),
     )
@@ -288,6 +294,8 @@ def words(dominance: Dominance) -> str:
     if math.isnan(d.others):
         return f"{d.holds}: there is one language only, which changes by {signed(d.diagonal)}"
     own = f"{len(d.on_diagonal)} of {len(d.rows)} languages lose most themselves"
+    if d.interval is not None:
+        own += f", {len(d.surely)} surely"
     if d.elsewhere:
         others = ", ".join(f"{code}: {other} does" for code, other in d.elsewhere.items())
         own += f" (not {others})"
@@ -299,6 +307,10 @@ def words(dominance: Dominance) -> str:
         middle, mean = float(np.median(d.controls)), float(np.mean(d.controls))
         ends = f"{signed(min(d.controls))} to {signed(max(d.controls))}, mean {signed(mean)}"
         parts.append(f"random sets apart {signed(middle)} (median; {ends})")
+        parts.append(
+            f"they cost the language itself {signed(float(np.median(d.random)))} (median), and all "
+            f"of them less than its own neurons in {len(d.beyond)} of {len(d.rows)} languages"
+        )
     parts.append(p_value(d.p))
     if d.empty:
         parts.append(f"no such neurons: {', '.join(d.empty)}")
