@@ -326,7 +326,7 @@ def test_neurons_of_other_weights_are_refused(
     assert "note: the neurons were found on weights" in forced.out
     assert "matched per layer and by activation rate" in forced.out
     notes = artifacts.read(tmp_path / "p").manifest["facts"]["notes"]
-    assert "measured all the same (--force)" in notes[0]
+    assert "taken all the same (--force)" in notes[0]
 
 
 def test_without_counts_controls_are_matched_per_layer(

@@ -29,7 +29,7 @@ from langneurons.config import (
     listed,
 )
 from langneurons.console import Force, Json, Made, Quiet, print_json
-from langneurons.errors import InputError, MismatchError
+from langneurons.errors import InputError
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.sets import counts_behind, notes_on_weights
 from langneurons.neurons.table import Neurons
@@ -899,16 +899,13 @@ def _masks(
     neurons = Neurons.load(silenced.source)
     require_fit(neurons, loaded.widths)
     weights = silenced.source.manifest["facts"].get("model")
-    if weights not in (None, loaded.fingerprint) and not force:
-        raise MismatchError(
-            f"the neurons were found on weights {weights[:12]}, this model has "
-            f"{loaded.fingerprint[:12]}; --force silences them all the same and notes it"
-        )
+    notes = notes_on_weights(weights, loaded.fingerprint, force=force)
     chosen = select(neurons, loaded.widths, silenced.kinds, silenced.languages)
     if not len(chosen):
         what = f"{', '.join(silenced.kinds)} neuron of {', '.join(silenced.languages)}"
         raise InputError(f"{silenced.source.folder} has no {what}, so there is nothing to silence")
-    return to_masks([chosen], loaded.widths), {"neurons": len(chosen), "found on": weights}
+    facts = {"neurons": len(chosen), "found on": weights, "notes": notes}
+    return to_masks([chosen], loaded.widths), facts
 
 
 def _tell_sampled(made: Made[Responses], model: str, json: bool) -> None:
@@ -1038,6 +1035,8 @@ def _tell_how(facts: Mapping[str, Any]) -> None:
     print(facts["asked"])
     if silenced := facts["model"].get("silenced"):
         print(f"silenced: {silenced['neurons']:,} neurons")
+        for note in silenced["notes"]:
+            print(f"note: {note}")
     if steered := facts["model"].get("steered"):
         print(f"steered: {steered['how']}")
         for note in steered["notes"]:

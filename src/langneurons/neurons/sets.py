@@ -90,31 +90,34 @@ def counts_behind(neurons: artifacts.Artifact, counts: Path | None) -> artifacts
     return given
 
 
-def notes_on_weights(found_on: str | None, fingerprint: str, *, force: bool) -> list[str]:
+def notes_on_weights(
+    found_on: str | None, fingerprint: str, *, force: bool, what: str = "neurons"
+) -> list[str]:
     """What to note about the weights that neurons were found on.
 
     Args:
         found_on: fingerprint of these weights; None where it is not known.
         fingerprint: that of the model they are used in.
         force: whether neurons of other weights are taken all the same.
+        what: what else it is that was found on these weights, such as means.
 
     Raises:
         MismatchError: when they are others, unless `force`.
     """
     if found_on is None:
         return [
-            "the neurons do not say which weights they were found on; only the shape of the layers "
+            f"the {what} do not say which weights they were found on; only the shape of the layers "
             "was compared"
         ]
     if found_on == fingerprint:
         return []
-    differ = f"the neurons were found on weights {found_on[:12]}, this model has {fingerprint[:12]}"
+    differ = f"the {what} were found on weights {found_on[:12]}, this model has {fingerprint[:12]}"
     if not force:
         raise MismatchError(
-            f"{differ}; another --dtype changes them too; --force measures all the same and notes "
-            "it"
+            f"{differ}; another --dtype changes them too; --force takes them all the same and "
+            "notes it"
         )
-    return [f"{differ}; measured all the same (--force)"]
+    return [f"{differ}; taken all the same (--force)"]
 
 
 def _require_positions(positions: NDArray[np.int64], shapes: Shapes) -> None:

@@ -20,7 +20,7 @@ from langneurons.errors import InputError, MismatchError
 from langneurons.layout import Shapes
 from langneurons.neurons.counts import Counts
 from langneurons.neurons.means import Floats, Means
-from langneurons.neurons.sets import counts_behind, require_fit, select
+from langneurons.neurons.sets import counts_behind, notes_on_weights, require_fit, select
 from langneurons.neurons.table import Neurons
 
 if TYPE_CHECKING:
@@ -147,14 +147,7 @@ class ByName:
         require_means(self.means, model.widths)
         notes = []
         for what, weights in self.weights.items():
-            if weights in (None, model.fingerprint):
-                continue
-            differ = (
-                f"the {what} are of weights {weights[:12]}, this model has {model.fingerprint[:12]}"
-            )
-            if not force:
-                raise MismatchError(f"{differ}; --force steers by them all the same and notes it")
-            notes.append(f"{differ} (--force)")
+            notes += notes_on_weights(weights, model.fingerprint, force=force, what=what)
         return notes
 
 
