@@ -183,7 +183,7 @@ def test_four_stages() -> None:
     assert list(found.numbers["fits"]) == ["2", "3", "4", "5", "6"]
     backwards = four_stages(resampled(STAGED[::-1]))
     assert backwards.verdict == "does not hold"
-    assert "not so: " in backwards.words
+    assert "not as claimed: " in backwards.words
     assert "needs more layers than 3" in four_stages(staged(STAGED[:3])).words
 
 
@@ -191,6 +191,9 @@ def test_four_stages_of_one_block_stay_open() -> None:
     found = four_stages(staged(STAGED))
     assert found.verdict == "cannot tell"
     assert "no intervals, as with one block of questions; the pattern is there" in found.words
+    drawn = random_counts(1, widths=((20,),) * 6)
+    old = replace(identify(drawn, rate=0.2, tau_quantile=0.7, lam=0.1, bootstrap=5), contrasts=())
+    assert "no intervals: identify the neurons anew for them" in four_stages(old).words
 
 
 def test_four_stages_must_last_in_resamplings() -> None:
@@ -281,7 +284,7 @@ def test_stages_by_meaning() -> None:
     assert flat.verdict != "holds"
     turned = told_of(THERE[::-1])
     assert turned.verdict == "does not hold"
-    assert "not so: agreement 2 > 1 (" not in turned.words  # 2 : 1 against 1 : 1
+    assert "not as claimed: agreement 2 > 1 (" not in turned.words  # 2 : 1 against 1 : 1
     assert "needs counts of the same questions" in stages_by_meaning(staged(STAGED)).words
     two = neurons_at([(0, 0, "en")], languages="en zh")
     assert stages_by_meaning(two).verdict == "cannot tell"
@@ -312,6 +315,12 @@ def test_english(english: tuple[int, int], verdict: str) -> None:
     found = english_differs(neurons_at(rows, ((2000,),), codes))
     assert found.numbers["specific"]["English"] == english[0]
     assert found.verdict == verdict
+    assert found.words.startswith(
+        f"specific: English {english[0]}, others at least 10 (ru), on average 12.4, "
+    )
+    assert found.words.endswith(
+        "; one language held against 5 by a one-sided t test of log(1 + neurons); no interval"
+    )
     assert english_differs(neurons_at([], languages="ru es fr de")).verdict == "cannot tell"
 
 
@@ -419,6 +428,11 @@ def test_accuracy() -> None:
     )
     up = accuracy_rises((before, after), ("zh",), "trained")
     assert (up.verdict, up.numbers["change"]) == ("holds", pytest.approx(0.4))
+    assert up.words.startswith("50.0% to 90.0%, +40.0 points [+")
+    assert up.words.endswith(
+        "] in the mean of languages, p < 0.001; up in 1 of 1 languages, surely in 1 (McNemar's "
+        "test, corrected)"
+    )
     down = accuracy_rises((before, after), ("zh",), "untrained")
     assert (down.verdict, down.numbers["languages"]) == (
         "does not hold",
@@ -434,6 +448,19 @@ def test_accuracy() -> None:
     assert accuracy_rises((before, after), CODES, "untrained").words.startswith(
         "needs marked answers in untrained"
     )
+
+
+def test_interval_and_p_of_accuracy_must_agree() -> None:
+    """4 of 12 questions are lost: the interval lies below 0, yet signs fall so in 2 of 16 ways."""
+    before, after = (
+        [Response(f"q{i}", "sw", "", "", 0, 1, i >= lost) for i in range(12)] for lost in (0, 4)
+    )
+    found = accuracy_rises((before, after), ("sw",), "trained")
+    assert found.numbers["interval"][1] < 0
+    assert found.numbers["p"] > 0.05
+    assert found.verdict == "cannot tell"
+    nothing = accuracy_rises((before, before), ("sw",), "trained")
+    assert nothing.verdict == "does not hold"
 
 
 def test_without_evidence_nothing_can_be_told() -> None:

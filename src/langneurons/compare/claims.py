@@ -33,7 +33,7 @@ from langneurons.compare.verdicts import (
     missing,
 )
 from langneurons.effects.mediation import Mediation
-from langneurons.intervals import SURE, Floats, Verdict, both, rises
+from langneurons.intervals import SURE, Floats, Verdict, both, holm, rises
 from langneurons.neurons.numbers import Numbers
 from langneurons.neurons.table import KINDS, Neurons
 from langneurons.silencing.matrix import Matrices
@@ -183,7 +183,8 @@ def accuracy_rises(
     Over the trained languages, or over the others. The same questions are answered before and
     after; the two models change places at random per question, in all its languages at once
     (`accuracy.compare_accuracy`), since a question that is hard is hard in every language. It holds
-    when p is at most 0.05 and the interval, over questions, lies above 0.
+    when p is at most 0.05 and the interval, over questions, lies above 0; it does not hold when p
+    is at most 0.05 and the interval lies below 0, or when no answer changed.
     """
     stated = (f"accuracy-{which}", f"Accuracy rises in {which} languages", "Tables 1, 5")
     if accuracy is None:
@@ -198,10 +199,10 @@ def accuracy_rises(
         return missing(*stated, f"marked answers in {which} languages, before and after")
     *languages, mean = compare_accuracy(before, after)
     verdict: Verdict = "cannot tell"
-    if mean.high <= 0:
+    if mean.p <= SURE:
+        verdict = "holds" if mean.low > 0 else "does not hold" if mean.high < 0 else verdict
+    elif not (mean.low or mean.high):
         verdict = "does not hold"
-    elif mean.low > 0 and mean.p <= SURE:
-        verdict = "holds"
     numbers: dict[str, Any] = {
         "before": mean.before,
         "after": mean.after,
@@ -210,11 +211,13 @@ def accuracy_rises(
         "p": mean.p,
         "languages": {row.lang: row.change for row in languages},
     }
-    up = sum(row.change > 0 for row in languages)
+    up = [row.change > 0 for row in languages]
+    alone = sum(np.array(up) & (np.array(holm([row.p for row in languages])) <= SURE))
+    change, low, high = (100 * share for share in (mean.change, mean.low, mean.high))
     words = (
-        f"{mean.before:.1%} to {mean.after:.1%}, {mean.change:+.1%} "
-        f"[{mean.low:+.1%}, {mean.high:+.1%}], {p_value(mean.p)}; "
-        f"up in {up} of {len(languages)} languages"
+        f"{mean.before:.1%} to {mean.after:.1%}, {change:+.1f} points [{low:+.1f}, {high:+.1f}] in "
+        f"the mean of languages, {p_value(mean.p)}; up in {sum(up)} of {len(languages)} languages, "
+        f"surely in {alone} (McNemar's test, corrected)"
     )
     return Claim(*stated, verdict=verdict, numbers=plain(numbers), words=words)
 

@@ -55,6 +55,9 @@ _ENGLISH = (
 )
 _ENGLISH_NEEDS = "the neurons of English and at least three other languages"
 
+_ONE_BLOCK = "no intervals, as with one block of questions"
+_OLD = "no intervals: identify the neurons anew for them"
+"""Why differences between stages have no intervals."""
 
 FITS = (2, 3, 4, 5, 6)
 """Numbers of stages whose fit is shown."""
@@ -85,6 +88,8 @@ def four_stages(neurons: Neurons | None) -> Claim:
     cut = layer_stages(*curves, of=held)
     asked = neurons.contrasts or of_neurons(numbers, cut.starts, held)
     claim = four_stages_in(asked, cut)
+    if neurons.uncertainty and not neurons.contrasts:  # of a table that an older version wrote
+        claim = claim._replace(words=claim.words.replace(_ONE_BLOCK, _OLD))
     logs = np.log1p(curves[:, held])
     fits = {}
     for stages in FITS:
@@ -156,8 +161,8 @@ def _contrasts_in_words(asked: Sequence[Contrast]) -> str:
     """Which differences are there, which are not, and which one cannot tell."""
     if np.isnan(asked[0].difference.low):
         lacking = [contrast.name for contrast in asked if not contrast.difference.value > 0]
-        seen = f"not so: {', '.join(lacking)}" if lacking else "the pattern is there"
-        return f"no intervals, as with one block of questions; {seen}"
+        seen = f"not as claimed: {', '.join(lacking)}" if lacking else "the pattern is there"
+        return f"{_ONE_BLOCK}; {seen}"
     told = {
         verdict: [
             f"{contrast.name} ({in_words(contrast.difference, '+.3g')})"
@@ -168,7 +173,11 @@ def _contrasts_in_words(asked: Sequence[Contrast]) -> str:
         ]
         for verdict in get_args(Verdict)
     }
-    heads = {"holds": "so", "does not hold": "not so", "cannot tell": "cannot be told"}
+    heads = {
+        "holds": "as claimed",
+        "does not hold": "not as claimed",
+        "cannot tell": "cannot be told",
+    }
     parts = [f"{heads[verdict]}: {', '.join(names)}" for verdict, names in told.items() if names]
     return "; ".join(parts)
 
@@ -270,10 +279,17 @@ def english_differs_in(
         fewer = _fewer_in_english(observed, resampled, kind, place)
         numbers[kind] = {"English": english, "others": mean, "p": p} | in_numbers(fewer)
         verdicts.append(_judge_fewer(fewer, p))
-        words.append(f"{kind}: English {english:,}, others on average {mean:,.1f}, {p_value(p)}")
+        least = np.delete(np.array(languages), place)[others.argmin()]
+        words.append(
+            f"{kind}: English {english:,}, others at least {int(others.min()):,} ({least}), on "
+            f"average {mean:,.1f}, {p_value(p)}"
+        )
     told = (
-        f"{'; '.join(words)}; one language held against {len(languages) - 1} by a one-sided t test"
+        f"{'; '.join(words)}; one language held against {len(languages) - 1} by a one-sided t test "
+        "of log(1 + neurons)"
     )
+    if np.isnan(fewer.low):
+        told += "; no interval"
     return Claim(*_ENGLISH, verdict=both(verdicts), numbers=plain(numbers), words=told)
 
 
