@@ -30,11 +30,11 @@ def test_by_hand() -> None:
     assert values["shared_by"] == values["shared_by_all"] == [1, 3, 1, 1]
     assert values["stages"] is values["intervals"] is None
     assert [(tile.key, tile.value) for tile in summary.tiles(neurons)] == [
-        ("lambda", "0.10000"),
-        ("tau", "0.50000"),
         ("specific", "3"),
         ("related", "1"),
         ("general", "1"),
+        ("lambda", "0.10000"),
+        ("tau", "0.50000"),
     ]
     assert "The lowest 0.99 of 6 neurons by score are selected: 6." in summary.rules(neurons)
 

@@ -169,6 +169,19 @@ def test_changes(model: Model) -> None:
     assert figures["stability"].title == "Who stays what they were, across alignment"
 
 
+def test_impossible_counts_of_an_import_are_said(model: Model) -> None:
+    faults = [{"negative": 5, "above_one": 0}, {"negative": 2, "above_one": 1}]
+    manifest = {"config": {}, "facts": {"import": faults}}
+    results = model.base["school"]._replace(manifests={"counts": manifest})
+    said = lines(chapters.neurons([(SCHOOL, results)]), SCHOOL)
+    assert said[1] == (
+        "Imported: 7 counts were negative and are set to 0; 1 are above the number of tokens and "
+        "stay as they are."
+    )
+    manifest["facts"]["import"] = [{"negative": 0, "above_one": 0}]
+    assert not any("Imported" in x for x in lines(chapters.neurons([(SCHOOL, results)]), SCHOOL))
+
+
 def test_what_was_read_is_said_as_it_was(model: Model) -> None:
     """Running text is cut in chunks; then there are neither responses nor prompts."""
     for config, read in (({}, "responses given their prompts"), ({"chunk": 512}, "running text")):

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from langneurons.neurons.identify import identify
 from langneurons.report import findings
 from langneurons.report.parts import Page
 from langneurons.report.results import FolderResults
 from langneurons.silencing.matrix import matrices
 from langneurons.tables import Table
 from langneurons.texts.accuracy import MEAN, Accuracy
-from support.values import losses, neurons_at
+from support.values import losses, neurons_at, random_counts, with_questions
 
 
 def test_neurons(school: FolderResults) -> None:
@@ -30,6 +31,18 @@ def test_neurons(school: FolderResults) -> None:
 def test_neurons_that_say_little() -> None:
     (first,) = findings.of_neurons(neurons_at([(0, 3, "th")], languages="th sw fr"))
     assert first == "Neurons of one language: 1; of several: 0."
+
+
+def test_agreement_is_told_with_what_shuffling_leaves() -> None:
+    counts = with_questions(random_counts(3, 4, blocks=6, widths=((60,),) * 6))
+    neurons = identify(counts, rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=20)
+    known = neurons.agreement
+    assert known
+    (said,) = (line for line in findings.of_neurons(neurons) if "agree across" in line)
+    most = int(np.argmax(known.agreement.value))
+    ends = [f"{float(end[most]):.2f}" for end in known.agreement[:3]]
+    assert f"most in layer {most}, {ends[0]} [{ends[1]}, {ends[2]}], and least" in said
+    assert f"shuffled at most {known.shuffled.max():.2f} in any layer." in said
 
 
 def test_silencing_stands_beside_random_sets() -> None:

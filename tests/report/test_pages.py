@@ -155,7 +155,12 @@ def test_a_run_in_the_midst(study: Path, tmp_path: Path) -> None:
     assert [judged.where for judged in page.judged] == [{"model": "small", "questions": "school"}]
     assert len(page.judged[0].claims) == 4
     school, market = page.tiles
-    assert [tile.name for tile in school.tiles] == ["language neurons", "silenced", "accuracy", "λ"]
+    assert [tile.name for tile in school.tiles] == [
+        "language neurons",
+        "silenced",
+        "accuracy",
+        "general",
+    ]
     assert [tile.name for tile in market.tiles] == ["accuracy"]
     assert [explored.where["questions"] for explored in page.explored] == ["school"]
     assert "Alignment" not in dict(page.studied)

@@ -77,7 +77,7 @@ def test_language_neurons_and_what_takes_the_place_of_others(school: FolderResul
     assert neurons
     specific, related = (int((neurons.kind == kind).sum()) for kind in ("specific", "related"))
     told = study_tiles(Results(neurons=neurons), None, "q")
-    assert [tile.name for tile in told] == ["language neurons", "λ", "τ", "general"]
+    assert [tile.name for tile in told] == ["language neurons", "general", "λ", "τ"]
     share = (specific + related) / 2880
     assert told[0].text == f"{specific} of one language, {related} of several, {share:.2%} of all"
     assert told[0].interval.startswith("95% intervals ")

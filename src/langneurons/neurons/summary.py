@@ -133,7 +133,7 @@ def lambda_words(lam: Lambda) -> str:
 
 
 def tiles(neurons: Neurons) -> tuple[Tile, ...]:
-    """The numbers that matter most: lambda, tau, and how many neurons of each kind."""
+    """The numbers that matter most: how many neurons of each kind, lambda and tau."""
     told = facts(neurons)
     rule, lam = told.rule, told.rule.lam
 
@@ -143,7 +143,7 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
         low, high = told.ends[key]
         return f"95% interval {low:,.{digits}f} to {high:,.{digits}f}"
 
-    shown = []
+    thresholds, shown = [], []
     if lam:
         bound = Tile(
             key="lambda",
@@ -152,7 +152,7 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
             text=f"{lam.plain:.5f} in the units of Eq. 5; {lambda_words(lam)}",
             interval=interval("lambda", 5),
         )
-        shown.append(bound)
+        thresholds.append(bound)
     if rule.tau is not None:
         quantile = f"quantile {rule.tau_quantile:g} of all {rule.levels}"
         bar = Tile(
@@ -162,7 +162,7 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
             text=f"a neuron is highly active above it; {quantile}",
             interval=interval("tau", 5),
         )
-        shown.append(bar)
+        thresholds.append(bar)
     for kind, active_in in (
         ("specific", "in one language"),
         ("related", "in several"),
@@ -176,7 +176,7 @@ def tiles(neurons: Neurons) -> tuple[Tile, ...]:
             interval=interval(kind),
         )
         shown.append(counted)
-    return tuple(shown)
+    return (*shown, *thresholds)
 
 
 def _among(told: Facts, kind: str) -> str:

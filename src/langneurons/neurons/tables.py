@@ -129,10 +129,10 @@ def contrast_table(neurons: Neurons) -> Table | None:
         stages = (contrast.what, contrast.more, contrast.less)
         rows.append((*stages, value, low, high, without, least, contrast.verdict))
     caption = (
-        "What the four stages differ in as the paper has it, the stages being those of the neurons "
-        "here: a stage that has more less one that has fewer, of language neurons (specific and "
-        "related) and general ones per layer, of agreement and of language's share of the "
-        "variance; 95% interval over blocks; the least without one language, and which."
+        "Differences between two of the four stages found here, first minus second, in the "
+        "direction of the paper: language neurons (specific and related) and general ones a "
+        f"layer{'; agreement and the share of language in the variance' if known else ''}. With "
+        "95% intervals over blocks, and the least difference without one language, and which."
     )
     heads = ("of", "more in stage", "less in stage", "difference", "low", "high", "least")
     return Table("contrasts", caption, (*heads, "without", "verdict"), tuple(rows))

@@ -500,7 +500,20 @@ def _how(results: Results, *kinds: str) -> tuple[str, ...]:
         for kind, manifest in manifests.items()
     ]
     notes = [note for manifest in manifests.values() for note in manifest["facts"].get("notes", ())]
-    return (*made, *notes)
+    return (*made, *_imported(manifests.get("counts")), *notes)
+
+
+def _imported(counts: Manifest | None) -> Iterator[str]:
+    """What is impossible in counts that were imported, and what became of it."""
+    faults = counts["facts"].get("import", ()) if counts else ()
+    negative, above = (
+        sum(of.get(name) or 0 for of in faults) for name in ("negative", "above_one")
+    )
+    if negative or above:
+        yield (
+            f"Imported: {negative:,} counts were negative and are set to 0; {above:,} are above "
+            "the number of tokens and stay as they are."
+        )
 
 
 def _texts(kind: str, manifest: Manifest) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from langneurons.compare.verdicts import Claim
+from langneurons.neurons.agreement import Agreement
 from langneurons.neurons.summary import Facts, facts
 from langneurons.neurons.table import Neurons
 from langneurons.report.results import Alignment
@@ -75,12 +76,34 @@ def of_neurons(neurons: Neurons) -> Iterator[str]:
     where = _places(neurons)
     if where:
         yield where
+    if told.agreement and np.isfinite(told.agreement.agreement.value).all():
+        yield _agreement(told.agreement)
     if told.english:
         (_, *english), (_, *others) = told.english.rows
         yield (
             f"English has {english[0]:g} specific and {english[1]:g} related ones, the other "
             f"languages {others[0]:,.0f} and {others[1]:,.0f} on average."
         )
+
+
+def _agreement(known: Agreement) -> str:
+    """In which layer languages agree most and least, beside shuffled questions."""
+    found = known.agreement
+    most, least = int(np.argmax(found.value)), int(np.argmin(found.value))
+    ends = [
+        f"{found.value[layer]:.2f}"
+        + (
+            ""
+            if np.isnan(found.low[layer])
+            else f" [{found.low[layer]:.2f}, {found.high[layer]:.2f}]"
+        )
+        for layer in (most, least)
+    ]
+    return (
+        f"All neurons together agree across languages most in layer {most}, {ends[0]}, and least "
+        f"in layer {least}, {ends[1]}; with the questions shuffled at most "
+        f"{float(np.max(known.shuffled)):.2f} in any layer."
+    )
 
 
 def _by_chance(told: Facts) -> str:

@@ -130,10 +130,11 @@ def agreement_figure(neurons: Neurons, cut: Segmentation | None) -> Figure | Non
     return Figure(
         name="agreement",
         title="Where languages agree",
-        text="Of the variance of all neurons' rates of activation, how much is the language's, how "
-        "much the question's in whatever language (meaning); agreement: meaning's part of what is "
-        "not the language's, with 95% intervals over blocks. Dashed: the highest of 20 shufflings "
-        "of the questions. No class of neurons takes part.",
+        text="How often neurons are active varies with the language and with the question. Below: "
+        "the share of language, and that of the question in whatever language (meaning). Above: "
+        "agreement, the part of meaning in all that is not the language's. Bands are 95% "
+        "intervals over blocks; dashed, the highest of 20 shufflings of the questions. All "
+        "neurons take part, whatever their class.",
         spec={
             "vconcat": panels,
             "spacing": 8,

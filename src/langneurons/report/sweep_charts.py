@@ -96,7 +96,8 @@ def curve_figure(claim: str, rows: Sequence[Row], neurons: Neurons | None = None
         marked += ", the cell of the neurons on this page the triangle"
     effect = EFFECTS[claim]
     text = (
-        f"Each point is a cell of the grid; up: {effect}. Below: its settings; {marked}. Cells "
+        f"Each point is a cell of the grid, in order of its effect; up: {effect}. Below: its "
+        f"settings; {marked}. Cells "
         "rest on the same counts, so a share of them is no p-value."
         + (f" Cells without an effect, not drawn: {untold}." if untold else "")
     )

@@ -59,12 +59,12 @@ SHUFFLES = 100
 EFFECTS = {
     "four-stages": "the least difference of stages",
     "stages-by-meaning": "the least difference of stages",
-    "english": "English's neurons over the others' mean",
+    "english": "English / mean of the others",
     "related-exist": "related among the selected",
-    "specific-to-related": "the lesser of fall and rise",
-    "untrained-alike": "the lesser, where not trained",
+    "specific-to-related": "the smaller of fall and rise",
+    "untrained-alike": "the same, languages not trained",
     "general-rise": "change of general neurons",
-    "stable-alignment": "share that keeps its kind, the lesser",
+    "stable-alignment": "share that stays, smaller of two",
 }
 """What the effect of each claim is."""
 
