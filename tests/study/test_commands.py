@@ -343,7 +343,9 @@ domains.lines = {{ texts = "texts", take = 8, scored-take = 2 }}
 
 
 def test_a_study_by_a_server(tmp_path: Path, langneurons: Any) -> None:
-    """Started once for the steps that ask, and stopped; by hand it is the same command."""
+    """Started once for the steps that ask, of two domains, and stopped; by hand it is the same
+    command.
+    """
     studies.save_model(tmp_path / "model")
     studies.save_questions(tmp_path / "questions")
     stub = Path(__file__).parents[1] / "support" / "stub_server.py"
@@ -354,6 +356,7 @@ languages = ["en", "sw"]
 template = "plain"
 models.tiny = "model"
 domains.one = {{ questions = "questions", take = 3 }}
+domains.two = {{ questions = "questions", take = 2 }}
 analyses.base = ["evaluate"]
 sample.n = 2
 record.blocks = 2

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,25 @@ def test_a_plan_by_hand() -> None:
         "--languages en,zh,sw --blocks 2"
     )
     assert at["questions/one"].command() is None
+
+
+def test_all_that_a_server_is_asked_of_a_model_comes_in_a_row() -> None:
+    """So that it is started once for each model; what a step needs still comes before it."""
+    alone = plan.steps(parse(TINY, "x"))
+    command = '[serve]\ncommand = "serve {model} {name} {port}"\n\n[sample]'
+    served = plan.steps(parse(TINY.replace("[sample]", command), "x"))
+    assert sorted(step.out for step in served) == sorted(step.out for step in alone)
+    outs = [step.out for step in served]
+    for place, step in enumerate(served):
+        assert all(outs.index(need) < place for need in step.needs), step
+
+    def starts(steps: list[plan.Step]) -> list[str]:
+        asked = [step.stage.name in ("sample", "evaluate") and step.call.given[0] for step in steps]
+        return [str(model) for model, _ in groupby(asked) if model]
+
+    adapter = "models/tiny/sw/adapter"
+    assert starts(served) == ["model", adapter, f"{adapter}/checkpoint-1"]
+    assert len(starts(alone)) == 7
 
 
 def test_texts_of_the_base() -> None:

@@ -157,14 +157,15 @@ class Serving:
                     there.add(completion.place)
                     yield completion
             except ServerError as error:
-                said = self._said()
+                said, status = self._said(), self._process.poll() if self._process else None
                 self.stop(failed=True)
                 if starts >= STARTS:
                     raise ServerError(
                         f"{error}; it was started {starts} times and said last: {said}; where a "
                         "seed is what it dies of, --no-server-seeds"
                     ) from None
-                self._tell(f"the server gives no answer any more; it said last: {said}")
+                fate = "answers no more" if status is None else f"ended with status {status}"
+                self._tell(f"the server {fate} and said last: {said}")
             else:
                 return
 

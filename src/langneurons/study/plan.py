@@ -88,7 +88,26 @@ def steps(study: Study) -> list[Step]:
             planned += _aligned(study, name, alignment)
             planned += _compared(study, name, alignment)
     planned.append(_step(study, MakeReport(), run_folder.REPORT))
-    return _with_needs(planned)
+    return _with_needs(_in_a_row(planned) if study.serve else planned)
+
+
+def _in_a_row(planned: Sequence[Step]) -> list[Step]:
+    """The steps, those that ask a model all where the first of them stands.
+
+    A server, which takes minutes to start, is then started once for each model. What they need is
+    there: the questions come before all else, an adapter before the first that asks it.
+    """
+    asking: dict[StudyModel, list[Step]] = {}
+    for step in planned:
+        if isinstance(step.stage, SampleResponses | EvaluateModel):
+            asking.setdefault(step.stage.model, []).append(step)
+    ordered = []
+    for step in planned:
+        if not isinstance(step.stage, SampleResponses | EvaluateModel):
+            ordered.append(step)
+        elif step is asking[step.stage.model][0]:
+            ordered += asking[step.stage.model]
+    return ordered
 
 
 def _step(study: Study, stage: Stage, out: str) -> Step:
