@@ -332,6 +332,7 @@ def test_what_is_chosen_is_shown(shown: Page, page: parts.Page) -> None:
         ]
         (judged,) = [judged for judged in page.judged if judged.where == where]
         known = [claim for claim in judged.claims if claim.numbers]
+        assert shown.locator("#chosen").inner_text() == f"; shown: {questions} · {alignment}"
         listed = shown.locator(".claims > li:visible")
         assert [text[2:] for text in listed.locator(".verdict").all_inner_texts()] == [
             claim.verdict for claim in known

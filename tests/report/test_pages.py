@@ -1,5 +1,6 @@
 """Pages: what is told first, of a study and of one set of neurons; a matrix is made once."""
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -80,6 +81,18 @@ def test_four_numbers_of_every_choice(page: Page, found: StudyResults) -> None:
         ).replace("-", "−")
         raised = claims["accuracy-trained"]
         assert by_name["accuracy"].value == f"{raised['before']:.1%} → {raised['after']:.1%}"
+
+
+def test_what_was_read_while_neurons_were_silenced(study: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(study, tmp_path / "run"))
+    place = run / "models" / "small" / "base" / "school" / "perplexity" / "manifest.json"
+    manifest = json.loads(place.read_text("utf-8"))
+    manifest["facts"] |= {"texts": {"en": 4, "sw": 4}, "tokens": {"en": 1200, "sw": 900}}
+    place.write_text(json.dumps(manifest), "utf-8")
+    told = dict(study_page("run", read_study(run)).studied)
+    assert told["Silenced on"] == (
+        "school: 4 texts, 900 to 1,200 tokens in each language; 3 random sets"
+    )
 
 
 def test_one_set_of_neurons(school: FolderResults, school_page: Page) -> None:

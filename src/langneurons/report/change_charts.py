@@ -50,6 +50,9 @@ _DIAMOND = {
 _NEARER = {"all": GENERAL, "trained with English": SPECIFIC, "others with English": RELATED}
 """Languages whose nearness is drawn."""
 
+_TICK: Spec = {"size": 12, "thickness": 2, "color": PAPER_INK}
+"""The end of a bar, so that a change of nothing is seen too."""
+
 _GROUPS = {"trained": SPECIFIC, "other": RELATED, "mean": NONE}
 
 
@@ -311,6 +314,7 @@ def accuracy_change_figure(table: Table) -> Figure:
     spec = layered(
         rows,
         mark("bar", bars),
+        mark("tick", {"x": enc("change:Q"), "tooltip": bars["tooltip"]}, **_TICK),
         whiskers("x"),
         shared={"y": enc("name:N", sort=[row["name"] for row in rows], title=None)},
         width=WIDTH - 120,

@@ -144,6 +144,7 @@ def _studied(found: StudyResults) -> Iterator[tuple[str, str]]:
         if source := of.get("texts"):
             origin = "" if source == name else f" ({source})"
             yield "Running text", f"{name}{origin}{_tokens(found.models, name)}"
+    yield from dict.fromkeys(_silenced_on(found.models))
     told = set()
     for model in found.models:
         for alignment in model.alignments:
@@ -159,6 +160,26 @@ def _tokens(models: Iterable[Model], domain: str) -> str:
             tokens = counts["facts"]["tokens"].values()
             return f": {min(tokens):,} to {max(tokens):,} tokens in each language"
     return ""
+
+
+def _silenced_on(models: Iterable[Model]) -> Iterator[tuple[str, str]]:
+    """How much was read while neurons were silenced, and beside how many random sets."""
+    for model in models:
+        for questions, results in model.base.items():
+            made = results.manifests.get("perplexity")
+            if made and {"texts", "tokens"} <= made["facts"].keys():
+                ends = [_ends(made["facts"][name].values()) for name in ("texts", "tokens")]
+                yield (
+                    "Silenced on",
+                    f"{questions}: {ends[0]} texts, {ends[1]} tokens in each language; "
+                    f"{_count(made['config']['controls'], 'random set') or 'no random sets'}",
+                )
+
+
+def _ends(numbers: Iterable[int]) -> str:
+    """The least to the most of them."""
+    known = list(numbers)
+    return " to ".join(dict.fromkeys(f"{end(known):,}" for end in (min, max)))
 
 
 def _model(model: Model) -> str:

@@ -27,6 +27,7 @@ from langneurons.report.charts import (
     top_legend,
     whiskers,
 )
+from langneurons.report.layer_charts import layer_axis
 from langneurons.sweep.grid import PAPER
 from langneurons.sweep.judged import BARS, EFFECTS
 from langneurons.sweep.sweep import Sweep
@@ -406,9 +407,7 @@ def shuffled_figure(sweep: Sweep) -> Figure:
             for r in rows
         ]
         lowest = name == _CURVES[-1]
-        x = enc(
-            "layer:Q", title="layer" if lowest else None, axis={"grid": False, "tickMinStep": 1}
-        )
+        x = enc("layer:Q", **layer_axis(len(rows), lowest=lowest))
         band = {"x": x, "y": enc("low:Q", title=name), "y2": {"field": "high"}}
         line = {
             "x": x,
@@ -435,7 +434,7 @@ def shuffled_figure(sweep: Sweep) -> Figure:
         name="sweep-layers",
         title="By layer, beside neurons shuffled over layers",
         text=text,
-        spec={"vconcat": panels, "spacing": 8},
+        spec={"vconcat": panels, "spacing": 8, "resolve": {"scale": {"x": "shared"}}},
         table=Table("sweep-layers", text, columns, tuple(cells)),
     )
 

@@ -117,6 +117,8 @@ const chosen = () => Object.fromEntries(new FormData(choices));
 const about = (where) => Object.entries(chosen()).every(([key, value]) => !(key in where) || where[key] === value);
 
 function select() {
+  const named = $$("select", choices).map((field) => field.selectedOptions[0].textContent);
+  if (named.length) $("#chosen").textContent = `; shown: ${named.join(" · ")}`;
   for (const part of $$("[data-where]")) part.hidden = !about(JSON.parse(part.dataset.where));
   for (const chapter of $$(".chapter")) {
     const nothing = $(":scope > .nothing", chapter), panels = $$(":scope > .panel", chapter);
