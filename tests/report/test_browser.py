@@ -337,7 +337,7 @@ def test_what_is_chosen_is_shown(shown: Page, page: parts.Page) -> None:
         assert [text[2:] for text in listed.locator(".verdict").all_inner_texts()] == [
             claim.verdict for claim in known
         ]
-        assert listed.locator("summary").all_inner_texts() == [claim.words for claim in known]
+        assert listed.locator(".why").all_inner_texts() == [claim.words for claim in known]
         panels = [
             panel.figure.title
             for chapter in page.chapters

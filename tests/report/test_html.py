@@ -18,7 +18,7 @@ from langneurons.config import IdentifyConfig
 from langneurons.neurons.identify import identify
 from langneurons.neurons.summary import Tile
 from langneurons.report.charts import table_figure
-from langneurons.report.html import LONGEST, render
+from langneurons.report.html import LONGEST, claim_numbers, render
 from langneurons.report.markup import visible
 from langneurons.report.pages import results_page
 from langneurons.report.parts import (
@@ -113,15 +113,38 @@ def test_every_claim_with_its_verdict_and_reason(shown: Element, page: Page) -> 
         assert about(element) == judged.where
         listed = element.one("ol", of="claims")
         assert [b.words[2:] for b in listed.all(of="verdict")] == [claim.verdict for claim in known]
-        assert [s.text for s in listed.all("summary")] == [claim.words for claim in known]
+        assert [p.text for p in listed.all("p", of="why")] == [claim.words for claim in known]
         missing = len(judged.claims) - len(known)
         assert missing > 0
         assert element.all("summary")[-1].text == f"Not judged: {missing}"
         held = sum(claim.verdict == "holds" for claim in known)
         assert element.one("p", of="sum").text.startswith(f"{held} hold")
-    first = dict((cell.text for cell in row.all("td")) for row in lists[0].all("li")[0].all("tr"))
-    assert first["fits, 4, fit"] == written(page.judged[0].claims[0].numbers["fits"]["4"]["fit"])
-    assert first["starts"] == "0, 4, 5, 14"
+    rows = [row.all("td") for row in lists[0].all("li")[0].all("tr")[1:]]
+    first = {cells[0].text: [cell.text for cell in cells[1:]] for cells in rows}
+    fit = written(page.judged[0].claims[0].numbers["fits"]["4"]["fit"])
+    assert first["how well they fit, 4 stages, share of variance explained"] == [fit, ""]
+    assert first["stages begin in layers"] == ["0, 4, 5, 14", ""]
+
+
+def test_the_numbers_of_a_claim_are_told_in_words() -> None:
+    """An interval stands beside its number; shares are told as in the line above them."""
+    numbers = {"raw": {"value": 0.0126, "interval": [0.01, 0.015]}, "more in": ["es", "th"]}
+    assert claim_numbers(Claim("related-add", "", "", "holds", numbers, "")) == [
+        ("added to log perplexity", "0.0126", "0.01 to 0.015"),
+        ("more in", "es, th", ""),
+    ]
+    numbers = {"before": 0.417, "p": 0.0153, "interval": [0.167, 0.583], "known": True}
+    assert claim_numbers(Claim("accuracy-trained", "", "", "holds", numbers, "")) == [
+        ("before", "41.7%", ""),
+        ("p", "0.0153", ""),
+        ("95% interval", "16.7% to 58.3%", ""),
+        ("known", "yes", ""),
+    ]
+    numbers = {"specific": {"value": 0.5, "interval": None, "chance": 0.05}}
+    assert claim_numbers(Claim("stable-domains", "", "", "holds", numbers, "")) == [
+        ("specific", "50.0%", "not known"),
+        ("specific, by chance", "5.0%", ""),
+    ]
 
 
 def test_every_verdict_side_by_side(shown: Element, page: Page) -> None:
@@ -263,7 +286,7 @@ def test_the_same_in_another_process(tmp_path: Path) -> None:
     """Whatever the order of sets and hashes is there."""
     code = (
         "import sys; from pathlib import Path;"
-        "from langneurons.report.html import render; "
+        "from langneurons.report.html import claim_numbers, render; "
         "from langneurons.report.pages import results_page;"
         "from langneurons.report.results import read_folder;"
         "found = read_folder(Path(sys.argv[1]));"
@@ -350,8 +373,8 @@ def test_hostile_names_and_texts_stay_text(hostile: Element) -> None:
     for place, shown in (
         (hostile.one("section", id="studied").all("dd")[0], known),
         (hostile.one("dl", of="tiles").one("b"), known),
-        (hostile.all("ol", of="claims")[0].one("summary"), known),
-        (hostile.all("ol", of="claims")[0].all("td")[0], NASTY),
+        (hostile.all("ol", of="claims")[0].one("p", of="why"), known),
+        (hostile.all("ol", of="claims")[0].all("td")[1], NASTY),
         (hostile.one("section", id="answers").one("h2"), known),
         (hostile.one("article", id="table-0").one("h3"), known),
         (hostile.one("details", of="how").all("li")[0], known),

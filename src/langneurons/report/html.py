@@ -8,7 +8,7 @@ own two, by their digests. The markup is in the folder `template`; here is what 
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import count
 from typing import Any, NamedTuple
@@ -35,6 +35,25 @@ _FIRST = {
     "perplexity": "a dot: more than without any random set",
 }
 """Figures that the first screen shows, of those that the page has, and how to read them."""
+
+_NAMES = {
+    "starts": "stages begin in layers",
+    "fits": "how well they fit",
+    "fit": "share of variance explained",
+    "orders": "random orders of the layers that fit as well, as a share",
+    "walks": "random walks that fit as well, as a share",
+    "raw": "added to log perplexity",
+    "net": "added beyond random sets",
+    "own greatest": "languages that lose most themselves",
+    "elsewhere": "loses most when silenced",
+    "interval": "95% interval",
+    "chance": "by chance",
+    "before against its resamplings": "before against resamplings of itself",
+}
+"""What the numbers of claims are called, where their names do not say it."""
+
+_OF_SHARES = ("stable-", "accuracy-")
+"""Claims whose numbers are shares."""
 
 _SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 _LABELS = {"model": "Model", "questions": "Questions", "alignment": "Alignment"}
@@ -99,7 +118,7 @@ def render(page: Page) -> str:
             data=Markup(_json(data)),  # noqa: S704
             # How values are shown.
             about=lambda where: json.dumps(about(where)),
-            flat=lambda claim: list(_flat(claim.numbers)),
+            numbers_of=claim_numbers,
             by_language=_by_language,
             language_tag=lambda code: language(code).tag,
             longest=LONGEST,
@@ -181,23 +200,57 @@ def _every_verdict(page: Page) -> Verdicts:
     )
 
 
-def _flat(numbers: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested numbers as rows."""
+def claim_numbers(claim: Claim) -> list[tuple[str, str, str]]:
+    """What a verdict rests on, as rows: what, the number, its interval."""
+    shares = claim.name.startswith(_OF_SHARES)
+    return list(_flat(claim.numbers, (), shares=shares))
+
+
+def _flat(numbers: Any, path: tuple[str, ...], *, shares: bool) -> Iterator[tuple[str, str, str]]:
+    """Nested numbers as rows; an interval beside its number.
+
+    Args:
+        numbers: a number, a list, or more of them by name.
+        path: the names on the way.
+        shares: whether they are shares, but for p, and told in per cent.
+    """
+    name = ", ".join(map(_called, path))
+    in_words = _percent if shares and path[-1:] != ("p",) else written
     if isinstance(numbers, Mapping):
-        for key, value in numbers.items():
-            yield from _flat(value, f"{name}, {key}" if name else key)
+        rest = dict(numbers)
+        if {"value", "interval"} <= rest.keys():
+            value, ends = rest.pop("value"), rest.pop("interval")
+            known = _listed(ends, in_words) if ends else "not known"
+            yield name, _one(value, in_words), known
+        for key, value in rest.items():
+            yield from _flat(value, (*path, key), shares=shares)
     elif isinstance(numbers, list):
-        yield name, _listed(numbers)
-    elif isinstance(numbers, float):
-        yield name, written(numbers)
+        yield name, _listed(numbers, in_words), ""
     else:
-        yield name, "not known" if numbers is None else str(numbers)
+        yield name, _one(numbers, in_words), ""
 
 
-def _listed(values: list[Any]) -> str:
+def _called(key: str) -> str:
+    """What a number is called, in words."""
+    return f"{key} stages" if key.isdigit() else _NAMES.get(key, key)
+
+
+def _one(value: Any, in_words: Callable[[float], str]) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return in_words(value)
+    return "not known" if value is None else str(value)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _listed(values: list[Any], in_words: Callable[[float], str]) -> str:
     """An interval, or a list."""
     if len(values) == 2 and all(isinstance(value, float) for value in values):
-        return " to ".join(map(written, values))
+        return " to ".join(map(in_words, values))
     return ", ".join(map(str, values)) or "none"
 
 
