@@ -1,12 +1,18 @@
 """Findings: sentences hold the numbers of the data, and nothing that is not known."""
 
+from typing import get_args
+
 import numpy as np
 
+from langneurons.compare.verdicts import Claim
+from langneurons.config import SweepConfig
+from langneurons.intervals import Verdict
 from langneurons.neurons.identify import identify
 from langneurons.report import findings
 from langneurons.report.parts import Page
 from langneurons.report.results import FolderResults
 from langneurons.silencing.matrix import matrices
+from langneurons.sweep.sweep import sweep
 from langneurons.tables import Table
 from langneurons.texts.accuracy import MEAN, Accuracy
 from support.values import losses, neurons_at, random_counts, with_questions
@@ -116,3 +122,33 @@ def test_every_chapter_of_a_study_says_what_was_found(page: Page) -> None:
     assert any("keep their kind across alignment: " in line for line in said["changes"])
     known = {line for lines in said.values() for line in lines}
     assert not [line for line in known if "nan" in line or "e-0" in line]
+
+
+def test_a_sweep_says_where_its_own_cell_is_judged_otherwise() -> None:
+    counts = random_counts(3, 4, blocks=4, widths=((60,),) * 6)
+    config = SweepConfig(rates="0.1,0.2", tau_quantiles="0.8", lams="auto", bootstrap=4, chance=0)
+    made = sweep(counts, config)
+    neurons = identify(counts, rate=0.1, tau_quantile=0.8, bootstrap=0, chance=0)
+    (own,) = (
+        row
+        for row in made.rows
+        if row["claim"] == "english"
+        and row["rate"] == 0.1
+        and row["method"] == "ternary"
+        and not row["prefilter"]
+        and row["left_out"] is None
+    )
+
+    def claim(verdict: Verdict) -> Claim:
+        return Claim("english", "", "", verdict, {"p": 0.1}, "")
+
+    first, *rest = findings.of_sweep(made, neurons, [claim(own["verdict"])])
+    assert "settings that allows it. It holds: Four stages in " in first
+    assert not rest
+    verdicts: tuple[Verdict, ...] = get_args(Verdict)
+    other = next(verdict for verdict in verdicts if verdict != own["verdict"])
+    _, said = findings.of_sweep(made, neurons, [claim(other)])
+    assert said == (
+        "In the cell of this page verdicts differ from those above, as a sweep goes by intervals "
+        f"alone, of 4 resamplings: English has far fewer: {own['verdict']} (above: {other})."
+    )

@@ -6,9 +6,11 @@ chosen are shown.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from langneurons import run_folder
+from langneurons.compare.claims import Evidence, claims
+from langneurons.compare.verdicts import Claim
 from langneurons.effects.mediation import Mediation
 from langneurons.neurons.summary import rules
 from langneurons.neurons.table import Neurons
@@ -402,24 +404,43 @@ def changes(models: Iterable[Model]) -> Chapter:
     )
 
 
-def swept(models: Iterable[Model]) -> Iterator[tuple[Where, Sweep | None, Neurons | None]]:
+class Swept(NamedTuple):
+    """A sweep, and the neurons and claims of the page that it stands beside."""
+
+    sweep: Sweep | None
+    neurons: Neurons | None
+    claims: tuple[Claim, ...]
+
+
+def swept(models: Iterable[Model]) -> Iterator[tuple[Where, Swept]]:
     """Sweeps: of alignments; where a model was not aligned on some questions, its own."""
     for model in models:
         for questions, results in model.base.items():
             aligned = [one for one in model.alignments if questions in one.sweeps]
             for alignment in aligned:
+                compared = alignment.compared.get(questions)
+                judged = compared.claims if compared else ()
                 sweep = alignment.sweeps[questions]
-                yield _of(model, questions, alignment), sweep, results.neurons
+                yield _of(model, questions, alignment), Swept(sweep, results.neurons, judged)
             if not aligned:
-                yield {"model": model.name, "questions": questions}, results.sweep, results.neurons
+                where = {"model": model.name, "questions": questions}
+                yield where, Swept(results.sweep, results.neurons, claims_of(results))
 
 
-def sweeps(found: Iterable[tuple[Where, Sweep | None, Neurons | None]]) -> Chapter:
+def claims_of(results: Results) -> tuple[Claim, ...]:
+    """The claims that results of one model can tell about."""
+    evidence = Evidence(
+        neurons=results.neurons, matrices=results.matrices, mediation=results.mediation
+    )
+    return tuple(claim for claim in claims(evidence) if claim.numbers)
+
+
+def sweeps(found: Iterable[tuple[Where, Swept]]) -> Chapter:
     """The claims over a grid of settings, beside what chance gives."""
     panels, findings, notes = [], [], []
-    for where, sweep, shown in found:
+    for where, (sweep, shown, judged) in found:
         if sweep:
-            findings.append(Note(tuple(of_sweep(sweep)), where))
+            findings.append(Note(tuple(of_sweep(sweep, shown, judged)), where))
             panels += [Panel(figure, where) for figure in sweep_figures(sweep, shown)]
             notes.append(Note(tuple(sweep.notes), where))
     return Chapter(

@@ -14,7 +14,7 @@ from langneurons.neurons.agreement import Agreement
 from langneurons.neurons.summary import Facts, facts
 from langneurons.neurons.table import Neurons
 from langneurons.report.results import Alignment
-from langneurons.report.sweep_charts import TITLES
+from langneurons.report.sweep_charts import TITLES, is_cell_of
 from langneurons.silencing.matrix import Dominance, Matrices, Matrix
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.tables import claim_table
@@ -231,8 +231,16 @@ def of_changes(claims: tuple[Claim, ...]) -> Iterator[str]:
             yield f"{claim.statement}: {claim.verdict} ({claim.words})."
 
 
-def of_sweep(sweep: Sweep) -> Iterator[str]:
-    """In how many cells of the grid each claim holds."""
+def of_sweep(
+    sweep: Sweep, neurons: Neurons | None = None, claims: Sequence[Claim] = ()
+) -> Iterator[str]:
+    """In how many cells of the grid each claim holds; whether the page's own cell is judged so too.
+
+    Args:
+        sweep: what was found.
+        neurons: those of the page, whose settings one of the cells may have.
+        claims: their claims, as the page judges them.
+    """
     table = claim_table(sweep.rows)
     places = {name: table.columns.index(name) for name in ("claim", "holds", "cells")}
     told = [
@@ -240,7 +248,23 @@ def of_sweep(sweep: Sweep) -> Iterator[str]:
         for row in table.rows
     ]
     if told:
+        whose = {row["thresholds"] for row in sweep.rows if row.get("thresholds")}
+        twice = ", claims of change by both choices of thresholds" if len(whose) > 1 else ""
         yield (
-            f"Each claim was judged in every one of {sweep.cells:,} settings that allows it, "
-            f"claims of change by both choices of thresholds. It holds: {'; '.join(told)}."
+            f"Each claim was judged in every one of {sweep.cells:,} settings that allows it"
+            f"{twice}. It holds: {'; '.join(told)}."
+        )
+    judged = {claim.name: claim.verdict for claim in claims if claim.numbers}
+    others = [
+        f"{TITLES[row['claim']]}: {row['verdict']} (above: {judged[row['claim']]})"
+        for row in sweep.rows
+        if neurons
+        and is_cell_of(row, neurons)
+        and row["verdict"] != judged.get(row["claim"], row["verdict"])
+    ]
+    if others:
+        of = f", of {sweep.resamplings:,} resamplings" if sweep.resamplings else ""
+        yield (
+            "In the cell of this page verdicts differ from those above, as a sweep goes by "
+            f"intervals alone{of}: {'; '.join(others)}."
         )

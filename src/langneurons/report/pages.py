@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from langneurons.compare.claims import Evidence, claims
 from langneurons.compare.verdicts import Claim
 from langneurons.config import IdentifyConfig
 from langneurons.layout import describe
@@ -46,6 +45,8 @@ def results_page(
     """
     neurons, everywhere = results.neurons, {}
     assert neurons  # noqa: S101 - the caller chose them
+    judged = chapters.claims_of(results)
+    swept = chapters.Swept(results.sweep, neurons, judged)
     widths = neurons.widths
     shape = f"{describe(widths)} neurons" if widths else f"{neurons.layers} layers"
     parts = (
@@ -55,7 +56,7 @@ def results_page(
         chapters.effects([(everywhere, results)]),
         chapters.beside((everywhere, sides) for sides in beside),
         chapters.mediated([(everywhere, results.mediation)]),
-        chapters.sweeps([(everywhere, results.sweep, results.neurons)]),
+        chapters.sweeps([(everywhere, swept)]),
     )
     return Page(
         title=title,
@@ -63,7 +64,7 @@ def results_page(
         studied=(),
         choices={},
         tiles=(Tiles(tiles(neurons), everywhere),),
-        judged=(_judged_by(_claims(results), everywhere, neurons, results.sweep),),
+        judged=(_judged_by(judged, everywhere, neurons, results.sweep),),
         chapters=_filled(parts),
         explored=(Explored(neurons, results.matrices, everywhere, results.effects),),
         provenance=tuple(provenance),
@@ -211,7 +212,7 @@ def _judged(models: Iterable[Model]) -> Iterator[Judged]:
                 here = {**where, "alignment": name}
                 yield _judged_by(changed.claims, here, results.neurons, sweeps[name])
             if not compared and results.neurons:
-                yield _judged_by(_claims(results), where, results.neurons, results.sweep)
+                yield _judged_by(chapters.claims_of(results), where, results.neurons, results.sweep)
 
 
 def _judged_by(
@@ -239,14 +240,6 @@ def _judged_by(
     if others:
         notes.append(f"At the paper's settings other verdicts come out. {'; '.join(others)}.")
     return Judged(claims, where, tuple(notes))
-
-
-def _claims(results: Results) -> tuple[Claim, ...]:
-    """The claims that results of one model can tell about."""
-    evidence = Evidence(
-        neurons=results.neurons, matrices=results.matrices, mediation=results.mediation
-    )
-    return tuple(claim for claim in claims(evidence) if claim.numbers)
 
 
 def _tiles(models: Iterable[Model]) -> Iterator[Tiles]:

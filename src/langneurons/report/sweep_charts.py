@@ -127,12 +127,12 @@ def _point(place: int, row: Row, neurons: Neurons | None) -> Spec:
         point |= {"low": _rounded(row["low"]), "high": _rounded(row["high"])}
     settings = dict(_settings(row))
     point |= {f"axis {name}": value for name, value in settings.items()}
-    own = neurons is not None and _is_cell_of(row, neurons)
+    own = neurons is not None and is_cell_of(row, neurons)
     paper = row["paper"] and row.get("thresholds") in (None, "own")
     return point | {"mark": "paper" if paper else "here" if own else None, "words": _words(row)}
 
 
-def _is_cell_of(row: Row, neurons: Neurons) -> bool:
+def is_cell_of(row: Row, neurons: Neurons) -> bool:
     """Whether a row is of the settings that neurons were identified with."""
     said = neurons.rule
     given = said.lam is not None and said.lam.status == "given"

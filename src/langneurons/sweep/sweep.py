@@ -44,6 +44,7 @@ class Sweep:
         layers: neurons of each layer in the paper's cell, [2, L]: language neurons, then general
             ones; empty where the grid does not hold it.
         notes: what to know of how it came about.
+        resamplings: how many an interval rests on; None where that is not known.
     """
 
     KIND: ClassVar[str] = "sweep"
@@ -54,6 +55,7 @@ class Sweep:
     rows: Sequence[Row]
     layers: Sequence[Sequence[Mapping[str, float]]]
     notes: Sequence[str] = ()
+    resamplings: int | None = None
 
     @property
     def cells(self) -> int:
@@ -88,6 +90,7 @@ class Sweep:
             "widths": self.widths,
             "layers": self.layers,
             "notes": list(self.notes),
+            "resamplings": self.resamplings,
         }
         rows = [dict(row) for row in self.rows]
         return artifacts.with_meta(pa.Table.from_pylist(rows, schema=pa.schema(kinds)), meta)
@@ -106,6 +109,7 @@ class Sweep:
             rows=table.to_pylist(),
             layers=meta["layers"],
             notes=meta["notes"],
+            resamplings=meta.get("resamplings"),
         )
 
     def write(self, draft: artifacts.Draft) -> None:
@@ -161,6 +165,7 @@ def sweep(
         rows=rows(counted, trained),
         layers=_layers(counted),
         notes=_notes(counted),
+        resamplings=counted.config.bootstrap,
     )
 
 
