@@ -10,6 +10,7 @@ import numpy as np
 
 from langneurons.neurons.table import KINDS, kind_of
 from langneurons.report.charts import (
+    BAR,
     CELL_INK,
     DRAWN,
     GENERAL,
@@ -313,7 +314,7 @@ def accuracy_change_figure(table: Table) -> Figure:
     }
     spec = layered(
         rows,
-        mark("bar", bars),
+        mark("bar", bars, opacity=BAR),
         mark("tick", {"x": enc("change:Q"), "tooltip": bars["tooltip"]}, **_TICK),
         whiskers("x"),
         shared={"y": enc("name:N", sort=[row["name"] for row in rows], title=None)},
@@ -351,7 +352,7 @@ def _bars(rows: Sequence[Spec], x: Spec, place: str, *, title: str = "change") -
         "y": enc("change:Q", title=title, stack=None, axis={"tickCount": 5}),
         "tooltip": tips(place, "thresholds:N", **_MOVED),
     }
-    marks = [mark("bar", change | {"color": kind_colour()})]
+    marks = [mark("bar", change | {"color": kind_colour()}, opacity=BAR)]
     if any(row["low"] is not None for row in own):
         marks.append(whiskers("y"))
     if by_the_base:

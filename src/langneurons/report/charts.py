@@ -62,6 +62,9 @@ LIGHT: Spec = {
 }
 """Theme of figures on paper: colours of specific, related, general and none, in this order."""
 
+BAR = 0.8
+"""How opaque bars are that an interval is drawn over."""
+
 DASH = [4, 3]
 """Dashes of lines that mark a value."""
 

@@ -13,6 +13,7 @@ from langneurons.neurons.layer_stages import NAMES, Segmentation
 from langneurons.neurons.table import Neurons
 from langneurons.neurons.tables import agreement_table, layers
 from langneurons.report.charts import (
+    BAR,
     DASH,
     DRAWN,
     ENDS,
@@ -97,7 +98,7 @@ def _layer_panel(kind: str, counts: Estimate, cut: Segmentation | None, most: fl
         "color": kind_colour(),
         "tooltip": tips("layer:O", neurons=",", **(ENDS if resampled else {})),
     }
-    marks = [mark("bar", bars)]
+    marks = [mark("bar", bars, opacity=BAR)]
     if resampled:
         marks.append(whiskers("y", {"x": enc("layer:Q", **x)}, strokeWidth=1))
     if cut:

@@ -5,6 +5,7 @@ import numpy as np
 from langneurons.neurons.table import KINDS, Lambda, Neurons, kind_of
 from langneurons.neurons.tables import per_language, shared_by
 from langneurons.report.charts import (
+    BAR,
     DASH,
     ENDS,
     GENERAL,
@@ -42,7 +43,7 @@ def language_figure(neurons: Neurons) -> Figure:
         "color": kind_colour(top_legend(["specific", "related"])),
         "tooltip": tips("language:N", "kind:N", neurons=",", **ends),
     }
-    marks = [mark("bar", bars)]
+    marks = [mark("bar", bars, opacity=BAR)]
     if neurons.uncertainty:
         marks.append(whiskers("y"))
     order = list(told_apart(neurons.languages).values())

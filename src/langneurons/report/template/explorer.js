@@ -177,7 +177,7 @@ function downloadCard(format) {
 
 function start() {
   const chapters = $$("main > .chapter");
-  const links = chapters.map((chapter) => element("li", {}, element("a", { href: `#${chapter.id}` }, $("h2", chapter).textContent)));
+  const links = chapters.map((chapter) => element("li", {}, element("a", { href: `#${chapter.id}` }, $("h2", chapter).textContent.replace(/ and .*/, ""))));
   $("#contents").append(element("ul", {}, ...links));
   filters.addEventListener("input", filterRows);
   filters.addEventListener("reset", () => setTimeout(filterRows));
