@@ -1,6 +1,7 @@
 """Pages: the whole page of a study or of one set of neurons, with what is told first."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from langneurons.compare.verdicts import Claim
 from langneurons.config import IdentifyConfig
@@ -145,7 +146,7 @@ def _studied(found: StudyResults) -> Iterator[tuple[str, str]]:
         if source := of.get("texts"):
             origin = "" if source == name else f" ({source})"
             yield "Running text", f"{name}{origin}{_tokens(found.models, name)}"
-    yield from dict.fromkeys(_silenced_on(found.models))
+    yield from dict.fromkeys(_silenced_on(found.models, found.settings["domains"]))
     told = set()
     for model in found.models:
         for alignment in model.alignments:
@@ -163,7 +164,9 @@ def _tokens(models: Iterable[Model], domain: str) -> str:
     return ""
 
 
-def _silenced_on(models: Iterable[Model]) -> Iterator[tuple[str, str]]:
+def _silenced_on(
+    models: Iterable[Model], domains: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
     """How much was read while neurons were silenced, and beside how many random sets."""
     for model in models:
         for questions, results in model.base.items():
@@ -172,7 +175,7 @@ def _silenced_on(models: Iterable[Model]) -> Iterator[tuple[str, str]]:
                 ends = [_ends(made["facts"][name].values()) for name in ("texts", "tokens")]
                 yield (
                     "Silenced on",
-                    f"{questions}: {ends[0]} texts, {ends[1]} tokens in each language; "
+                    f"{domains[questions].get('scored') or questions}: {ends[0]} texts, {ends[1]} tokens in each language; "
                     f"{_count(made['config']['controls'], 'random set') or 'no random sets'}",
                 )
 
