@@ -28,7 +28,7 @@ def ends(number: Estimate | None) -> str:
     """A share with its interval, in per cent."""
     if number is None:
         return ""
-    return f"{number.value:.0%} [{number.low:.0%}, {number.high:.0%}]"
+    return f"{number.value:z.0%} [{number.low:z.0%}, {number.high:z.0%}]"
 
 
 def tell(target: str, found: Found) -> None:
@@ -45,8 +45,8 @@ def tell(target: str, found: Found) -> None:
         print(
             f"| {group} | {name} | {rows[0].neurons:,} | {way} | "
             f"{'; '.join(ends(row.share) for row in rows)} | "
-            f"{np.mean([row.share.value for row in rows]):.0%} | "
-            f"{f'{np.mean(random):.0%}' if random else ''} | {holds} |"
+            f"{np.mean([row.share.value for row in rows]):z.0%} | "
+            f"{f'{np.mean(random):z.0%}' if random else ''} | {holds} |"
         )
 
 

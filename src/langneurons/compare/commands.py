@@ -417,8 +417,8 @@ def _print_accuracy(table: Table) -> None:
             row["name"],
             f"{row['before']:.1%}",
             f"{row['now']:.1%}",
-            f"{row['change']:+.1%}",
-            f"{row['low']:+.1%} to {row['high']:+.1%}",
+            f"{row['change']:+z.1%}",
+            f"{row['low']:+z.1%} to {row['high']:+z.1%}",
             f"{row['p (Holm)']:.2g}",
         )
         for row in table.records()

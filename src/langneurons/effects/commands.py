@@ -396,7 +396,7 @@ def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
     def ends(number: Estimate | None) -> str | None:
         if number is None or np.isnan(number.value):
             return None
-        return f"{number.value:.0%} [{number.low:.0%}, {number.high:.0%}]"
+        return f"{number.value:z.0%} [{number.low:z.0%}, {number.high:z.0%}]"
 
     for group, codes in groups(mediation).items():
         change = mediation.change(codes)
@@ -413,7 +413,7 @@ def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
                 row.way,
                 ends(row.share),
                 *(
-                    None if matched not in row.random else f"{row.random[matched].value:.0%}"
+                    None if matched not in row.random else f"{row.random[matched].value:z.0%}"
                     for matched in ("layer", "rate", "change")
                 ),
                 None if row.matched_size is None else f"{row.matched_size:.2f}",
@@ -440,7 +440,7 @@ def _print_shares(made: Made[Mediation], rows: Sequence[Share]) -> None:
 def _claimed(one: Carried) -> str:
     """A verdict on one kind of neurons, and what it rests on."""
     sure = ", ".join(
-        f"{way} {number.value:+.1%} [{number.low:+.1%}, {number.high:+.1%}]"
+        f"{way} {number.value:+z.1%} [{number.low:+z.1%}, {number.high:+z.1%}]"
         for way, number in one.beyond.items()
     )
     return (
