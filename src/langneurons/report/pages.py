@@ -173,11 +173,10 @@ def _silenced_on(
             made = results.manifests.get("perplexity")
             if made and {"texts", "tokens"} <= made["facts"].keys():
                 ends = [_ends(made["facts"][name].values()) for name in ("texts", "tokens")]
-                yield (
-                    "Silenced on",
-                    f"{domains[questions].get('scored') or questions}: {ends[0]} texts, {ends[1]} tokens in each language; "
-                    f"{_count(made['config']['controls'], 'random set') or 'no random sets'}",
-                )
+                read = domains[questions].get("scored") or questions
+                drawn = _count(made["config"]["controls"], "random set") or "no random sets"
+                words = f"{ends[0]} texts, {ends[1]} tokens in each language; {drawn}"
+                yield "Silenced on", f"{read}: {words}"
 
 
 def _ends(numbers: Iterable[int]) -> str:
