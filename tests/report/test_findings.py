@@ -21,10 +21,13 @@ from support.values import losses, neurons_at, random_counts, with_questions
 def test_neurons(school: FolderResults) -> None:
     neurons = school.results.neurons
     assert neurons
-    first, where, english = findings.of_neurons(neurons)
+    first, chance, where, english = findings.of_neurons(neurons)
+    assert chance.startswith("By chance, with the languages of texts permuted, ")
     kinds = neurons.numbers.kinds.astype(int)
-    assert first.startswith(f"Neurons of one language: {kinds[0]:,} [")
-    assert f"]; of several: {kinds[1]:,} [" in first
+    selected = int(neurons.numbers.among.sum())
+    assert first.startswith(f"Of {selected:,} selected neurons {kinds[0]:,} [")
+    assert f"] are of one language, {kinds[1]:,} [" in first
+    assert f" of several, {kinds[3]:,} of none; of all 2,880 neurons {kinds[2]:,} [" in first
     layer = int(np.argmax(neurons.numbers.language_neurons))
     most = int(neurons.numbers.language_neurons.max())
     together = int(kinds[0] + kinds[1])
@@ -36,7 +39,19 @@ def test_neurons(school: FolderResults) -> None:
 
 def test_neurons_that_say_little() -> None:
     (first,) = findings.of_neurons(neurons_at([(0, 3, "th")], languages="th sw fr"))
-    assert first == "Neurons of one language: 1; of several: 0."
+    assert first == "1 are of one language, 0 of several."
+
+
+def test_neurons_stand_beside_chance() -> None:
+    counts = random_counts(3, 4, blocks=4, widths=((60,),) * 6)
+    neurons = identify(counts, rate=0.1, tau_quantile=0.7, lam=0.1, bootstrap=0, chance=5)
+    assert neurons.chance
+    means = [neurons.chance.permuted[kind].mean for kind in ("specific", "related", "general")]
+    _, said, *_ = findings.of_neurons(neurons)
+    assert said == (
+        f"By chance, with the languages of texts permuted, {means[0]:.0f} are of one language, "
+        f"{means[1]:.0f} of several and {means[2]:.0f} of all on average."
+    )
 
 
 def test_agreement_is_told_with_what_shuffling_leaves() -> None:
@@ -58,20 +73,22 @@ def test_silencing_stands_beside_random_sets() -> None:
     said = list(findings.of_silencing(matrices(measured)))
     own, others = said
     assert own.startswith(
-        "Without its specific neurons a language's own perplexity grows ×2.00 in the mean of "
-        "logarithms, ×2.00 in the median language, from ×2.00 ("
+        "Without its specific neurons a language's own perplexity grows ×2.00 in the median "
+        "language, ×2.00 in the mean of logarithms, from ×2.00 ("
     )
     assert others == (
-        "That of the other languages grows ×1.000. So both are apart by ×2.00. 2 of 2 languages "
-        "lose most themselves (p = 0.5)."
+        "The other languages' grows ×1.000. Own and others are apart by ×2.00. 2 of 2 languages "
+        "lose most themselves (p = 0.5, languages exchanged at random)."
     )
     beside = losses({"specific": [[cost, 0.0], [0.0, cost]]}, [1.0, 1.2], controls=3)
     own, others = findings.of_silencing(matrices(beside))
     # each of them costs every language 0.01, 0.02 or 0.03: the own one as the others
-    assert "without each of 3 random sets of the same layers ×1.010 to ×1.030. It grows" in own
-    assert own.endswith("more than without any of them in 2 of 2 languages.")
-    assert "×1.000, without random sets ×1.010 to ×1.030. So both are apart by ×2.00" in others
-    assert "with random sets by ×1.000. 2 of 2" in others
+    assert own.endswith(
+        "Without as many random neurons of the same layers it grows ×1.010 to ×1.030 in that mean "
+        "(3 sets); all sets stay below its own in 2 of 2 languages."
+    )
+    assert "grows ×1.000, with random neurons silenced ×1.010 to ×1.030. Own and" in others
+    assert "apart by ×2.00, with random neurons by ×1.000. 2 of 2" in others
 
 
 def test_one_language_that_makes_the_mean_is_named() -> None:
@@ -79,9 +96,9 @@ def test_one_language_that_makes_the_mean_is_named() -> None:
     changes = [[np.log(1000), 0.0, 0.0], [0.0, 0.1, 0.2], [0.0, 0.0, -0.1]]
     measured = losses({"specific": changes}, [1.0, 1.2, 1.1], blocks=4, noise=0.1)
     own, others = findings.of_silencing(matrices(measured))
-    assert "×10 in the mean of logarithms, ×1.11 in the median language" in own
+    assert "×1.11 in the median language, ×10 in the mean of logarithms" in own
     assert "from ×0.905 (c) to ×1,000 (a)." in own
-    assert "1 of 3 languages lose most themselves, in 1 the whole interval says so" in others
+    assert "1 of 3 languages lose most themselves, 1 surely: own less the next has" in others
 
 
 def test_what_an_alignment_changed_most() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from langneurons.compare.verdicts import Claim
 from langneurons.neurons.agreement import Agreement
-from langneurons.neurons.summary import Facts, facts
+from langneurons.neurons.summary import facts
 from langneurons.neurons.table import Neurons
 from langneurons.report.results import Alignment
 from langneurons.report.sweep_charts import TITLES, is_cell_of
@@ -66,13 +66,24 @@ def of_accuracy_changes(name: str, table: Table) -> Iterator[str]:
 def of_neurons(neurons: Neurons) -> Iterator[str]:
     """How many neurons are of one language and of several, beside chance; where; English."""
     told = facts(neurons)
-    specific, related = told.kinds["specific"], told.kinds["related"]
-    everything = sum(told.rule.histogram)
-    share = f", together {(specific + related) / everything:.1%} of all" if everything else ""
-    yield (
-        f"Neurons of one language: {specific:,}{told.interval('specific', ',.0f')}; of several: "
-        f"{related:,}{told.interval('related', ',.0f')}{share}{_by_chance(told)}."
-    )
+    kinds = {
+        kind: f"{number:,}{told.interval(kind, ',.0f')}" for kind, number in told.kinds.items()
+    }
+    counted = f"{kinds['specific']} are of one language, {kinds['related']} of several"
+    if not told.rule.histogram:
+        yield f"{counted}."
+    else:
+        yield (
+            f"Of {told.selected:,} selected neurons {counted}, {told.kinds['none']:,} of none; of "
+            f"all {sum(told.rule.histogram):,} neurons {kinds['general']} are highly active in all "
+            "languages."
+        )
+    if told.chance and (permuted := told.chance.permuted):
+        means = [f"{permuted[kind].mean:,.0f}" for kind in ("specific", "related", "general")]
+        yield (
+            f"By chance, with the languages of texts permuted, {means[0]} are of one language, "
+            f"{means[1]} of several and {means[2]} of all on average."
+        )
     where = _places(neurons)
     if where:
         yield where
@@ -103,16 +114,6 @@ def _agreement(known: Agreement) -> str:
         f"All neurons together agree across languages most in layer {most}, {ends[0]}, and least "
         f"in layer {least}, {ends[1]}; with the questions shuffled at most "
         f"{float(np.max(known.shuffled)):.2f} in any layer."
-    )
-
-
-def _by_chance(told: Facts) -> str:
-    if not told.chance or not told.chance.permuted:
-        return ""
-    specific, related = (told.chance.permuted[kind].mean for kind in ("specific", "related"))
-    return (
-        f"; by chance, with the languages of texts permuted, {specific:,.0f} and {related:,.0f} "
-        "on average"
     )
 
 
@@ -148,7 +149,7 @@ def _own_cost(matrix: Matrix) -> str:
     own = matrix.change[rows, rows]
     lowest, highest = (rows[place(own)] for place in (np.argmin, np.argmax))
     ends = " to ".join(
-        f"×{_ratio(matrix.change[row, row])} ({names[matrix.languages[row]]})"
+        f"×{ratio(matrix.change[row, row])} ({names[matrix.languages[row]]})"
         for row in (lowest, highest)
     )
     beside = ""
@@ -156,38 +157,42 @@ def _own_cost(matrix: Matrix) -> str:
         random = matrix.controls[:, rows, rows].mean(axis=1).tolist()
         above = int((matrix.percentile[rows, rows] == 1).sum())
         beside = (
-            f"; without each of {len(random)} random sets of the same layers {_every(random)}. It "
-            f"grows more than without any of them in {above} of {len(rows)} languages"
+            f" Without as many random neurons of the same layers it grows {_every(random)} in that "
+            f"mean ({len(random)} sets); all sets stay below its own in {above} of {len(rows)} "
+            "languages."
         )
     return (
         f"Without its {matrix.setting} neurons a language's own perplexity grows "
-        f"×{_ratio(own.mean())} in the mean of logarithms, ×{_ratio(float(np.median(own)))} in the "
-        f"median language, from {ends}{beside}."
+        f"×{ratio(float(np.median(own)))} in the median language, ×{ratio(own.mean())} in the mean "
+        f"of logarithms, from {ends}.{beside}"
     )
 
 
 def _apart(found: Dominance, matrix: Matrix) -> str:
     """How far the own loss lies from that of the others, and the same of random sets."""
-    ends = f" [{', '.join(map(_ratio, found.interval))}]" if found.interval else ""
+    ends = f" [{', '.join(map(ratio, found.interval))}]" if found.interval else ""
     others = random = ""
     if found.controls:
         own = matrix.controls[:, matrix.measured, matrix.measured].mean(axis=1)
-        others = f", without random sets {_every((own - found.controls).tolist())}"
-        random = f", with random sets by {_every(found.controls)}"
-    sure = f", in {len(found.surely)} the whole interval says so" if found.interval else ""
+        others = f", with random neurons silenced {_every((own - found.controls).tolist())}"
+        random = f", with random neurons by {_every(found.controls)}"
+    sure = ""
+    if found.interval:
+        sure = f", {len(found.surely)} surely: own less the next has an interval above 0"
     return (
-        f"That of the other languages grows ×{_ratio(found.others)}{others}. So both are apart by "
-        f"×{_ratio(found.diagonal - found.others)}{ends}{random}. {len(found.on_diagonal)} of "
-        f"{len(found.rows)} languages lose most themselves{sure} ({p_value(found.p)})."
+        f"The other languages' grows ×{ratio(found.others)}{others}. Own and others are apart by "
+        f"×{ratio(found.diagonal - found.others)}{ends}{random}. {len(found.on_diagonal)} of "
+        f"{len(found.rows)} languages lose most themselves{sure} ({p_value(found.p)}, languages "
+        "exchanged at random)."
     )
 
 
 def _every(logarithms: Sequence[float]) -> str:
     """What every random set costs, from the least to the most."""
-    return " to ".join(dict.fromkeys(f"×{_ratio(end(logarithms))}" for end in (min, max)))
+    return " to ".join(dict.fromkeys(f"×{ratio(end(logarithms))}" for end in (min, max)))
 
 
-def _ratio(logarithm: float) -> str:
+def ratio(logarithm: float) -> str:
     """A multiple of perplexity; close to 1 to a thousandth."""
     ratio = math.exp(logarithm)
     if abs(ratio - 1) < 0.1:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from langneurons.neurons.summary import Tile
+from langneurons.neurons.summary import Tile, facts
 from langneurons.neurons.summary import tiles as neuron_tiles
 from langneurons.neurons.table import Neurons
+from langneurons.report.findings import ratio
 from langneurons.report.results import Alignment, Results
 from langneurons.silencing.matrix import Matrices, Matrix
 from langneurons.tables import p_value
@@ -47,8 +48,9 @@ def study_tiles(results: Results, alignment: Alignment | None, questions: str) -
 
 def _language_neurons(neurons: Neurons) -> Tile:
     specific, related = map(neurons.numbers.of_kind, ("specific", "related"))
-    together, everything = int(specific.value + related.value), sum(neurons.rule.histogram)
-    share = f", {together / everything:.2%} of all" if everything else ""
+    together = int(specific.value + related.value)
+    told = facts(neurons)
+    share = f", {told.kinds['none']:,} of none, among {told.selected:,} selected"
     interval = ""
     if not np.isnan(specific.low):
         interval = _intervals(f"{n.low:,.0f} to {n.high:,.0f}" for n in (specific, related))
@@ -56,7 +58,8 @@ def _language_neurons(neurons: Neurons) -> Tile:
         key="related",
         name="language neurons",
         value=f"{together:,}",
-        text=f"{int(specific.value):,} of one language, {int(related.value):,} of several{share}",
+        text=f"{int(specific.value):,} of one language, {int(related.value):,} of several"
+        f"{share if neurons.rule.histogram else ''}",
         interval=interval,
     )
 
@@ -67,32 +70,30 @@ def _own_loss(matrices: Matrices) -> Tile | None:
     found = matrices.dominance(setting, "log ratio")
     if not math.isfinite(found.diagonal) or not math.isfinite(found.others):
         return None
-    own = np.diagonal(matrices[setting, "log ratio"].change)[
-        matrices[setting, "log ratio"].measured
-    ]
+    costs = matrices[setting, "log ratio"]
+    own = costs.change[costs.measured, costs.measured]
     interval = ""
     if found.interval:
-        low, high = map(math.exp, found.interval)
-        interval = f"own against others, 95% interval ×{low:.2f} to ×{high:.2f}"
+        low, high = map(ratio, found.interval)
+        interval = f"own against others, mean of logarithms, 95% interval ×{low} to ×{high}"
     return Tile(
         key="specific",
         name="silenced",
-        value=f"×{math.exp(found.diagonal):.2f}",
-        text=f"perplexity of a language when its {setting} neurons are silenced, ×"
-        f"{math.exp(float(np.median(own))):.2f} in the median one; others "
-        f"×{math.exp(found.others):.2f}{_random(matrices[setting, 'log ratio'])}",
+        value=f"×{ratio(float(np.median(own)))}",
+        text=f"perplexity of the median language when its {setting} neurons are silenced"
+        f"{_random(costs)}; in the mean of logarithms ×{ratio(found.diagonal)}, others "
+        f"×{ratio(found.others)}",
         interval=interval,
     )
 
 
-def _random(matrix: Matrix) -> str:
-    """What random sets cost the language itself, from the least to the most."""
-    if not len(matrix.controls):
+def _random(costs: Matrix) -> str:
+    """What random sets cost the median language itself, from the least to the most."""
+    if not len(costs.controls):
         return ""
-    rows = matrix.measured
-    costs = np.exp(matrix.controls[:, rows, rows].mean(axis=1))
-    ends = " to ".join(dict.fromkeys(f"×{end:.2f}" for end in (costs.min(), costs.max())))
-    return f", its own with random neurons {ends}"
+    middles = np.median(costs.controls[:, costs.measured, costs.measured], axis=1)
+    ends = " to ".join(dict.fromkeys(f"×{ratio(end)}" for end in (middles.min(), middles.max())))
+    return f", random ones {ends}"
 
 
 def _accuracy(shares: Iterable[Accuracy], claim: Mapping[str, Any]) -> Tile | None:
