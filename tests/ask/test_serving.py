@@ -119,7 +119,7 @@ def test_one_that_dies_or_hangs_is_started_anew(
     assert all(ends(pid) for pid in starts(log))
     [said] = logs.iterdir()
     assert said.read_text() == "looking for the model\n"
-    told = f"the server {fate} and said last: looking for the model (all of it: {said})\n"
+    told = f"the server {fate} and said: looking for the model (all of it: {said}); where a "
     assert told in capsys.readouterr().err
 
 
@@ -145,6 +145,30 @@ def test_one_that_cannot_be_started_is_told_of(log: Path, logs: Path) -> None:
     with pytest.raises(InputError, match="No closing quotation"):
         Serving("vllm '{port}", WHAT)
     assert list(logs.iterdir()) == [said]
+
+
+def test_what_tells_most_of_what_a_server_has_said() -> None:
+    """Its own words, as vLLM puts them: what is wrong first, what became of it after that."""
+    memory = (
+        "WARNING 11-28 03:19:41 [utils.py:255] This can cause errors like `OSError: Too many`.\n"
+        "(Worker pid=8) ERROR 11-28 03:20:51 [executor.py:953]     raise ValueError(\n"
+        "(Worker pid=8) ERROR 11-28 03:20:51 [executor.py:953] ValueError: too little memory\n"
+        "(Engine pid=6) ERROR 11-28 03:20:54 [core.py:15] Exception: see above\n"
+        "RuntimeError: Engine core initialization failed. See root cause above.\n\n"
+    )
+    assert serving.telling(memory) == "ValueError: too little memory"
+    length = (
+        "pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, max_model_len (2048) is too long\n"
+        "    For further information visit https://example.org\n"
+    )
+    assert serving.telling(length) == (
+        "ValidationError: 1 validation error for ModelConfig Value error, max_model_len (2048) is "
+        "too long For further information visit https://example.org"
+    )
+    assert serving.telling("ValueError: " + "x" * 999) == "ValueError: " + "x" * 288
+    assert serving.telling("one\n\n  two \n\n") == "two"
+    assert serving.telling("") == "nothing"
 
 
 def test_what_stands_for_what(tmp_path: Path) -> None:

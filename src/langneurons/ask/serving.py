@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import hashlib
 import os
+import re
 import shlex
 import signal
 import socket
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -42,6 +44,11 @@ _TO_END = 20.0  # seconds that a server has to end by itself
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can be told as the largest of its adapters."""
+
+_ERROR = re.compile(r"(?:^|\] )(?:\w+\.)*([A-Z]\w*(?:Error|Exception): .*)")  # ]: of a log
+_TOLD = 300  # characters of what a server has said that are told
+
+_OF_SEEDS = "; where a seed is what it dies of: --no-server-seeds, in a study seeds = false"
 
 _OF_WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model", ".gguf")
 
@@ -99,6 +106,18 @@ def words(command: str, what: Served, port: int) -> list[str]:
         parts += ["--enable-lora", "--max-lora-rank", str(allowed)]
         parts += ["--lora-modules", f"{what.name}={what.adapter}"]
     return parts
+
+
+def telling(said: str) -> str:
+    """What tells most of what a server has said: its first error, with what is set in below it, as
+    those that follow are of its other processes; else its last line.
+    """
+    lines = [line for line in said.splitlines() if line.strip()]
+    for place, line in enumerate(lines):
+        if error := _ERROR.search(line):
+            below = takewhile(lambda line: line[0].isspace(), lines[place + 1 :])
+            return " ".join([error[1], *map(str.strip, below)])[:_TOLD]
+    return lines[-1].strip() if lines else "nothing"
 
 
 class Serving:
@@ -161,11 +180,11 @@ class Serving:
                 self.stop(failed=True)
                 if starts >= STARTS:
                     raise ServerError(
-                        f"{error}; it was started {starts} times and said last: {said}; where a "
-                        "seed is what it dies of, --no-server-seeds"
+                        f"{error}; it was started {starts} times and said: {said}{_OF_SEEDS}"
                     ) from None
                 fate = "answers no more" if status is None else f"ended with status {status}"
-                self._tell(f"the server {fate} and said last: {said}")
+                hint = _OF_SEEDS if self.key[2] and config.temperature else ""
+                self._tell(f"the server {fate} and said: {said}{hint}")
             else:
                 return
 
@@ -211,7 +230,7 @@ class Serving:
                 return
         said = self._said()
         self.stop(failed=True)
-        raise ServerError(f"{command} gave no answer in {START:.0f} s and said last: {said}")
+        raise ServerError(f"{command} gave no answer in {START:.0f} s and said: {said}")
 
     def stop(self, *, failed: bool = False) -> None:
         """Stop the server, and all that it has started.
@@ -235,12 +254,11 @@ class Serving:
             self._log = None
 
     def _said(self) -> str:
-        """The last line that the server has said, and where all of it stands."""
+        """What the server has said, see `telling`, and where all of it stands."""
         if self._log is None:
             return ""
-        said = Path(self._log.name).read_text("utf-8", "replace")
-        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
-        return f"{last} (all of it: {self._log.name})"
+        log = Path(self._log.name)
+        return f"{telling(log.read_text('utf-8', 'replace'))} (all of it: {log})"
 
     def _tell(self, what: str) -> None:
         if not self.quiet:
