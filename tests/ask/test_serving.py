@@ -220,12 +220,13 @@ def test_sample_and_evaluate_share_a_server(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends it with its parent")
-def test_a_server_ends_with_who_started_it(model: Path, sums: Path, log: Path) -> None:
+def test_a_server_ends_with_who_started_it(model: Path, sums: Path, log: Path, logs: Path) -> None:
     """Also when that is killed and can do nothing any more."""
     program = [sys.executable, "-m", "langneurons", "evaluate", str(model), str(sums)]
     how = ["--engine", command(log, "hangs"), "--template", "plain", "--out", str(log) + ".out"]
     quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*program, *how], **quiet) as process:
+    there = {**os.environ, "TMPDIR": str(logs)}
+    with subprocess.Popen([*program, *how], env=there, **quiet) as process:
         end = time.monotonic() + 120
         while not (log.exists() and "prompt" in log.read_text()) and time.monotonic() < end:
             time.sleep(0.05)
