@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from langneurons.tables import p_value, written
+from langneurons.tables import Table, joined, p_value, written
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,17 @@ def test_p_values_end_at_a_thousandth() -> None:
     assert p_value(0.0) == p_value(0.00099) == "p < 0.001"
     assert p_value(0.001) == "p = 0.001"
     assert p_value(0.0149) == "p = 0.015"
+
+
+def test_words_in_a_sentence() -> None:
+    assert [joined(words) for words in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+
+
+def test_columns_that_hold_nothing_are_left_out() -> None:
+    table = Table("t", "", ("a", "b", "c"), ((1, None, None), (None, None, 0)))
+    assert table.without_empty() == Table("t", "", ("a", "c"), ((1, None), (None, 0)))

@@ -40,6 +40,14 @@ class Table(NamedTuple):
             for place in range(len(self.columns))
         )
 
+    def without_empty(self) -> "Table":
+        """The table without columns in which no cell holds anything."""
+        kept = [i for i in range(len(self.columns)) if any(row[i] is not None for row in self.rows)]
+        return self._replace(
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+        )
+
     def to_csv(self) -> str:
         """Comma-separated, with a header line."""
         out = io.StringIO()
@@ -115,13 +123,21 @@ def written(value: float, *, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if not math.isfinite(value):
         return "not known" if math.isnan(value) else f"{value:{plus}}"
-    if value == 0 or abs(value) >= 99.95:
+    if value == 0:
+        return "0"
+    if abs(value) >= 99.95:
         return f"{value:{plus},.0f}"
     if abs(value) < 1e-6:
         return f"{value:{plus}.2g}"
     decimals = 2 - math.floor(math.log10(abs(value)))
     short = f"{value:{plus}.{decimals}f}"
     return short.rstrip("0").rstrip(".")
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words in a sentence: `a, b and c`."""
+    *first, last = words or ("",)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def p_value(p: float) -> str:

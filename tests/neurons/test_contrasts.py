@@ -1,5 +1,6 @@
 """Differences between stages, by hand, and as `identify` finds and keeps them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,8 @@ def test_without_resampling_nothing_is_left_out() -> None:
     assert {one.verdict for one in bare.contrasts} == {"cannot tell"}
     assert not any(one.without for one in bare.contrasts)
     assert not [line for line in lines(bare) if "by neurons: " in line]
+    table = contrast_table(replace(bare, agreement=None))
+    assert table
+    assert table.columns == ("of", "more in stage", "less in stage", "difference", "verdict")
+    assert "agreement" not in table.caption
+    assert "intervals" not in table.caption

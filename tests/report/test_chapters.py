@@ -166,7 +166,7 @@ def test_changes(model: Model) -> None:
     figures = {panel.figure.name: panel.figure for panel in chapter.panels}
     assert "after" not in figures["stability"].table.columns  # it is step 60 in every row
     assert "after" in figures["checkpoints"].table.columns
-    assert figures["stability"].title == "Who stays what they were, across alignment"
+    assert figures["stability"].title == "Which neurons keep their kind, across alignment"
 
 
 def test_impossible_counts_of_an_import_are_said(model: Model) -> None:

@@ -37,8 +37,8 @@ def test_what_was_studied(page: Page) -> None:
         ),
         ("Questions", "school: 40 in each language, 2 responses to each"),
         ("Questions", "market: 40 in each language, 2 responses to each"),
-        ("Alignment", "sw-th: Swahili, Thai to English, 60 steps"),
-        ("Alignment", "zh-de: Chinese, German to English, 60 steps"),
+        ("Alignment", "sw-th: Swahili and Thai, aligned to English, 60 steps"),
+        ("Alignment", "zh-de: Chinese and German, aligned to English, 60 steps"),
     )
     assert {name: list(values) for name, values in page.choices.items()} == {
         "model": ["small"],
@@ -183,7 +183,10 @@ def test_an_alignment_that_is_not_trained_yet(study: Path, tmp_path: Path) -> No
     run = Path(shutil.copytree(study, tmp_path / "run"))
     shutil.rmtree(run / "models" / "small" / "sw-th" / "adapter")
     page = study_page("run", read_study(run))
-    assert ("Alignment", "sw-th: Swahili, Thai to English, not trained yet") in page.studied
+    assert (
+        "Alignment",
+        "sw-th: Swahili and Thai, aligned to English, not trained yet",
+    ) in page.studied
 
 
 def test_a_matrix_is_made_once_for_a_page(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

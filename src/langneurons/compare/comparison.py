@@ -140,7 +140,9 @@ def compare(
     domains: tuple[Changes, ...] = ()
     if domain:
         (domains,) = contrast(before, [domain], paired=False, **settings)
-        made.append(tables.stability_table(domains)._replace(name="stability-domains"))
+        kept = tables.stability_table(domains)
+        caption = kept.caption.replace("after", "on the other questions", 1)
+        made.append(kept._replace(name="stability-domains", caption=caption))
     for changes in (*aligned, *([domains] if domains else [])):
         notes += _notes(changes[0])
     if accuracy:

@@ -20,7 +20,8 @@ from langneurons.texts.languages import is_english, told_apart
 INTERVAL = ("change", "low", "high")
 _HEADS = ("after", "thresholds")
 _CHANGE = ("before", "now", *INTERVAL)
-_OWN = "Thresholds: own, each model by its own tau and lambda; base's, both by those before."
+OWN = "Thresholds: own, each model by its own tau and lambda; base's, both by those before."
+"""What captions of tables say at their end that have a column `thresholds`."""
 _OF_LANGUAGES = ("specific", "related")
 """Kinds whose neurons belong to languages of their own."""
 
@@ -55,7 +56,7 @@ def overlap_table(before: Side, after: Sequence[Side]) -> Table:
             rows.append((side.name, *row))
     called = {"before": "before neurons", "after": "after neurons"}
     heads = [called.get(name, name) for name in Overlap._fields]
-    caption = f"Overlap of neurons with those of {before.name}."
+    caption = "Overlap of the neurons after with those before."
     return Table("overlap", caption, ("after", *heads), tuple(rows))
 
 
@@ -72,7 +73,9 @@ def kind_table(every: Sequence[Changes]) -> Table:
         for kind in KINDS:
             rows.append((*_heads(changes), kind, *_change(changes, total(kind))))
     heads = (*_HEADS, "kind", *_CHANGE)
-    return Table("kind-changes", f"Neurons of each kind. {_OWN}", heads, tuple(rows))
+    return Table(
+        "kind-changes", f"Neurons of each kind, before and after. {OWN}", heads, tuple(rows)
+    )
 
 
 def group_table(every: Sequence[Changes], trained: Sequence[str]) -> Table:
@@ -84,7 +87,7 @@ def group_table(every: Sequence[Changes], trained: Sequence[str]) -> Table:
                 cells = _change(changes, mean_of(kind, changes.languages, codes))
                 rows.append((*_heads(changes), group, len(codes), kind, *cells))
     heads = (*_HEADS, "languages", "how many", "kind", *_CHANGE)
-    caption = f"Mean over languages of their neurons before and after. {_OWN}"
+    caption = f"Mean over languages of their neurons before and after. {OWN}"
     return Table("group-changes", caption, heads, tuple(rows))
 
 
@@ -107,7 +110,9 @@ def language_table(every: Sequence[Changes], trained: Sequence[str]) -> Table:
                 cells = _change(changes, mean_of(kind, changes.languages, [code]))
                 rows.append((*_heads(changes), *known, kind, *cells))
     heads = (*_HEADS, "language", "name", "trained", "kind", *_CHANGE)
-    return Table("language-changes", f"Neurons of each language. {_OWN}", heads, tuple(rows))
+    return Table(
+        "language-changes", f"Neurons of each language, before and after. {OWN}", heads, tuple(rows)
+    )
 
 
 def english_table(every: Sequence[Changes]) -> Table:
@@ -123,7 +128,7 @@ def english_table(every: Sequence[Changes]) -> Table:
                 cells = _change(changes, mean_of(kind, changes.languages, codes))
                 rows.append((*_heads(changes), name, kind, *cells))
     heads = (*_HEADS, "languages", "kind", *_CHANGE)
-    caption = f"English against the other languages. {_OWN}"
+    caption = f"English against the other languages. {OWN}"
     return Table("english-changes", caption, heads, tuple(rows))
 
 
@@ -140,7 +145,7 @@ def shared_table(every: Sequence[Changes]) -> Table:
             for n, cells in enumerate(_changes(changes, histogram)):
                 rows.append((*_heads(changes), where, n, kinds[n], *cells))
     heads = (*_HEADS, "neurons of", "N", "kind", *_CHANGE)
-    caption = f"Neurons highly active in N languages, among the selected and over all. {_OWN}"
+    caption = f"Neurons highly active in N languages, among the selected and over all. {OWN}"
     return Table("shared-changes", caption, heads, tuple(rows))
 
 
@@ -153,7 +158,7 @@ def layer_table(every: Sequence[Changes]) -> Table:
             for layer, cells in enumerate(per_layer):
                 rows.append((*_heads(changes), kind, layer, *cells))
     heads = (*_HEADS, "kind", "layer", *_CHANGE)
-    return Table("layer-changes", f"Neurons per layer. {_OWN}", heads, tuple(rows))
+    return Table("layer-changes", f"Neurons per layer. {OWN}", heads, tuple(rows))
 
 
 def transition_table(every: Sequence[Changes]) -> Table:
@@ -169,9 +174,7 @@ def transition_table(every: Sequence[Changes]) -> Table:
                 numbers = (counts.value[i, j], counts.low[i, j], counts.high[i, j], share)
                 rows.append((*_heads(changes), before, now, *map(_cell, numbers)))
     heads = (*_HEADS, "before", "now", "neurons", "low", "high", "share")
-    caption = (
-        f"Neurons of each class before and what they are after; share: of those before. {_OWN}"
-    )
+    caption = f"Neurons of each class before and what they are after; share: of those before. {OWN}"
     return Table("transitions", caption, heads, tuple(rows))
 
 
@@ -189,7 +192,7 @@ def stability_table(every: Sequence[Changes]) -> Table:
     heads = (*_HEADS, "kind", "before", "ratio", "low", "high", "chance", "resampled")
     caption = (
         "Neurons of a kind before that are of it after; chance: of random sets of these sizes; "
-        f"resampled: the same ratio between before and its own resamplings. {_OWN}"
+        f"resampled: the same ratio between before and its own resamplings. {OWN}"
     )
     return Table("stability", caption, heads, tuple(rows))
 
@@ -200,7 +203,7 @@ _SURVIVAL = (
 )
 _SURVIVAL_WORDS = (
     "chance: of random sets of these sizes; resampled: the same ratio between before and its own "
-    f"resamplings, as much as texts of this size leave. {_OWN}"
+    f"resamplings, as much as texts of this size leave. {OWN}"
 )
 
 
@@ -252,7 +255,7 @@ def threshold_table(every: Sequence[Changes]) -> Table:
         rows.append((*_heads(changes), "tau", *_change(changes, lambda numbers: numbers.tau)))
         rows.append((*_heads(changes), "lambda", *_change(changes, lambda numbers: numbers.lam)))
     heads = (*_HEADS, "threshold", *_CHANGE)
-    return Table("thresholds", f"The thresholds. {_OWN}", heads, tuple(rows))
+    return Table("thresholds", f"Tau and lambda, before and after. {OWN}", heads, tuple(rows))
 
 
 def accuracy_table(changes: Mapping[str, Sequence[Change]], trained: Sequence[str]) -> Table:

@@ -236,7 +236,7 @@ def _lambda_rules(lam: Lambda | None) -> list[str]:
         return []
     sentences = [
         "score = H(p') / ln K − λ · max p / h, with h the mean of 1, 1/2, …, 1/K; "
-        f"λ = {lam.value!r}, {lambda_words(lam)}; in the units of Eq. 5 it is {lam.plain:.6f}."
+        f"λ = {lam.value:.6f}, {lambda_words(lam)}; in the units of Eq. 5 it is {lam.plain:.6f}."
     ]
     if lam.later:
         later = ", ".join(f"{start:.5f} to {end:.5f}" for start, end in lam.later)
@@ -252,7 +252,7 @@ def _resampling_rule(uncertainty: Uncertainty) -> str:
         left_out = f"; {uncertainty.failed} of them allow no λ and are left out"
     return (
         f"Intervals: {uncertainty.level:.0%} of {uncertainty.replicates} resamplings of the "
-        f"{uncertainty.blocks} blocks of questions, the same for every language{left_out}. They "
+        f"{uncertainty.blocks} blocks of texts, the same for every language{left_out}. They "
         "are widened to hold the number itself: some blocks come twice in a resampling, which "
         "moves thresholds, so a number may lie near one end."
     )

@@ -128,14 +128,21 @@ def contrast_table(neurons: Neurons) -> Table | None:
         without = None if least is None else round(left_out[least], 4)
         stages = (contrast.what, contrast.more, contrast.less)
         rows.append((*stages, value, low, high, without, least, contrast.verdict))
+    ends = any(row[4] is not None for row in rows)
+    intervals = (
+        " With 95% intervals over blocks, and the least difference without one language, and which."
+        if ends
+        else ""
+    )
     caption = (
         "Differences between two of the four stages found here, first minus second, in the "
         "direction of the paper: language neurons (specific and related) and general ones a "
-        f"layer{'; agreement and the share of language in the variance' if known else ''}. With "
-        "95% intervals over blocks, and the least difference without one language, and which."
+        f"layer{'; agreement and the share of language in the variance' if known else ''}."
+        f"{intervals}"
     )
     heads = ("of", "more in stage", "less in stage", "difference", "low", "high", "least")
-    return Table("contrasts", caption, (*heads, "without", "verdict"), tuple(rows))
+    made = Table("contrasts", caption, (*heads, "without", "verdict"), tuple(rows))
+    return made.without_empty()
 
 
 def stage_table(segmentations: dict[int, Segmentation]) -> Table:

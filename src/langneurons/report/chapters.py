@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from langneurons import run_folder
 from langneurons.compare.claims import Evidence, claims
+from langneurons.compare.tables import OWN
 from langneurons.compare.verdicts import Claim
 from langneurons.effects.mediation import Mediation
 from langneurons.neurons.summary import rules
@@ -81,8 +82,8 @@ _ACCURACY = "accuracy-changes"
 _TABLES = {
     "kind-changes": "Neurons of each kind",
     "english-changes": "English and the others, before and after",
-    "stability": "Who stays what they were, across alignment",
-    "stability-domains": "Who stays what they were, across questions",
+    "stability": "Which neurons keep their kind, across alignment",
+    "stability-domains": "Which neurons keep their kind, across questions",
     "language-changes": "Neurons of each language",
     "thresholds": "Thresholds",
     "overlap": "Overlap",
@@ -499,7 +500,11 @@ def _changed(compared: Compared) -> list[Figure]:
 
 
 def _lean(table: Table) -> Table:
-    """The table without the column that names what is after, where that is always the same."""
+    """The table without the column that names what is after, where that is always the same.
+
+    Whose thresholds are meant is said once, in the notes of the chapter.
+    """
+    table = table._replace(caption=table.caption.removesuffix(f" {OWN}"))
     after = table.columns.index("after")
     if len({row[after] for row in table.rows}) > 1:
         return table

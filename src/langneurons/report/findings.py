@@ -18,7 +18,7 @@ from langneurons.report.sweep_charts import TITLES, is_cell_of
 from langneurons.silencing.matrix import Dominance, Matrices, Matrix
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.tables import claim_table
-from langneurons.tables import Table, p_value, written
+from langneurons.tables import Table, joined, p_value, written
 from langneurons.texts.accuracy import MEAN, Accuracy
 from langneurons.texts.languages import language, told_apart
 
@@ -206,7 +206,7 @@ def of_alignment(alignment: Alignment) -> Iterator[str]:
     if not adapter:
         return
     pairs = adapter["facts"].get("pairs", {})
-    names = ", ".join(told_apart(pairs).values())
+    names = joined([*told_apart(pairs).values()])
     steps = adapter["config"].get("steps")
     yield (
         f"{alignment.name} learned from {sum(pairs.values()):,} pairs of responses in {names}, in "

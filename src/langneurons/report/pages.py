@@ -21,6 +21,7 @@ from langneurons.report.parts import (
 from langneurons.report.results import Alignment, Model, Results, Sides, StudyResults
 from langneurons.report.tiles import study_tiles
 from langneurons.sweep.sweep import Sweep
+from langneurons.tables import joined
 from langneurons.texts.languages import told_apart
 
 _METHODS = {
@@ -195,7 +196,8 @@ def _model(model: Model) -> str:
 def _alignment(alignment: Alignment) -> str:
     adapter = alignment.manifests.get("adapter")
     steps = f"{adapter['config'].get('steps'):,} steps" if adapter else "not trained yet"
-    return f"{alignment.name}: {_names(alignment.languages)} to English, {steps}"
+    languages = joined([*told_apart(alignment.languages).values()])
+    return f"{alignment.name}: {languages}, aligned to English, {steps}"
 
 
 def _names(codes: Sequence[str]) -> str:

@@ -227,9 +227,9 @@ def audit_table(audit: Sequence[Mapping[str, Any]]) -> Figure:
     names = [name for name in audit[0] if name != "lang"] if audit else []
     table = _per_language(
         "audit",
-        "What became of the responses and of the pairs they form. Possible pairs are tied, or "
-        "wrong (the better one's number is), or too long, or kept; of those kept some are drawn "
-        "to train on and some to watch.",
+        "What became of the responses and of the pairs they form. A pair is left out where both "
+        "responses score alike (tied), where the one that scores higher is wrong, or where one is "
+        "too long. Of those kept some are drawn to train on and some to watch.",
         {name: name.replace("_", " ") for name in names},
         audit,
     )
