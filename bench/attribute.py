@@ -5,12 +5,20 @@ On the texts of bench/perplexity.py, by turns, batch by batch:
 
 - ours: one forward, one backward, effects of all neurons, as `langneurons attribute` runs it;
 - bare: the same batches through the same model and its LM head at the scored positions.
+
+With one thread (OMP_NUM_THREADS=1) times are the processor's, which other work on the machine moves
+little.
 """
 
 import argparse
 import platform
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from perplexity import bare, problems, work_on
 from record import SHAPES, added_memory, clock, model_of, texts, train_tokenizer
@@ -53,16 +61,21 @@ def main() -> None:
     work = work_on(model, responses, rows, asked.budget, share=not asked.no_share)
     sums = FirstOrder(work)
     batches = work.batches.batches
-    sums.run(Unit(batches[-1], 0))
-    bare(work, batches[-1])
-    spent = {"ours": 0.0, "bare": 0.0}
+    smallest = min(batches, key=work.batches.computed)
+    sums.run(Unit(smallest, 0))
+    bare(work, smallest)
+    peak = 0.0
+    spent: dict[str, list[float]] = {"ours": [], "bare": []}
     for number, batch in enumerate(batches):
         ways = {
             "ours": lambda batch=batch: sums.run(Unit(batch, 0)),
             "bare": lambda batch=batch: bare(work, batch),
         }
         for way in sorted(ways, reverse=bool(number % 2)):
-            spent[way] += clock(asked.device, ways[way])
+            run = partial(seconds, asked.device, ways[way], spent[way])
+            added = added_memory(run) if asked.device == "cpu" else run()
+            if way == "ours":
+                peak = max(peak, added or 0.0)
     computed = sum(map(work.batches.computed, batches))
     name = asked.model or ("nano" if asked.nano else "Llama")
     size = sum(p.numel() for p in model.parameters()) / 1e6
@@ -71,12 +84,26 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; {name} of {size:.1f}M parameters, vocabulary "
         f"{model.config.vocab_size:,}; {len(rows)} texts, {computed:,} tokens computed"
     )
-    print(f"{'bare forward':<18}{spent['bare']:10.2f} s   1.000")
-    print(f"{'ours':<18}{spent['ours']:10.2f} s   {spent['ours'] / spent['bare']:.3f} of bare")
+    ours, plain = sum(spent["ours"]), sum(spent["bare"])
+    each = np.array(spent["ours"]) / np.array(spent["bare"])
+    print(f"{'bare forward':<18}{plain:10.2f} s   1.000")
+    print(
+        f"{'ours':<18}{ours:10.2f} s   {ours / plain:.3f} of bare; by batch "
+        f"{each.min():.3f} to {each.max():.3f} ({len(each)} batches)"
+    )
     if asked.device == "cpu":
-        peak = added_memory(lambda: sums.run(Unit(batches[0], 0)))
-        tokens = work.batches.computed(batches[0])
-        print(f"memory that a batch of {tokens:,} tokens adds: {peak:.0f} MiB")
+        tokens = max(map(work.batches.computed, batches))
+        print(f"memory that a batch of {tokens:,} tokens adds at most: {peak:.0f} MiB")
+
+
+def seconds(device: str, work: Callable[[], Any], spent: list[float]) -> None:
+    """Note how long a piece of work takes: with one thread in seconds of the processor."""
+    if device == "cpu" and torch.get_num_threads() == 1:
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    else:
+        spent.append(clock(device, work))
 
 
 if __name__ == "__main__":

@@ -661,7 +661,10 @@ def _tell_matches(matches: Sequence[Mapping[str, Any]]) -> None:
             return None
         return f"{number[0]:.2f} [{number[1]:.2f}, {number[2]:.2f}]"
 
-    print("-- neurons by rate (of --against) and by effect; chance: precision of a random set")
+    print(
+        "-- neurons by rate (of --against) and by effect. precision: share of those by rate that "
+        "are so by effect;\n   recall: the other way round; chance: precision of a random set"
+    )
     heads = ("kind", "language", "by rate", "by effect", "both", "precision", "recall", "chance")
     rows = [
         (
