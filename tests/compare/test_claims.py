@@ -130,6 +130,8 @@ def test_most_stay(stay: float, verdict: str) -> None:
     assert found.verdict == verdict
     assert found.numbers["specific"]["value"] == stay
     assert found.numbers["specific"]["chance"] == pytest.approx(100 * stay / 1300)
+    anew = found.numbers["specific"]["before against its resamplings"]
+    assert f", by chance {stay / 13:.1%}, texts drawn anew {anew:.1%}; related " in found.words
     empty = changes((0, 0), (0, 0), (0, 0))._replace(transitions=np.zeros((5, 5), int))
     assert stable((empty,), "alignment").words == "needs specific and related neurons before"
 

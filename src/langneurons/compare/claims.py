@@ -164,13 +164,22 @@ def stable(changes: tuple[Changes, ...], across: Literal["alignment", "domains"]
             "before against its resamplings": changes[0].ratio_by_chance(kind),
         }
     numbers |= _other_verdicts(changes, verdicts)
-    shares = "; ".join(f"{kind} {in_words(ratio, '.1%')}" for kind, ratio in by_own.items())
+    shares = "; ".join(
+        f"{kind} {in_words(ratio, '.1%')}, by chance {numbers[kind]['chance']:.1%}"
+        f"{_by_sampling(numbers[kind]['before against its resamplings'])}"
+        for kind, ratio in by_own.items()
+    )
     return Claim(
         *stated,
         verdict=verdicts[0],
         numbers=plain(numbers),
         words=shares + _where_thresholds_decide(verdicts),
     )
+
+
+def _by_sampling(share: float) -> str:
+    """What drawing the texts anew would leave of a kind, where that is known."""
+    return "" if np.isnan(share) else f", texts drawn anew {share:.1%}"
 
 
 def accuracy_rises(

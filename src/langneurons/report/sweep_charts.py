@@ -29,7 +29,7 @@ from langneurons.report.charts import (
 )
 from langneurons.report.layer_charts import layer_axis
 from langneurons.sweep.grid import PAPER
-from langneurons.sweep.judged import BARS, EFFECTS
+from langneurons.sweep.judged import BARS, EFFECTS, IN_FULL
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.tables import (
     axis_table,
@@ -97,7 +97,7 @@ def curve_figure(claim: str, rows: Sequence[Row], neurons: Neurons | None = None
         marked += ", the cell of the neurons on this page the triangle"
     effect = EFFECTS[claim]
     text = (
-        f"Each point is a cell of the grid, in order of its effect; up: {effect}. Below: its "
+        f"Each point is a cell of the grid, in order of its effect: {IN_FULL[claim]}. Below: its "
         f"settings; {marked}. Cells "
         "rest on the same counts, so a share of them is no p-value."
         + (f" Cells without an effect, not drawn: {untold}." if untold else "")
@@ -252,7 +252,7 @@ def _curve_table(claim: str, ordered: Sequence[Row]) -> Table:
         *("rate", "tau quantile", "lambda rule", "filter", "thresholds", "left out", "paper's"),
         *("effect", "low", "high", "verdict"),
     )
-    caption = f"Every cell, by its effect: {EFFECTS[claim]}."
+    caption = f"Every cell, by its effect: {IN_FULL[claim]}."
     return Table(f"curve-{claim}", caption, columns, rows)
 
 

@@ -1,18 +1,7 @@
 """Judged: the paper's claims in every cell of a sweep, as rows of one long table.
 
 Verdicts are those of `claims`; beside each stands its effect, one number that lies above a bar
-where the claim is right, so that cells can be put in order:
-
-four-stages          the least of the differences between stages that are claimed, over the sum of
-                     both stages
-stages-by-meaning    the same of agreement and of language's share of the variance
-english              English's neurons over the others' mean, of the kind of which that is more
-related-exist        related neurons among the selected, as a share
-specific-to-related  fall of specific or rise of related, whichever is less, as a share of those
-                     before
-untrained-alike      the same of mean neurons per language that was not trained
-general-rise         change of general neurons, as a share of those before
-stable-alignment     specific or related neurons that keep their kind, whichever share is less
+where the claim is right, so that cells can be put in order; `IN_FULL` says what it is.
 """
 
 import math
@@ -66,7 +55,25 @@ EFFECTS = {
     "general-rise": "change of general neurons",
     "stable-alignment": "share that stays, smaller of two",
 }
-"""What the effect of each claim is."""
+"""What the effect of each claim is, as short as an axis wants it."""
+
+IN_FULL = {
+    "four-stages": "the least of the differences between stages that are claimed, over the sum of "
+    "both stages",
+    "stages-by-meaning": "the least of the differences between stages that are claimed, of "
+    "agreement and of language's share of the variance, over the sum of both stages",
+    "english": "English's neurons over the mean of the others, of the kind of which that is more; "
+    "below 1 is fewer",
+    "related-exist": "related neurons among the selected, as a share",
+    "specific-to-related": "fall of specific or rise of related neurons, whichever is less, as a "
+    "share of those before",
+    "untrained-alike": "fall of specific or rise of related neurons a language that was not "
+    "trained, whichever is less, as a share of those before",
+    "general-rise": "change of general neurons, as a share of those before",
+    "stable-alignment": "share of the specific or of the related neurons that keep their kind, "
+    "whichever is less",
+}
+"""The same in full."""
 
 BARS = {"english": 1.0, "stable-alignment": 0.5}
 """Where a claim's effect changes sides; 0 for those that are not named."""
