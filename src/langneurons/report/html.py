@@ -150,8 +150,11 @@ def _named(page: Page) -> Iterator[NamedChapter]:
 
 def _choices(page: Page) -> list[tuple[str, str, Sequence[str]]]:
     """Name, label and values of what there is a choice of."""
+    labels = _LABELS
+    if all(term != "Questions" for term, _ in page.studied):
+        labels = labels | {"questions": "Texts"}  # nothing was asked
     return [
-        (name, _LABELS[name], values) for name, values in page.choices.items() if len(values) > 1
+        (name, labels[name], values) for name, values in page.choices.items() if len(values) > 1
     ]
 
 
