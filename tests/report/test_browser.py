@@ -6,6 +6,7 @@ What a page says is held in test_pages.py, test_chapters.py, test_html.py and th
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -167,6 +168,22 @@ def test_every_figure_is_drawn_at_any_width(
     for width, scheme in VIEWS:
         watched.fit(width, scheme)
         assert drawn(watched.page, width) == 2 + 4 + 2 + 1  # two of them first
+
+
+def test_what_costs_nothing_is_as_its_ground_by_day_and_by_night(
+    watch: Callable[[str], Watched], one_set_html: str
+) -> None:
+    """Cells far off the diagonal cost about nothing."""
+    watched = watch(one_set_html)
+    shades = {}
+    for scheme in ("light", "dark"):
+        watched.fit(1280, scheme)
+        cells = watched.page.locator("#perplexity .mark-rect path[fill^=rgb]")
+        fills = [cell.get_attribute("fill") or "" for cell in cells.all()]
+        assert len(fills) == 2 * 100
+        shades[scheme] = [sum(map(int, re.findall(r"\d+", fill)[:3])) for fill in fills]
+    assert max(shades["dark"]) > 400 > np.median(shades["dark"])
+    assert np.median(shades["light"]) > 600 > min(shades["light"])
 
 
 def test_sort(one_set: Page, neurons: Neurons) -> None:
@@ -349,16 +366,16 @@ def test_what_is_chosen_is_shown(shown: Page, page: parts.Page) -> None:
         languages = {"sw-th": ["Swahili", "Thai"], "zh-de": ["Chinese", "German"]}[alignment]
         assert shown.locator(".pairs:visible h4").all_inner_texts() == languages
     listed.locator("summary").first.press("Enter")
-    assert "fits, 4, fit" in listed.first.inner_text()
+    assert "how well they fit, 4 stages" in listed.first.inner_text()
 
 
 def test_every_verdict_side_by_side(shown: Page) -> None:
     whole = shown.locator("#claims > details")
     if whole.get_attribute("open") is None:
         shown.click("text=Every verdict")
-    heads = shown.locator("#claims thead th").all_inner_texts()
+    heads = shown.locator("#claims > details thead th").all_inner_texts()
     assert heads == [f"{q} · {a}" for q in ("school", "market") for a in ("sw-th", "zh-de")]
-    assert shown.locator("#claims tbody tr:has(th):visible").count() == 12
+    assert shown.locator("#claims > details tbody tr:has(th):visible").count() == 12
 
 
 def test_numbers_of_a_choice_are_its_files(shown: Page, page: parts.Page) -> None:

@@ -203,6 +203,7 @@ function start() {
   $("#rows tbody").addEventListener("keydown", choose);
   $("#previous").addEventListener("click", () => { state.page--; showRows(); });
   $("#next").addEventListener("click", () => { state.page++; showRows(); });
+  night.addEventListener("change", drawAll);
   addEventListener("resize", () => {
     clearTimeout(start.waiting);
     start.waiting = setTimeout(drawAll, 150);

@@ -10,7 +10,7 @@ function element(tag, attributes = {}, ...content) {
 }
 const figures = new Map(data.figures.map((figure) => [figure.name, figure]));
 
-/* Theme: the style sheet's colours, so that day, night and paper need no new drawing. */
+/* Theme: the style sheet's colours, so that most of a drawing needs no new one at night or on paper. */
 function theme(width) {
   const ink = "var(--ink)", soft = "var(--soft)", line = "var(--line)", config = structuredClone(data.light);
   if (width < 480) config.axisXDiscrete = { labelAngle: -45 };
@@ -24,8 +24,18 @@ function theme(width) {
 }
 
 const colours = { "#cf5a22": "specific", "#15508a": "related", "#2a9d7c": "general", "#9a9a96": "none", "#767671": "none", "#3d3d3a": "ink" };
+/* Scales of colours cannot be style sheets': by night nothing is dark, as the ground is, and what is written in cells light. */
+const night = matchMedia("(prefers-color-scheme: dark)");
+const byNight = {
+  '"scheme":"blueorange"': '"range":["#6aaee6","#26292d","#f0a04b"],"interpolate":"rgb"',
+  '"scheme":"blues"': '"range":["#26292d","#6aaee6"],"interpolate":"rgb"',
+  '"value":"white"': '"value":"#151618"', '"fill":"white"': '"fill":"#151618"', '"stroke":"white"': '"stroke":"#151618"', '"#1c1c1a"': '"#eceae4"',
+};
+const look = () => `${innerWidth} ${night.matches}`;
 function fitted(spec, width) {
-  const copy = JSON.parse(JSON.stringify(spec).replace(/#[0-9a-f]{6}/g, (hex) => (colours[hex] ? `var(--${colours[hex]})` : hex)));
+  let text = JSON.stringify(spec);
+  if (night.matches) for (const [day, instead] of Object.entries(byNight)) text = text.replaceAll(day, instead);
+  const copy = JSON.parse(text.replace(/#[0-9a-f]{6}/g, (hex) => (colours[hex] ? `var(--${colours[hex]})` : hex)));
   fit(copy, width);
   return copy;
 }
@@ -59,7 +69,7 @@ async function draw(box, figure, spec = figure.spec) {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", figure.title);
   drawn.get(box)?.result.finalize();
-  drawn.set(box, { result, width: innerWidth });
+  drawn.set(box, { result, look: look() });
 }
 
 /* Downloads. */
@@ -135,7 +145,7 @@ async function drawAll() {
   const mine = ++turn;
   document.body.dataset.ready = "no";
   for (const box of $$(".chart")) {
-    if (box.closest("[hidden]") || drawn.get(box)?.width === innerWidth) continue;
+    if (box.closest("[hidden]") || drawn.get(box)?.look === look()) continue;
     await draw(box, figures.get(box.dataset.figure));
     await new Promise((done) => setTimeout(done)); /* let the reader in between */
     if (mine !== turn) return;
