@@ -126,8 +126,8 @@ def test_claims_say_where_settings_are_not_the_papers(school: FolderResults) -> 
     assert neurons
     (judged,) = results_page("x", school.results, []).judged
     assert judged.notes == (
-        "Judged with the lowest 2% of neurons by score selected and τ at quantile 0.9; the paper "
-        "has 1% and 0.95.",
+        "Judged with the lowest 2% of neurons by score selected (the paper: 1%) and τ at quantile "
+        "0.9 (the paper: 0.95).",
     )
     told = {claim.name: claim.verdict for claim in judged.claims}
     assert told["english"] != "does not hold"
@@ -139,13 +139,22 @@ def test_claims_say_where_settings_are_not_the_papers(school: FolderResults) -> 
             ("four-stages", True, told["four-stages"]),
         )
     ]
-    sweep = Sweep(neurons.languages, neurons.widths or (), cells, ())
+    sweep = Sweep(neurons.languages, neurons.widths or (), [*map(dict, cells)], (), (), 20)
     noted = pages._judged_by(judged.claims, {}, neurons, sweep).notes
     assert noted[1:] == (
-        "At the paper's settings other verdicts come out. English has far fewer specific and "
-        "related neurons than other languages: does not hold.",
+        "At the paper's settings 1 of 2 verdicts of the sweep (20 resamplings) are others. English "
+        "has far fewer specific and related neurons than other languages: does not hold.",
+    )
+    cells[0]["verdict"] = told["english"]
+    same = Sweep(neurons.languages, neurons.widths or (), cells, ())
+    assert pages._judged_by(judged.claims, {}, neurons, same).notes[1:] == (
+        "At the paper's settings the 2 verdicts of the sweep are these.",
     )
     as_paper = replace(neurons, rule=replace(neurons.rule, rate=0.01, tau_quantile=0.95))
+    filtered = replace(as_paper, rule=replace(as_paper.rule, prefilter=True, lam=None))
+    assert pages._judged_by(judged.claims, {}, filtered, None).notes == (
+        "Judged with neurons highly active in no language dropped first (the paper: kept).",
+    )
     assert not pages._judged_by(judged.claims, {}, as_paper, None).notes
 
 

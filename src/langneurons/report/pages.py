@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langneurons.compare.verdicts import Claim
-from langneurons.config import IdentifyConfig
 from langneurons.layout import describe
 from langneurons.neurons.summary import tiles
-from langneurons.neurons.table import Neurons
+from langneurons.neurons.table import Neurons, Rule
 from langneurons.report import chapters
 from langneurons.report.parts import (
     Chapter,
@@ -20,8 +19,9 @@ from langneurons.report.parts import (
 )
 from langneurons.report.results import Alignment, Model, Results, Sides, StudyResults
 from langneurons.report.tiles import study_tiles
+from langneurons.sweep.grid import PAPER
 from langneurons.sweep.sweep import Sweep
-from langneurons.tables import joined
+from langneurons.tables import joined, written
 from langneurons.texts.languages import told_apart
 
 _METHODS = {
@@ -223,27 +223,54 @@ def _judged_by(
     claims: tuple[Claim, ...], where: Where, neurons: Neurons | None, sweep: Sweep | None
 ) -> Judged:
     """The claims, with what differs from the paper's settings and what they come to at those."""
-    rule, paper = (neurons.rule if neurons else None), IdentifyConfig()
-    if not rule or rule.method != paper.method:
+    if not neurons or not (unlike := list(_unlike_the_paper(neurons.rule))):
         return Judged(claims, where)
-    chosen = (rule.rate, rule.tau_quantile)
-    if chosen == (paper.rate, paper.tau_quantile):
-        return Judged(claims, where)
-    notes = [
-        f"Judged with the lowest {rule.rate:.0%} of neurons by score selected and τ at quantile "
-        f"{rule.tau_quantile:g}; the paper has {paper.rate:.0%} and {paper.tau_quantile:g}."
-    ]
     verdicts = {claim.name: (claim.statement, claim.verdict) for claim in claims if claim.numbers}
-    others = [
-        f"{verdicts[row['claim']][0]}: {row['verdict']}"
+    asked = {
+        row["claim"]: row["verdict"]
         for row in (sweep.rows if sweep else ())
-        if row["paper"]
-        and row["thresholds"] in (None, "own")
-        and row["verdict"] != verdicts.get(row["claim"], (None, row["verdict"]))[1]
+        if row["paper"] and row["thresholds"] in (None, "own") and row["claim"] in verdicts
+    }
+    others = [
+        f"{verdicts[name][0]}: {verdict}"
+        for name, verdict in asked.items()
+        if verdict != verdicts[name][1]
     ]
+    notes = [f"Judged with {joined(unlike)}."]
+    of = f" ({sweep.resamplings:,} resamplings)" if sweep and sweep.resamplings else ""
     if others:
-        notes.append(f"At the paper's settings other verdicts come out. {'; '.join(others)}.")
+        notes.append(
+            f"At the paper's settings {len(others)} of {len(asked)} verdicts of the sweep{of} are "
+            f"others. {'; '.join(others)}."
+        )
+    elif asked:
+        notes.append(
+            f"At the paper's settings the {len(asked)} verdicts of the sweep{of} are these."
+        )
     return Judged(claims, where, tuple(notes))
+
+
+def _unlike_the_paper(rule: Rule) -> Iterator[str]:
+    """What neurons were found by that is not as in the paper; nothing of imported ones."""
+    if rule.method == "imported":
+        return
+    if rule.method != PAPER.method:
+        yield "the score of LAPE (the paper: its own)"
+    if rule.rate != PAPER.rate:
+        yield (
+            f"the lowest {100 * (rule.rate or 0):.3g}% of neurons by score selected (the paper: "
+            f"{100 * PAPER.rate:.3g}%)"
+        )
+    if rule.tau_quantile != PAPER.tau_quantile:
+        yield f"τ at quantile {rule.tau_quantile:g} (the paper: {PAPER.tau_quantile:g})"
+    if rule.lam and rule.lam.status == "given":
+        yield f"λ given as {written(rule.lam.value)} (the paper: found from the neurons)"
+    if rule.prefilter and rule.method == PAPER.method:
+        yield "neurons highly active in no language dropped first (the paper: kept)"
+    if rule.by == "effect":
+        yield "effects in place of activation rates"
+    if rule.general < 1:
+        yield f"general neurons from {rule.general:.0%} of the languages on (the paper: all)"
 
 
 def _tiles(models: Iterable[Model]) -> Iterator[Tiles]:
