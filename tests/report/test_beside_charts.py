@@ -152,8 +152,8 @@ def test_silencing_of_both(model: Model) -> None:
     assert [row["side"] for row in figure.table.records()] == ["before"] * 4 + ["after"] * 4
     (said,) = what_silencing_differs({"before": one, "after": other})
     assert said == (
-        "With a language's specific neurons silenced its own perplexity grows, beside that of the "
-        f"others, ×{np.exp(0.7):.2f} before and ×{np.exp(0.2):.2f} after."
+        "Growth of a language's own perplexity over that of the others, specific silenced: "
+        f"×{np.exp(0.7):.2f} before and ×{np.exp(0.2):.2f} after."
     )
     related = matrices(losses({"related": [[0.7, 0.0], [0.0, 0.7]]}, [1.0, 1.2]))
     assert silencing_beside({"before": one, "after": related}) is None

@@ -189,8 +189,8 @@ def what_silencing_differs(sides: Mapping[str, Matrices]) -> Iterator[str]:
             interval = f" [{', '.join(ends)}]" if ends else ""
             told.append(f"×{gap}{interval} {name}")
         yield (
-            f"With a language's {setting} neurons silenced its own perplexity grows, beside that "
-            f"of the others, {' and '.join(told)}."
+            f"Growth of a language's own perplexity over that of the others, {setting} silenced: "
+            f"{' and '.join(told)}."
         )
 
 
