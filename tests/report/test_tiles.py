@@ -64,12 +64,12 @@ def test_what_silencing_costs() -> None:
     (tile,) = study_tiles(Results(matrices=costs), None, "q")
     assert tile.value == "×1.65"
     assert tile.text == (
-        "perplexity of the median language when its specific neurons are silenced; in the mean of "
-        "logarithms ×4.95, others ×1.051"
+        "perplexity of the median language without its specific neurons; mean of logarithms "
+        "×4.95, others ×1.051"
     )
     beside = matrices(losses({"specific": changes}, [1.0, 1.2, 1.1], controls=3))
     (tile,) = study_tiles(Results(matrices=beside), None, "q")
-    assert "are silenced, random ones ×1.010 to ×1.030; in the mean" in tile.text
+    assert "neurons, random ones ×1.010 to ×1.030; mean of" in tile.text
     assert tile.interval == ""  # one block
     nobody = matrices(losses({"specific": [None, None]}, [1.0, 1.2]))
     assert study_tiles(Results(matrices=nobody), None, "q") == ()

@@ -75,13 +75,13 @@ def _own_loss(matrices: Matrices) -> Tile | None:
     interval = ""
     if found.interval:
         low, high = map(ratio, found.interval)
-        interval = f"own against others, mean of logarithms, 95% interval ×{low} to ×{high}"
+        interval = f"own against others in that mean, 95% interval ×{low} to ×{high}"
     return Tile(
         key="specific",
         name="silenced",
         value=f"×{ratio(float(np.median(own)))}",
-        text=f"perplexity of the median language when its {setting} neurons are silenced"
-        f"{_random(costs)}; in the mean of logarithms ×{ratio(found.diagonal)}, others "
+        text=f"perplexity of the median language without its {setting} neurons"
+        f"{_random(costs)}; mean of logarithms ×{ratio(found.diagonal)}, others "
         f"×{ratio(found.others)}",
         interval=interval,
     )
