@@ -20,6 +20,7 @@ from langneurons.effects.mediation import WAYS, Mediation, shares
 from langneurons.model.entering import Entering, entering
 from langneurons.model.loading import Loaded, load
 from langneurons.neurons.sets import select
+from langneurons.resume import State
 from langneurons.texts.responses import Response
 from support import adapters, families
 from support.command import refused, run_two_processes
@@ -202,6 +203,40 @@ def test_two_processes_share_the_work(
     assert (both.sizes == alone.sizes).all()
     assert both.moved == pytest.approx(alone.moved, rel=1e-5)
     assert {path.name for path in tmp_path.iterdir()} == {"neurons", "pairs", "both", "alone"}
+
+
+def test_a_killed_run_ends_with_the_same_numbers(everywhere: Path, tmp_path: Path) -> None:
+    """Stopped again and again, in the middle of a batch too, which holds several sets."""
+    model = load(everywhere)
+    neurons = drawn(model.widths)
+    config = MediateConfig(controls=1, settings="related", budget=1, save_every=1e-9)
+
+    some = judged()[:8]
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(*_: int) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Stopped
+
+    whole = mediated(model, neurons, some, config, paired=True).mediation
+    state = State(tmp_path / "out", {}, {})
+    stops = 0
+    for _ in range(200):
+        left = 30  # 29 units are saved, the last is lost
+        try:
+            again = mediated(
+                model, neurons, some, config, paired=True, state=state, on_step=stop
+            ).mediation
+            break
+        except Stopped:
+            stops += 1
+    assert stops > 3
+    assert len(whole.sets) % 29  # so it was stopped in the middle of a batch
+    assert again.to_table().equals(whole.to_table())
 
 
 def test_trained_languages_and_held_out_pairs_are_those_the_adapter_says(

@@ -260,6 +260,24 @@ class _Taken(NamedTuple):
     mixed: dict[int, Tensor]
 
 
+class _Models(NamedTuple):
+    """What both models make of a batch.
+
+    Attributes:
+        batch: the batch.
+        base: what each text costs in the base, [R].
+        of_base: what the base has.
+        aligned: what each text costs in the aligned model, [R].
+        of_aligned: what the aligned model has.
+    """
+
+    batch: Batch
+    base: Floats
+    of_base: _Taken
+    aligned: Floats
+    of_aligned: _Taken
+
+
 class _Run:
     """Both models over the texts."""
 
@@ -272,6 +290,7 @@ class _Run:
     ) -> None:
         """Prepare the texts; of a pair whose one text does not fit, the other is left out too."""
         self.config, self.budget = config, model.budget(config.budget)
+        self._last: _Models | None = None
 
         def ready(given: Sequence[Judged]) -> tuple[list[Response], Scored, dict[str, Any]]:
             return prepared(
@@ -334,8 +353,8 @@ class _Run:
         tokens = np.zeros(len(codes))
 
         def add(batch: Batch) -> None:
-            _, ours = self.values(batch, base=True)
-            _, theirs = self.values(batch, base=False)
+            models = self.models(batch)
+            ours, theirs = models.of_base, models.of_aligned
             where = self.work.positions(batch)
             language = np.array([self.work.batches.rows[i].key for i in batch.rows])[where.row]
             for site, total in enumerate(sums):
@@ -364,44 +383,65 @@ class _Run:
         questions, place = self.questions()
         sums = {"outcomes": np.zeros((1 + len(sets), 2, len(questions)))}
         rank, world = processes()
-        batches = self.work.batches.batches[rank::world]
-        costs = [2 * (1 + len(sets)) * self.work.batches.computed(batch) for batch in batches]
+        units = [
+            unit
+            for batch in self.work.batches.batches[rank::world]
+            for unit in self._units(batch, len(sets))
+        ]
+
+        def add(costs: Floats, batch: Batch, where: slice) -> None:
+            for row, i in enumerate(batch.rows):
+                sums["outcomes"][where, :, place[i]] -= costs[..., row] * self.judged[i].sign
 
         def run(unit: Unit) -> None:
-            part = self._batch(unit.batch, sets)
-            for row, i in enumerate(unit.batch.rows):
-                sums["outcomes"][:, :, place[i]] -= part[:, :, row] * self.judged[i].sign
+            models = self.models(unit.batch)
+            part = self._moved(unit.batch, models, sets[unit.start : unit.end])
+            if unit.start == 0:
+                add(np.stack([models.base, models.aligned])[None], unit.batch, slice(0, 1))
+            add(part, unit.batch, slice(1 + unit.start, 1 + unit.end))
 
         for number in units_left(
-            costs,
+            [unit.cost for unit in units],
             load=lambda saved: sums.update(outcomes=saved["outcomes"].copy()),
             tensors=lambda: sums,
             state=state,
             save_every=self.config.save_every,
             on_step=on_step,
         ):
-            or_halves(run, Unit(batches[number], 0), halves)
+            or_halves(run, units[number], halves)
         return (added_up(sums) if world > 1 else sums)["outcomes"]
 
-    def _batch(self, batch: Batch, sets: Sequence[_Carrier]) -> Floats:
-        """What each text costs: in both models, then with each set taken over, [1 + S, 2, R]."""
-        ours, of_base = self.values(batch, base=True)
-        theirs, of_aligned = self.values(batch, base=False)
-        costs = np.empty((1 + len(sets), 2, len(batch.rows)))
-        costs[0] = ours, theirs
+    def _units(self, batch: Batch, sets: int) -> list[Unit]:
+        """As many sets at once as the budget allows; the models alone are run with the first."""
+        tokens = self.work.batches.computed(batch)
+        at_once = max(1, self.budget // tokens)
+        return [
+            Unit(batch, 2 * tokens * (end - start + (start == 0)), start, end)
+            for start in range(0, sets, at_once)
+            for end in [min(start + at_once, sets)]
+        ]
+
+    def models(self, batch: Batch) -> _Models:
+        """Both models over a batch; run anew only where it is not the last one."""
+        if self._last is None or self._last.batch != batch:
+            self._last = None  # both need not be in memory
+            base, of_base = self.values(batch, base=True)
+            aligned, of_aligned = self.values(batch, base=False)
+            self._last = _Models(batch, base, of_base, aligned, of_aligned)
+        return self._last
+
+    def _moved(self, batch: Batch, models: _Models, sets: Sequence[_Carrier]) -> Floats:
+        """What each text costs with each of some sets taken over, both ways, [sets, 2, R]."""
         shapes = [site.shape for site in self.work.sites]
         languages = [self.work.batches.rows[i].key for i in batch.rows]  # one block: key is K
-        at_once = max(1, self.budget // self.work.batches.computed(batch))
-        for start in range(0, len(sets), at_once):
-            some = sets[start : start + at_once]
-            masks = to_masks([carrier.neurons[k] for carrier in some for k in languages], shapes)
-            rows = [carrier.layers for carrier in some for _ in languages]
-            layers = [torch.tensor([mixer.layer in of for of in rows]) for mixer in self.mixers]
-            here = slice(1 + start, 1 + start + len(some))
-            for way, (base, taken) in enumerate(((True, of_aligned), (False, of_base))):
-                put = _put(taken.entering, masks, len(some))
-                mixed = _put_mixed(taken.mixed, layers)
-                costs[here, way] = self.run(batch, put, mixed, base=base, times=len(some))
+        masks = to_masks([carrier.neurons[k] for carrier in sets for k in languages], shapes)
+        rows = [carrier.layers for carrier in sets for _ in languages]
+        layers = [torch.tensor([mixer.layer in of for of in rows]) for mixer in self.mixers]
+        costs = np.empty((len(sets), 2, len(batch.rows)))
+        for way, (base, taken) in enumerate(((True, models.of_aligned), (False, models.of_base))):
+            put = _put(taken.entering, masks, len(sets))
+            mixed = _put_mixed(taken.mixed, layers)
+            costs[:, way] = self.run(batch, put, mixed, base=base, times=len(sets))
         return costs
 
 
