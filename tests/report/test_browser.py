@@ -425,9 +425,9 @@ def test_the_card_says_what_silencing_costs(shown: Page, found: StudyResults) ->
     for line, setting in zip(lines, matrices.settings, strict=True):
         made = matrices[setting, "difference"]
         assert (
-            f"{made.neurons[one]} {setting}: {made.before[one]:.4g} +{made.change[one, one]:#.3g}"
-            in line
-        )
+            f"{made.neurons[one]} {setting}: from {made.before[one]:.4g} by "
+            f"+{made.change[one, one]:#.3g}"
+        ) in line
 
 
 def test_on_paper_it_is_light(shown: Page) -> None:

@@ -124,11 +124,12 @@ function cardSpec(i) {
 
 /* What silencing the sets this neuron is of costs their languages. */
 function effects(i) {
-  const signed = (x) => (x == null ? "?" : `${x < 0 ? "−" : "+"}${Math.abs(x).toPrecision(3)}`);
+  const short = (x, digits) => (x >= 1000 ? Math.round(x).toLocaleString("en") : x.toPrecision(digits));
+  const signed = (x) => (x == null ? "?" : `${x < 0 ? "−" : "+"}${short(Math.abs(x), 3)}`);
   return neurons.costs.filter((cost) => cost.setting.split("+").includes(neurons.kind[i])).flatMap((cost) =>
     neurons.member[i].map((k) => [cost, cost.languages.indexOf(codes[k]), neurons.languages[k].name]).filter(([, at]) => at >= 0 && cost.change[at] != null).map(([, at, name]) => {
       const interval = cost.low[at] == null ? "" : ` [${signed(cost.low[at])}, ${signed(cost.high[at])}]`;
-      return `${name}, ${cost.neurons[at].toLocaleString("en")} ${cost.setting}: ${cost.before[at].toPrecision(4)} ${signed(cost.change[at])}${interval}`;
+      return `${name}, ${cost.neurons[at].toLocaleString("en")} ${cost.setting}: from ${short(cost.before[at], 4)} by ${signed(cost.change[at])}${interval}`;
     }));
 }
 
