@@ -234,7 +234,7 @@ def test_a_killed_run_ends_with_the_same_numbers(everywhere: Path, tmp_path: Pat
             break
         except Stopped:
             stops += 1
-    assert stops > 3
+    assert stops > 1
     assert len(whole.sets) % 29  # so it was stopped in the middle of a batch
     assert again.to_table().equals(whole.to_table())
 
