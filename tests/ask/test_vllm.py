@@ -7,12 +7,15 @@ run in float32, so that the likeliest token is the same.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import peft
 import pytest
+import torch
 
 from langneurons import nano
 from langneurons.ask import serving
@@ -27,6 +30,7 @@ from langneurons.texts.responses import Question, Response
 from support import adapters
 
 COMMAND = os.environ.get("LANGNEURONS_VLLM", "")
+ROUNDS = 3
 GREEDY = SampleConfig(n=1, temperature=0, max_new_tokens=200)
 
 pytestmark = pytest.mark.skipif(
@@ -66,19 +70,25 @@ def timed(work: Callable[[], list[Response]], model: Loaded) -> tuple[list[str],
     return written, sum(map(len, model.tokenizer(written)["input_ids"])) / seconds
 
 
+def in_words(speeds: Sequence[float]) -> str:
+    return f"{median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
+
+
 def test_greedy_answers_are_equal_to_the_letter(
     model: Loaded, questions: list[Question], record_property: Callable[[str, object], None]
 ) -> None:
+    """By turns, as what else a machine does takes now from the one, now from the other."""
     engine = engine_for("nano")
     sample(engine, questions[:1], GREEDY, tokenizer=model.tokenizer)  # it is started now
-    ours, our_speed = timed(lambda: sample(model, questions, GREEDY), model)
-    theirs, their_speed = timed(
-        lambda: sample(engine, questions, GREEDY, tokenizer=model.tokenizer), model
-    )
-    equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
+    here = partial(sample, model, questions, GREEDY)
+    there = partial(sample, engine, questions, GREEDY, tokenizer=model.tokenizer)
+    rounds = [(*timed(here, model), *timed(there, model)) for _ in range(ROUNDS)]
+    ours, our_speeds, theirs, their_speeds = zip(*rounds, strict=True)
+    pairs = zip(ours[0], theirs[0], strict=True)
     told = (
-        f"{equal} of {len(ours)} greedy answers equal; tokens a second: in process "
-        f"{our_speed:,.0f}, by vLLM {their_speed:,.0f}"
+        f"{sum(one == other for one, other in pairs)} of {len(ours[0])} greedy answers equal; "
+        f"tokens a second in {ROUNDS} rounds: in process {in_words(our_speeds)}, by vLLM "
+        f"{in_words(their_speeds)}"
     )
     print(told)
     record_property("kills", told)
@@ -132,7 +142,12 @@ def test_a_silenced_checkpoint(
 
 
 def test_an_adapter(model: Loaded, questions: list[Question], tmp_path: Path) -> None:
-    """Served beside its base, by `--lora-modules`."""
+    """Served beside its base, by `--lora-modules`.
+
+    It is always the same one: of bytes that make no character, which some random adapters write,
+    vLLM leaves out what is U+FFFD here, though the tokens are equal.
+    """
+    torch.manual_seed(0)  # PEFT draws what it begins with
     folder = nano.folder("nano")
     assert folder
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
