@@ -137,6 +137,12 @@ def test_the_same_everywhere_is_no_diagonal() -> None:
     assert found.p == 1
 
 
+def test_as_much_as_another_language_is_not_most() -> None:
+    """The other one is named, wherever it stands, not the language itself."""
+    found = dominance(random_matrix(np.array([[0.1, 0.0, 0.1], [0.2, 0.2, 0.0], [0.0, 0.0, 0.3]])))
+    assert found.elsewhere == {"a": "c", "b": "a"}
+
+
 def test_three_languages_cannot_tell() -> None:
     """The best of the six assignments of three columns is one in six."""
     found = dominance(random_matrix(np.eye(3)))

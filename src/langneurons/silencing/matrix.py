@@ -91,7 +91,7 @@ class Dominance(NamedTuple):
         on_diagonal: those of them whose greatest change is their own.
         surely: those of these whose own change exceeds the greatest other one with its whole
             interval; empty with one block.
-        elsewhere: the others, each with the language that changes most.
+        elsewhere: the others, each with the other language that changes most, or as much.
         empty: languages that have no such neurons.
         diagonal: mean change on the diagonal.
         others: mean change off it, in the same rows.
@@ -255,11 +255,11 @@ def dominance(matrix: Matrix, seed: int = 0) -> Dominance:
     names, rows = matrix.languages, matrix.measured
     on_diagonal, elsewhere = [], {}
     for row in rows:
-        changes = matrix.change[row]
-        if (np.delete(changes, row) < changes[row]).all():
+        own, others = matrix.change[row, row], np.delete(matrix.change[row], row)
+        if (others < own).all():
             on_diagonal.append(names[row])
-        else:
-            elsewhere[names[row]] = names[changes.argmax()]
+        else:  # of as great changes, another language's
+            elsewhere[names[row]] = names[np.delete(np.arange(len(names)), row)[others.argmax()]]
     gap = _gap(matrix.change, rows)
     ends = None
     if len(matrix.replicates) and np.isfinite(gap):
