@@ -123,6 +123,8 @@ def test_a_language_without_neurons_is_a_dash() -> None:
     assert not_run["cost label"] == "–"
     assert not_run["ratio"] == "not run"
     assert figure.table.records()[2]["change"] is None
+    none = change_figure(matrices(losses({"specific": [None, None]}, [1.0, 1.2])))
+    assert {row["change"] for row in none.table.records()} == {None}
 
 
 def test_the_test_of_the_diagonal(made: Matrices) -> None:

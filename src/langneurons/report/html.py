@@ -32,7 +32,7 @@ _VERDICTS = {"holds": ("✓", "yes"), "does not hold": ("✕", "no"), "cannot te
 
 _FIRST = {
     "layers": "the best division into stages is shaded",
-    "perplexity": "a dot: more than without any random set",
+    "perplexity": "a dot: more than with any random set",
 }
 """Figures that the first screen shows, of those that the page has, and how to read them."""
 

@@ -85,9 +85,9 @@ def change_figure(matrices: Matrices) -> Figure:
 
 
 def _most(matrices: Matrices) -> float:
-    """The greatest change of log perplexity, up or down."""
-    changes = [np.abs(matrices[setting, "log ratio"].change) for setting in matrices.settings]
-    return float(np.nanmax(changes, initial=0))
+    """The greatest change of log perplexity, up or down; 0 where no neuron was silenced."""
+    changes = [matrices[setting, "log ratio"].change for setting in matrices.settings]
+    return float(np.abs(np.nan_to_num(changes)).max())
 
 
 def random_figure(matrices: Matrices) -> Figure | None:
