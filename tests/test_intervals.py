@@ -152,3 +152,14 @@ def test_a_single_case_among_its_like_is_rarely_low() -> None:
     rng = np.random.default_rng(0)
     found = [intervals.lower_than_others(x[0], x[1:]) for x in rng.standard_normal((1000, 10))]
     assert 0.03 < np.mean(np.array(found) <= 0.05) < 0.07
+
+
+def test_texts_in_few_blocks_are_noted() -> None:
+    tokens = np.zeros((2, 10), dtype=np.int64)
+    tokens[0, [1, 4]] = 7
+    tokens[1, [4, 8, 9]] = 5
+    [note] = intervals.few_blocks(tokens)
+    assert note.startswith("the texts lie in 4 of the 10 blocks")
+    tokens[1, 0] = 1
+    assert intervals.few_blocks(tokens) == []
+    assert intervals.few_blocks(tokens[:, :1]) == []  # no blocks, and no intervals

@@ -23,6 +23,24 @@ LEVEL = 0.95
 SURE = 0.05
 """Greatest p at which something is not taken for chance."""
 
+FEWEST = 5
+"""Blocks with texts below which resampling them says little: of four there are 35 ways to draw."""
+
+
+def few_blocks(tokens: NDArray[np.integer]) -> list[str]:
+    """What to note where the texts lie in so few blocks that intervals over them say little.
+
+    Args:
+        tokens: tokens of each language and block, [K, G].
+    """
+    blocks, filled = tokens.shape[1], int(tokens.any(axis=0).sum())
+    if blocks == 1 or filled >= FEWEST:
+        return []
+    return [
+        f"the texts lie in {filled} of the {blocks} blocks that are resampled: intervals say "
+        "little; give more texts"
+    ]
+
 
 def block_draws(blocks: int, resamplings: int, seed: int) -> NDArray[np.int64]:
     """How often each block is taken in each resampling, [R, G]: G of G, with replacement."""

@@ -434,7 +434,7 @@ def test_languages_that_do_not_fit(load: Callable[[str], Subject]) -> None:
         subject.measure(settings="general1")
     both = subject.measure([*texts(), Response("q", "th", "p", "r")])
     assert both.languages == LANGS
-    config = PerplexityConfig(controls=0)
+    config = PerplexityConfig(controls=0, blocks=1)
     known = (subject.loaded, subject.neurons)
     _, facts = measured(*known, [*texts(), Response("q", "th", "p", "r")], config)
     assert facts["notes"] == ["not measured, as the neurons have none: th"]

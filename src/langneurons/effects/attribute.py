@@ -22,6 +22,7 @@ from langneurons.effects.paths import Paths
 from langneurons.effects.scaling import Positions
 from langneurons.effects.tries import Trying, sample, tries
 from langneurons.errors import InputError, RecordError
+from langneurons.intervals import few_blocks
 from langneurons.model.scored import prepared, scored_texts
 from langneurons.neurons.effects import Effects, Split
 from langneurons.neurons.sets import require_fit, select
@@ -128,6 +129,7 @@ def attributed(
             "their blocks are not paired and intervals of differences between languages are too "
             "wide",
         ),
+        *few_blocks(effects.tokens),
         *(f"no {setting} neuron of {', '.join(codes)}: no path was measured" for setting in empty),
     ]
     return Attributed(effects, facts)

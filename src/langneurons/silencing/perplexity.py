@@ -21,7 +21,7 @@ from langneurons import layout
 from langneurons.config import PerplexityConfig
 from langneurons.config import of as settings_of
 from langneurons.errors import InputError, MismatchError, RecordError
-from langneurons.intervals import Floats
+from langneurons.intervals import Floats, few_blocks
 from langneurons.model.batches import Batch, Batches
 from langneurons.model.forward import cache_name, model_inputs, new_cache, spread_prompts
 from langneurons.model.hooks import hold, mean_activations, silence
@@ -175,6 +175,7 @@ def measured(
     facts["silenced"] = losses.silenced()
     facts["sinks"] = told(sinks(model, _one_of_each(work.batches)), sets, model.widths)
     facts["notes"] = [] if languages else _left_out(neurons, responses, codes)
+    facts["notes"] += few_blocks(losses.tokens[0])
     return Measured(losses, facts)
 
 
