@@ -186,7 +186,9 @@ def test_what_the_command_says(run: Run) -> None:
     assert "no such neurons: th" in run.said
     assert "random sets were matched per layer and by activation rate" in run.said
     assert f"wrote {run.perplexity}; next: langneurons report {run.perplexity.parent}" in run.said
-    assert "note:" not in run.said
+    notes = [line for line in run.said.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: the texts lie in 2 of the 3 blocks that are resampled")
 
 
 @pytest.fixture(scope="module")
