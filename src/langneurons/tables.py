@@ -5,7 +5,7 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,6 +138,12 @@ def joined(words: Sequence[str]) -> str:
     """Words in a sentence: `a, b and c`."""
     *first, last = words or ("",)
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def from_least_to_most(numbers: Iterable[float], form: Callable[[float], str]) -> str:
+    """The ends of some numbers, each in this form: `1 to 3`; one where both read the same."""
+    known = list(numbers)
+    return " to ".join(dict.fromkeys((form(min(known)), form(max(known)))))
 
 
 def p_value(p: float) -> str:

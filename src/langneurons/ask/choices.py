@@ -173,13 +173,13 @@ class Chooser:
         """Find what the prompts of a language begin with, and try whether they go on from it."""
         batches = self.work.batches
         self.beginnings = shared(batches)
-        for batch in batches.batches:
-            key = batches.rows[batch.rows[0]].key
-            if key in self.beginnings:
-                if why := why_not_from(self.work, self.beginnings[key], batch):
-                    self.facts["examples not shared"] = why
-                    self.beginnings = {}
-                return
+        if not self.beginnings:
+            return
+        key = min(self.beginnings)  # batches stand key by key
+        batch = next(batch for batch in batches.batches if batches.rows[batch.rows[0]].key == key)
+        if why := why_not_from(self.work, self.beginnings[key], batch):
+            self.facts["examples not shared"] = why
+            self.beginnings = {}
 
     def answers(
         self,

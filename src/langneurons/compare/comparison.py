@@ -140,9 +140,7 @@ def compare(
     domains: tuple[Changes, ...] = ()
     if domain:
         (domains,) = contrast(before, [domain], paired=False, **settings)
-        kept = tables.stability_table(domains)
-        caption = kept.caption.replace("after", "on the other questions", 1)
-        made.append(kept._replace(name="stability-domains", caption=caption))
+        made.append(tables.stability_table(domains, domains=True))
     for changes in (*aligned, *([domains] if domains else [])):
         notes += _notes(changes[0])
     if accuracy:

@@ -87,9 +87,8 @@ def four_stages(neurons: Neurons | None) -> Claim:
     curves = np.stack([numbers.language_neurons, numbers.by_layer("general").value])
     cut = layer_stages(*curves, of=held)
     asked = neurons.contrasts or of_neurons(numbers, cut.starts, held)
-    claim = four_stages_in(asked, cut)
-    if neurons.uncertainty and not neurons.contrasts:  # of a table that an older version wrote
-        claim = claim._replace(words=claim.words.replace(_ONE_BLOCK, _OLD))
+    old = neurons.uncertainty and not neurons.contrasts  # of a table that an older version wrote
+    claim = four_stages_in(asked, cut, _OLD if old else _ONE_BLOCK)
     logs = np.log1p(curves[:, held])
     fits = {}
     for stages in FITS:
@@ -103,11 +102,13 @@ def four_stages(neurons: Neurons | None) -> Claim:
     return claim._replace(numbers=plain(claim.numbers | {"fits": fits}), words=words)
 
 
-def four_stages_in(asked: Sequence[Contrast], cut: Segmentation) -> Claim:
+def four_stages_in(
+    asked: Sequence[Contrast], cut: Segmentation, no_intervals: str = _ONE_BLOCK
+) -> Claim:
     """The same of contrasts alone, between these stages; without what fits are held against."""
     words = (
-        f"cut before layers {', '.join(map(str, cut.starts[1:]))}; {_contrasts_in_words(asked)}; "
-        f"fit {cut.fit:.2f}"
+        f"cut before layers {', '.join(map(str, cut.starts[1:]))}; "
+        f"{_contrasts_in_words(asked, no_intervals)}; fit {cut.fit:.2f}"
     )
     numbers = {"starts": list(cut.starts), "fit": cut.fit, **_contrasts_in_numbers(asked)}
     verdict = both([contrast.verdict for contrast in asked])
@@ -157,12 +158,17 @@ def _contrasts_in_numbers(asked: Sequence[Contrast]) -> dict[str, Any]:
     return numbers
 
 
-def _contrasts_in_words(asked: Sequence[Contrast]) -> str:
-    """Which differences are there, which are not, and which one cannot tell."""
+def _contrasts_in_words(asked: Sequence[Contrast], no_intervals: str = _ONE_BLOCK) -> str:
+    """Which differences are there, which are not, and which one cannot tell.
+
+    Args:
+        asked: the differences.
+        no_intervals: what is said where they have none.
+    """
     if np.isnan(asked[0].difference.low):
         lacking = [contrast.name for contrast in asked if not contrast.difference.value > 0]
         seen = f"not as claimed: {', '.join(lacking)}" if lacking else "the pattern is there"
-        return f"{_ONE_BLOCK}; {seen}"
+        return f"{no_intervals}; {seen}"
     told = {
         verdict: [
             f"{contrast.name} ({in_words(contrast.difference, '+.3g')})"

@@ -178,8 +178,13 @@ def transition_table(every: Sequence[Changes]) -> Table:
     return Table("transitions", caption, heads, tuple(rows))
 
 
-def stability_table(every: Sequence[Changes]) -> Table:
-    """How many neurons of a kind stay of it (Table 4), beside chance and what resampling leaves."""
+def stability_table(every: Sequence[Changes], *, domains: bool = False) -> Table:
+    """How many neurons of a kind stay of it (Table 4), beside chance and what resampling leaves.
+
+    Args:
+        every: the changes.
+        domains: whether what is after are the same model's neurons on other questions.
+    """
     rows = []
     for changes in every:
         whole = changes.transitions.sum()
@@ -190,11 +195,12 @@ def stability_table(every: Sequence[Changes]) -> Table:
             numbers = (*_ends(changes.ratio(kind)), chance, changes.ratio_by_chance(kind))
             rows.append((*_heads(changes), kind, before, *map(_cell, numbers)))
     heads = (*_HEADS, "kind", "before", "ratio", "low", "high", "chance", "resampled")
+    where = "on the other questions" if domains else "after"
     caption = (
-        "Neurons of a kind before that are of it after; chance: of random sets of these sizes; "
+        f"Neurons of a kind before that are of it {where}; chance: of random sets of these sizes; "
         f"resampled: the same ratio between before and its own resamplings. {OWN}"
     )
-    return Table("stability", caption, heads, tuple(rows))
+    return Table("stability-domains" if domains else "stability", caption, heads, tuple(rows))
 
 
 _SURVIVAL = (

@@ -29,7 +29,7 @@ from langneurons.intervals import Floats
 from langneurons.model.batches import Batch
 from langneurons.model.entering import Change, Entering
 from langneurons.model.mixers import Mixer, OnMixed, find_mixers, mixing
-from langneurons.model.scored import Scored, prepared
+from langneurons.model.scored import Scored, prepared, shares
 from langneurons.neurons.layer_stages import NAMES
 from langneurons.neurons.matched import control
 from langneurons.neurons.sets import layer_range, require_fit, select, to_masks
@@ -414,11 +414,9 @@ class _Run:
     def _units(self, batch: Batch, sets: int) -> list[Unit]:
         """As many sets at once as the budget allows; the models alone are run with the first."""
         tokens = self.work.batches.computed(batch)
-        at_once = max(1, self.budget // tokens)
         return [
             Unit(batch, 2 * tokens * (end - start + (start == 0)), start, end)
-            for start in range(0, sets, at_once)
-            for end in [min(start + at_once, sets)]
+            for start, end in shares(sets, self.budget // tokens)
         ]
 
     def models(self, batch: Batch) -> _Models:

@@ -5,7 +5,7 @@ left out.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from langneurons.report.sweep_charts import TITLES, is_cell_of
 from langneurons.silencing.matrix import Dominance, Matrices, Matrix
 from langneurons.sweep.sweep import Sweep
 from langneurons.sweep.tables import claim_table
-from langneurons.tables import Table, joined, p_value, written
+from langneurons.tables import Table, from_least_to_most, joined, p_value, written
 from langneurons.texts.accuracy import MEAN, Accuracy
 from langneurons.texts.languages import language, told_apart
 
@@ -139,11 +139,11 @@ def of_silencing(matrices: Matrices) -> Iterator[str]:
     for setting in matrices.settings:
         found = matrices.dominance(setting, "log ratio")
         if math.isfinite(found.diagonal) and math.isfinite(found.others):
-            yield _own_cost(matrices[setting, "log ratio"])
-            yield _apart(found, matrices[setting, "log ratio"])
+            yield _own_cost(found, matrices[setting, "log ratio"])
+            yield _apart(found)
 
 
-def _own_cost(matrix: Matrix) -> str:
+def _own_cost(found: Dominance, matrix: Matrix) -> str:
     """A language's own loss: mean, range and median, and what random sets cost it."""
     rows, names = matrix.measured, told_apart(matrix.languages)
     own = matrix.change[rows, rows]
@@ -153,29 +153,27 @@ def _own_cost(matrix: Matrix) -> str:
         for row in (lowest, highest)
     )
     beside = ""
-    if len(matrix.controls):
-        random = matrix.controls[:, rows, rows].mean(axis=1).tolist()
-        above = int((matrix.percentile[rows, rows] == 1).sum())
+    if found.random:
         beside = (
-            f" Without as many random neurons of the same layers it grows {_every(random)} in that "
-            f"mean ({len(random)} sets); all sets stay below its own in {above} of {len(rows)} "
-            "languages."
+            f" Without as many random neurons of the same layers it grows {every(found.random)} in "
+            f"that mean ({len(found.random)} sets); all sets stay below its own in "
+            f"{len(found.beyond)} of {len(rows)} languages."
         )
     return (
         f"Without its {matrix.setting} neurons a language's own perplexity grows "
-        f"×{ratio(float(np.median(own)))} in the median language, ×{ratio(own.mean())} in the mean "
-        f"of logarithms, from {ends}.{beside}"
+        f"×{ratio(float(np.median(own)))} in the median language, ×{ratio(found.diagonal)} in the "
+        f"mean of logarithms, from {ends}.{beside}"
     )
 
 
-def _apart(found: Dominance, matrix: Matrix) -> str:
+def _apart(found: Dominance) -> str:
     """How far the own loss lies from that of the others, and the same of random sets."""
     ends = f" [{', '.join(map(ratio, found.interval))}]" if found.interval else ""
     others = random = ""
     if found.controls:
-        own = matrix.controls[:, matrix.measured, matrix.measured].mean(axis=1)
-        others = f", with random neurons silenced {_every((own - found.controls).tolist())}"
-        random = f", with random neurons by {_every(found.controls)}"
+        costs = np.subtract(found.random, found.controls)
+        others = f", with random neurons silenced {every(costs)}"
+        random = f", with random neurons by {every(found.controls)}"
     sure = ""
     if found.interval:
         sure = f", {len(found.surely)} surely: own less the next has an interval above 0"
@@ -187,9 +185,9 @@ def _apart(found: Dominance, matrix: Matrix) -> str:
     )
 
 
-def _every(logarithms: Sequence[float]) -> str:
+def every(logarithms: Iterable[float]) -> str:
     """What every random set costs, from the least to the most."""
-    return " to ".join(dict.fromkeys(f"×{ratio(end(logarithms))}" for end in (min, max)))
+    return from_least_to_most(logarithms, lambda logarithm: f"×{ratio(logarithm)}")
 
 
 def ratio(logarithm: float) -> str:

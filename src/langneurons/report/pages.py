@@ -21,7 +21,7 @@ from langneurons.report.results import Alignment, Model, Results, Sides, StudyRe
 from langneurons.report.tiles import study_tiles
 from langneurons.sweep.grid import PAPER
 from langneurons.sweep.sweep import Sweep
-from langneurons.tables import joined, written
+from langneurons.tables import from_least_to_most, joined, written
 from langneurons.texts.languages import told_apart
 
 _METHODS = {
@@ -173,17 +173,14 @@ def _silenced_on(
         for questions, results in model.base.items():
             made = results.manifests.get("perplexity")
             if made and {"texts", "tokens"} <= made["facts"].keys():
-                ends = [_ends(made["facts"][name].values()) for name in ("texts", "tokens")]
+                texts, tokens = (
+                    from_least_to_most(made["facts"][name].values(), "{:,}".format)
+                    for name in ("texts", "tokens")
+                )
                 read = domains[questions].get("scored") or questions
                 drawn = _count(made["config"]["controls"], "random set") or "no random sets"
-                words = f"{ends[0]} texts, {ends[1]} tokens in each language; {drawn}"
+                words = f"{texts} texts, {tokens} tokens in each language; {drawn}"
                 yield "Silenced on", f"{read}: {words}"
-
-
-def _ends(numbers: Iterable[int]) -> str:
-    """The least to the most of them."""
-    known = list(numbers)
-    return " to ".join(dict.fromkeys(f"{end(known):,}" for end in (min, max)))
 
 
 def _model(model: Model) -> str:

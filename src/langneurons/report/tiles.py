@@ -9,7 +9,7 @@ import numpy as np
 from langneurons.neurons.summary import Tile, facts
 from langneurons.neurons.summary import tiles as neuron_tiles
 from langneurons.neurons.table import Neurons
-from langneurons.report.findings import ratio
+from langneurons.report.findings import every, ratio
 from langneurons.report.results import Alignment, Results
 from langneurons.silencing.matrix import Matrices, Matrix
 from langneurons.tables import p_value
@@ -92,8 +92,7 @@ def _random(costs: Matrix) -> str:
     if not len(costs.controls):
         return ""
     middles = np.median(costs.controls[:, costs.measured, costs.measured], axis=1)
-    ends = " to ".join(dict.fromkeys(f"×{ratio(end)}" for end in (middles.min(), middles.max())))
-    return f", random ones {ends}"
+    return f", random ones {every(middles)}"
 
 
 def _accuracy(shares: Iterable[Accuracy], claim: Mapping[str, Any]) -> Tile | None:
