@@ -25,6 +25,7 @@ from langneurons.texts.responses import Response
 from support import adapters, families
 from support.command import refused, run_two_processes
 from support.spoken import LANGS, drawn, texts
+from support.stopping import stopped_and_gone_on_with
 from support.values import neurons_at
 
 NEURON = 7
@@ -210,30 +211,15 @@ def test_a_killed_run_ends_with_the_same_numbers(everywhere: Path, tmp_path: Pat
     model = load(everywhere)
     neurons = drawn(model.widths)
     config = MediateConfig(controls=1, settings="related", budget=1, save_every=1e-9)
-
     some = judged()[:8]
-
-    class Stopped(Exception):  # noqa: N818
-        pass
-
-    def stop(*_: int) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise Stopped
-
     whole = mediated(model, neurons, some, config, paired=True).mediation
     state = State(tmp_path / "out", {}, {})
-    stops = 0
-    for _ in range(200):
-        left = 30  # 29 units are saved, the last is lost
-        try:
-            again = mediated(
-                model, neurons, some, config, paired=True, state=state, on_step=stop
-            ).mediation
-            break
-        except Stopped:
-            stops += 1
+
+    def run(on_step: Callable[..., None]) -> Mediation:
+        options: dict[str, Any] = {"paired": True, "state": state, "on_step": on_step}
+        return mediated(model, neurons, some, config, **options).mediation
+
+    again, stops = stopped_and_gone_on_with(run, steps=30, at_most=200)
     assert stops > 1
     assert len(whole.sets) % 29  # so it was stopped in the middle of a batch
     assert again.to_table().equals(whole.to_table())

@@ -13,6 +13,7 @@ from langneurons.neurons.table import Neurons
 from support import planted
 from support.command import refused, run_two_processes
 from support.planted import LANGS, LAYERS, NEURONS, WIDTH, Planted
+from support.stopping import stopped_and_gone_on_with
 
 
 class Run:
@@ -217,25 +218,13 @@ def test_a_killed_run_ends_with_the_same_bytes(run: Run, tmp_path: Path) -> None
     options: dict[str, Any] = {"exact": 2, "exact_tokens": 40, "blocks": 3, "budget": 200}
     options |= {"settings": "specific", "save_every": 1e-9, "neurons": neurons}
 
-    class Stopped(Exception):  # noqa: N818
-        pass
-
-    def stop(*_: int) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise Stopped
-
     whole = module.attribute(model, texts, **options)
     state = State(tmp_path / "out", {}, {})
-    stops = 0
-    for _ in range(100):
-        left = 2  # the first unit is saved, the second is lost
-        try:
-            again = module.attribute(model, texts, **options, state=state, on_step=stop)
-            break
-        except Stopped:
-            stops += 1
+    again, stops = stopped_and_gone_on_with(
+        lambda on_step: module.attribute(model, texts, **options, state=state, on_step=on_step),
+        steps=2,  # the first unit is saved, the second is lost
+        at_most=100,
+    )
     assert stops > 5
     artifacts.save(whole, tmp_path / "whole")
     artifacts.save(again, tmp_path / "again")
